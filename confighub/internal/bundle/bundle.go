@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package bundle owns the form of a configuration bundle: what its files are called, how fragments of it
+// are merged, how it is packed for the wire and how the pointer to it is sealed.
+//
+// A bundle is a directory (or the tar.gz of one):
+//
+//	bundle.json      {"strict": false, "targets": {"/etc/app.conf": {"template": "app.conf", …}}}
+//	data/*.json      merged in name order (RFC 7396)
+//	templates/**     mustache; a template "x" is the file templates/x or templates/x.mustache
+//	schema.json      optional JSON Schema of the merged data (the keywords listed at Schema)
+//
+// All JSON may carry comments and trailing commas (JWCC). Numbers keep their literal text. Errors are
+// Problems: all of them at once, each as `file:line: key: what is wrong`.
+//
+// On the wire a bundle is a gzipped tar of regular files and a pointer of at most 64 KiB that names it, in a
+// DSSE envelope (https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, payload type
+// application/vnd.cloud4.bundle+json, ed25519).
+//
+// Limits: 8 MiB packed, 64 MiB unpacked, 4096 files, JSON nested 200 deep.
+//
+// The package does no network and no rendering, and knows nothing of what a machine allows as a target:
+// that is package apply's.
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// Limits of a bundle. They bound what one fetch can cost a container.
+const (
+	MaxPacked   = 8 << 20
+	MaxUnpacked = 64 << 20
+	MaxFiles    = 4096
+	maxDepth    = 200
+)
+
+// Names of a bundle's parts.
+const (
+	manifestFile = "bundle.json"
+	schemaFile   = "schema.json"
+	dataDir      = "data"
+	templatesDir = "templates"
+	// Extension of a template file, which a manifest and a partial tag may leave out.
+	Extension = ".mustache"
+)
+
+// Bundle is one whole, valid bundle. It is not changed after it was made.
+type Bundle struct {
+	Manifest Manifest
+	// Data is the merged data: map[string]any, []any, string, bool, json.Number, and nil only inside lists.
+	Data map[string]any
+	// Templates maps the path below templates/ to the file's bytes.
+	Templates map[string][]byte
+	// Schema is the JSON Schema that Data satisfies, as standard JSON; nil when there is none.
+	Schema json.RawMessage
+}
+
+// Read reads the bundle that lies in fsys.
+func Read(fsys fs.FS) (*Bundle, error) {
+	f, err := ReadFragment(fsys, "")
+	if err != nil {
+		return nil, err
+	}
+	return Assemble(f)
+}
+
+// Template returns the file name below templates/ and the bytes of the named template, whose name may leave
+// out the extension.
+func (b *Bundle) Template(name string) (file string, text []byte, ok bool) {
+	return lookupTemplate(b.Templates, name)
+}
+
+func lookupTemplate(templates map[string][]byte, name string) (string, []byte, bool) {
+	for _, file := range []string{name, name + Extension} {
+		if text, ok := templates[file]; ok {
+			return file, text, true
+		}
+	}
+	return "", nil, false
+}
+
+// Version tells one published bundle from another: the same digest may come again under a new serial.
+type Version struct {
+	Serial uint64 `json:"serial"`
+	Digest string `json:"digest"`
+}
+
+// IsZero reports whether v names no version.
+func (v Version) IsZero() bool { return v == Version{} }
+
+// String is "17 (sha256:0123456789ab…)", short enough for a log line.
+func (v Version) String() string {
+	if v.IsZero() {
+		return "none"
+	}
+	digest := v.Digest
+	if hex, ok := strings.CutPrefix(digest, DigestPrefix); ok && len(hex) > 12 {
+		digest = DigestPrefix + hex[:12] + "…"
+	}
+	return fmt.Sprintf("%d (%s)", v.Serial, digest)
+}
+
+// States of a version at a container, as POST /v1/applied tells them.
+const (
+	StateApplied    = "applied"
+	StatePending    = "pending"
+	StateRejected   = "rejected"
+	StateRolledBack = "rolled_back"
+)
+
+// Applied is the body of POST /v1/applied: what became of a version at one container.
+type Applied struct {
+	Version Version `json:"version"`
+	State   string  `json:"state"`
+	// Errors is empty unless State is rejected or rolled_back.
+	Errors []string `json:"errors,omitempty"`
+	// Instance is the replica's number, "" for the first.
+	Instance string `json:"instance,omitempty"`
+}
+
+// Check says what is wrong with a report from outside.
+func (a Applied) Check() error {
+	switch a.State {
+	case StateApplied, StatePending, StateRejected, StateRolledBack:
+	default:
+		return fmt.Errorf("state: must be applied, pending, rejected or rolled_back, got %q", a.State)
+	}
+	if err := checkDigest(a.Version.Digest); err != nil {
+		return fmt.Errorf("version.digest: %w", err)
+	}
+	return nil
+}
+
+// validName reports whether name may be a file's path in a bundle: relative, clean, of printable UTF-8.
+func validName(name string) bool {
+	if !fs.ValidPath(name) || name == "." || path.Clean(name) != name || len(name) > 255 {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == '\uFFFD' })
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/tailscale/hujson"
+)
+
+// document is one parsed JSON file that knows where its values stand.
+type document struct {
+	file string
+	// value holds map[string]any, []any, string, bool, json.Number or nil.
+	value any
+	// lines: dotted key → line. Keys that hold dots themselves may share an entry; it serves messages only.
+	lines map[string]int
+}
+
+// parseDocument reads JSON with comments. A key that stands twice is a problem.
+func parseDocument(file string, raw []byte) (*document, Problems) {
+	if line := tooDeep(raw); line > 0 {
+		return nil, Problems{{File: file, Line: line, Message: fmt.Sprintf("is nested deeper than %d", maxDepth)}}
+	}
+	parsed, err := hujson.Parse(raw)
+	if err != nil {
+		line, message := syntaxError(err)
+		return nil, Problems{{File: file, Line: line, Message: message}}
+	}
+	w := walker{doc: &document{file: file, lines: map[string]int{}}}
+	for i, c := range raw {
+		if c == '\n' {
+			w.newlines = append(w.newlines, i)
+		}
+	}
+	w.doc.value = w.walk(parsed, "")
+	return w.doc, w.problems
+}
+
+// ParseObject reads one JSON object with comments, for data that lies outside of a bundle.
+func ParseObject(file string, raw []byte) (map[string]any, error) {
+	doc, problems := parseDocument(file, raw)
+	if len(problems) > 0 {
+		return nil, problems.err()
+	}
+	object, ok := doc.value.(map[string]any)
+	if !ok {
+		return nil, Problems{{File: file, Line: doc.lines[""], Message: "must be a JSON object, is " + kindOf(doc.value)}}
+	}
+	return MergePatch(nil, object), nil
+}
+
+// syntaxError takes the line out of the parser's message, so that it stands where our own do.
+func syntaxError(err error) (int, string) {
+	var line, column int
+	message := err.Error()
+	if n, _ := fmt.Sscanf(message, "hujson: line %d, column %d:", &line, &column); n == 2 {
+		_, message, _ = strings.Cut(message, fmt.Sprintf("column %d: ", column))
+		return line, fmt.Sprintf("column %d: %s", column, message)
+	}
+	return 0, message
+}
+
+type walker struct {
+	doc      *document
+	newlines []int
+	problems Problems
+}
+
+func (w *walker) line(offset int) int { return 1 + sort.SearchInts(w.newlines, offset) }
+
+func (w *walker) walk(v hujson.Value, key string) any {
+	w.doc.lines[key] = w.line(v.StartOffset)
+	switch t := v.Value.(type) {
+	case *hujson.Object:
+		object := make(map[string]any, len(t.Members))
+		for _, m := range t.Members {
+			name := m.Name.Value.(hujson.Literal).String()
+			child := joinKey(key, name)
+			if _, twice := object[name]; twice {
+				w.problems = append(w.problems, Problem{File: w.doc.file, Line: w.line(m.Name.StartOffset), Key: child, Message: "stands twice"})
+				continue
+			}
+			object[name] = w.walk(m.Value, child)
+			w.doc.lines[child] = w.line(m.Name.StartOffset)
+		}
+		return object
+	case *hujson.Array:
+		list := make([]any, len(t.Elements))
+		for i, e := range t.Elements {
+			list[i] = w.walk(e, fmt.Sprintf("%s[%d]", key, i))
+		}
+		return list
+	case hujson.Literal:
+		return literal(t)
+	}
+	return nil
+}
+
+func literal(l hujson.Literal) any {
+	switch l.Kind() {
+	case '"':
+		return l.String()
+	case 't', 'f':
+		return l.Bool()
+	case '0':
+		return json.Number(bytes.Clone(l))
+	}
+	return nil
+}
+
+func joinKey(parent, name string) string {
+	if parent == "" {
+		return name
+	}
+	return parent + "." + name
+}
+
+func kindOf(v any) string {
+	switch v.(type) {
+	case map[string]any:
+		return "an object"
+	case []any:
+		return "a list"
+	case string:
+		return "a string"
+	case bool:
+		return "a boolean"
+	case json.Number:
+		return "a number"
+	}
+	return "null"
+}
+
+// tooDeep returns the line at which raw nests deeper than maxDepth, or 0. It runs before the parser, which
+// recurses without a bound and would end the process by its stack. Brackets in strings and comments do not count.
+func tooDeep(raw []byte) int {
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return 1 + bytes.Count(raw[:i], []byte("\n"))
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(raw) && raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+		case '/':
+			i = skipComment(raw, i)
+		}
+	}
+	return 0
+}
+
+// skipComment returns the index of the last byte of the comment that opens at i, or i when none does.
+func skipComment(raw []byte, i int) int {
+	rest := raw[i:]
+	end := -1
+	switch {
+	case bytes.HasPrefix(rest, []byte("//")):
+		end = bytes.IndexByte(rest, '\n')
+	case bytes.HasPrefix(rest, []byte("/*")):
+		if n := bytes.Index(rest[2:], []byte("*/")); n >= 0 {
+			end = n + 3
+		}
+	default:
+		return i
+	}
+	if end < 0 {
+		return len(raw)
+	}
+	return i + end
+}
+
+// MergePatch applies patch to target as RFC 7396 says and returns the result. Neither is changed.
+func MergePatch(target any, patch map[string]any) map[string]any {
+	merged := map[string]any{}
+	if old, ok := target.(map[string]any); ok {
+		for k, v := range old {
+			merged[k] = v
+		}
+	}
+	for k, v := range patch {
+		switch v := v.(type) {
+		case nil:
+			delete(merged, k)
+		case map[string]any:
+			merged[k] = MergePatch(merged[k], v)
+		default:
+			merged[k] = v
+		}
+	}
+	return merged
+}

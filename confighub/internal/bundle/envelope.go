@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package bundle
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	// PayloadType of the DSSE envelope around a Pointer.
+	PayloadType = "application/vnd.cloud4.bundle+json"
+	// DigestPrefix stands before the hexadecimal SHA-256 of a packed bundle.
+	DigestPrefix = "sha256:"
+	// MaxEnvelope bounds the answer to GET …/current, in bytes.
+	MaxEnvelope = 64 << 10
+	// PointerSchema is the version of Pointer's own form.
+	PointerSchema = 1
+)
+
+// Pointer says which bundle an identity is to have.
+type Pointer struct {
+	Schema int `json:"schema"`
+	// Identity is the bundle name: web.shop.vm1.
+	Identity string `json:"identity"`
+	// Serial grows with every publication, a rollback included.
+	Serial uint64 `json:"serial"`
+	// Revision is for people: a git commit, or what the publisher calls it.
+	Revision string    `json:"revision,omitempty"`
+	Created  time.Time `json:"created"`
+	// Expires is the time after which the version is no longer taken as a new one; zero: never.
+	Expires time.Time `json:"expires,omitzero"`
+	// Digest is "sha256:" and 64 hexadecimal digits, of the packed bundle.
+	Digest string `json:"digest"`
+	// Size of the packed bundle in bytes.
+	Size int64 `json:"size"`
+}
+
+// Version is the part of p that tells it from others.
+func (p Pointer) Version() Version { return Version{Serial: p.Serial, Digest: p.Digest} }
+
+// Check says what is wrong with a pointer in itself.
+func (p Pointer) Check() error {
+	switch {
+	case p.Schema != PointerSchema:
+		return fmt.Errorf("schema: must be %d, got %d (a newer genesis?)", PointerSchema, p.Schema)
+	case p.Identity == "":
+		return errors.New("identity: is empty")
+	case p.Serial == 0:
+		return errors.New("serial: must be 1 or more")
+	case p.Size <= 0 || p.Size > MaxPacked:
+		return fmt.Errorf("size: must be between 1 and %d bytes, got %d", MaxPacked, p.Size)
+	}
+	if err := checkDigest(p.Digest); err != nil {
+		return fmt.Errorf("digest: %w", err)
+	}
+	return nil
+}
+
+func checkDigest(digest string) error {
+	text, ok := strings.CutPrefix(digest, DigestPrefix)
+	if raw, err := hex.DecodeString(text); !ok || err != nil || len(raw) != sha256.Size || strings.ToLower(text) != text {
+		return fmt.Errorf("must be sha256: and 64 lower-case hexadecimal digits, got %q", digest)
+	}
+	return nil
+}
+
+// Digest returns the digest of a packed bundle.
+func Digest(packed []byte) string {
+	sum := sha256.Sum256(packed)
+	return DigestPrefix + hex.EncodeToString(sum[:])
+}
+
+// Envelope is a DSSE envelope (protocol.md of DSSE v1.0.2). Byte slices travel as base64.
+type Envelope struct {
+	PayloadType string      `json:"payloadType"`
+	Payload     []byte      `json:"payload"`
+	Signatures  []Signature `json:"signatures"`
+}
+
+// Signature is one signature of an Envelope over its pre-authentication encoding.
+type Signature struct {
+	KeyID string `json:"keyid,omitempty"`
+	Sig   []byte `json:"sig"`
+}
+
+// Seal puts p into an envelope and signs it with each key; with none the envelope is unsigned and the TLS
+// connection alone vouches for it.
+func Seal(p Pointer, keys ...ed25519.PrivateKey) (*Envelope, error) {
+	if err := p.Check(); err != nil {
+		return nil, fmt.Errorf("sealing the pointer: %w", err)
+	}
+	payload, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("sealing the pointer: %w", err)
+	}
+	e := &Envelope{PayloadType: PayloadType, Payload: payload, Signatures: []Signature{}}
+	for _, key := range keys {
+		sig := ed25519.Sign(key, pae(PayloadType, payload))
+		e.Signatures = append(e.Signatures, Signature{KeyID: KeyID(key.Public().(ed25519.PublicKey)), Sig: sig})
+	}
+	return e, nil
+}
+
+// ParseEnvelope reads what GET …/current answered.
+func ParseEnvelope(raw []byte) (*Envelope, error) {
+	if len(raw) > MaxEnvelope {
+		return nil, fmt.Errorf("reading the envelope: is larger than %d bytes", MaxEnvelope)
+	}
+	var e Envelope
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return nil, fmt.Errorf("reading the envelope: %w", err)
+	}
+	if e.PayloadType != PayloadType {
+		return nil, fmt.Errorf("reading the envelope: payloadType must be %s, got %q", PayloadType, e.PayloadType)
+	}
+	return &e, nil
+}
+
+// Marshal returns the envelope's JSON.
+func (e *Envelope) Marshal() ([]byte, error) {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("writing the envelope: %w", err)
+	}
+	return append(raw, '\n'), nil
+}
+
+// ErrUntrusted means that no trusted key signed the envelope.
+var ErrUntrusted = errors.New("no signature of a trusted key")
+
+// Verify returns nil when at least one of keys signed the envelope. The key id of a signature is a hint that
+// an attacker writes, so every key is tried.
+func (e *Envelope) Verify(keys []ed25519.PublicKey) error {
+	message := pae(e.PayloadType, e.Payload)
+	for _, s := range e.Signatures {
+		for _, key := range keys {
+			if len(key) == ed25519.PublicKeySize && ed25519.Verify(key, message, s.Sig) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("verifying the envelope: %w (%d signatures, %d trusted keys)", ErrUntrusted, len(e.Signatures), len(keys))
+}
+
+// Pointer returns the checked payload. Unknown fields are ignored: genesis may be newer.
+func (e *Envelope) Pointer() (Pointer, error) {
+	var p Pointer
+	if err := json.Unmarshal(e.Payload, &p); err != nil {
+		return Pointer{}, fmt.Errorf("reading the pointer: %w", err)
+	}
+	if err := p.Check(); err != nil {
+		return Pointer{}, fmt.Errorf("reading the pointer: %w", err)
+	}
+	return p, nil
+}
+
+// pae is DSSE's pre-authentication encoding: "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body.
+func pae(payloadType string, body []byte) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "DSSEv1 %d %s %d ", len(payloadType), payloadType, len(body))
+	b.Write(body)
+	return b.Bytes()
+}
+
+// KeyID is the first 16 hexadecimal digits of the SHA-256 of a public key.
+func KeyID(key ed25519.PublicKey) string {
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:8])
+}
+
+// ParsePublicKey reads a trusted key: "ed25519:<base64 of 32 bytes>", or a line of OpenSSH
+// ("ssh-ed25519 AAAA… comment", RFC 8709 §4).
+func ParsePublicKey(text string) (ed25519.PublicKey, error) {
+	if rest, ok := strings.CutPrefix(text, "ed25519:"); ok {
+		raw, err := base64.StdEncoding.DecodeString(rest)
+		if err != nil || len(raw) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("must be ed25519: and the base64 of 32 bytes, got %q", text)
+		}
+		return raw, nil
+	}
+	fields := strings.Fields(text)
+	if len(fields) >= 2 && fields[0] == "ssh-ed25519" {
+		blob, err := base64.StdEncoding.DecodeString(fields[1])
+		prefix := append(binary.BigEndian.AppendUint32(nil, 11), "ssh-ed25519"...)
+		prefix = binary.BigEndian.AppendUint32(prefix, ed25519.PublicKeySize)
+		if raw, ok := bytes.CutPrefix(blob, prefix); err == nil && ok && len(raw) == ed25519.PublicKeySize {
+			return raw, nil
+		}
+	}
+	return nil, fmt.Errorf(`must be "ed25519:<base64>" or "ssh-ed25519 <base64>", got %q`, text)
+}
+
+// FormatPublicKey is the form that ParsePublicKey reads first.
+func FormatPublicKey(key ed25519.PublicKey) string {
+	return "ed25519:" + base64.StdEncoding.EncodeToString(key)
+}
+
+// ParsePrivateKey reads a signing key: PEM, PKCS #8, as `openssl genpkey -algorithm ed25519` writes it.
+func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, errors.New(`reading the signing key: must be a PEM "PRIVATE KEY" (openssl genpkey -algorithm ed25519)`)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading the signing key: %w", err)
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("reading the signing key: must be ed25519, is %T", parsed)
+	}
+	return key, nil
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/big"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// The keywords of JSON Schema (draft 2020-12) that a schema.json may use. Any other is an error, since a
+// rule that is silently not applied is worse than none. References are left out, so that the schemas of
+// several fragments can be joined.
+//
+//	type enum const · properties required additionalProperties propertyNames minProperties maxProperties
+//	items minItems maxItems uniqueItems · minLength maxLength pattern · minimum maximum exclusiveMinimum
+//	exclusiveMaximum · allOf anyOf not · $schema $id title description default examples $comment
+type schema struct {
+	doc      *document
+	origins  map[string]origin
+	problems Problems
+}
+
+// checkSchema reports what is wrong with the schema, or where data breaks it.
+func checkSchema(doc *document, data map[string]any, origins map[string]origin) Problems {
+	s := &schema{doc: doc, origins: origins}
+	s.wellFormed(doc.value, "")
+	if len(s.problems) == 0 {
+		s.apply(doc.value, data, "")
+	}
+	return s.problems
+}
+
+// joinSchemas is one schema that holds when all do.
+func joinSchemas(docs []*document) (json.RawMessage, error) {
+	switch len(docs) {
+	case 0:
+		return nil, nil
+	case 1:
+		return marshal(docs[0].value)
+	}
+	var all []any
+	for _, doc := range docs {
+		all = append(all, doc.value)
+	}
+	return marshal(map[string]any{"allOf": all})
+}
+
+// wellFormed walks the schema itself.
+func (s *schema) wellFormed(v any, key string) {
+	object, ok := v.(map[string]any)
+	if _, isBool := v.(bool); isBool {
+		return
+	}
+	if !ok {
+		s.bad(key, "must be a schema (an object or a boolean), is "+kindOf(v))
+		return
+	}
+	for _, word := range slices.Sorted(maps.Keys(object)) {
+		value, child := object[word], joinKey(key, word)
+		switch word {
+		case "$schema", "$id", "$comment", "title", "description", "default", "examples", "const":
+		case "type":
+			s.typeNames(value, child)
+		case "enum", "required":
+			if _, ok := value.([]any); !ok {
+				s.bad(child, "must be a list")
+			}
+		case "properties":
+			s.eachSchema(value, child)
+		case "additionalProperties", "propertyNames", "items", "not":
+			s.wellFormed(value, child)
+		case "allOf", "anyOf":
+			list, ok := value.([]any)
+			if !ok || len(list) == 0 {
+				s.bad(child, "must be a list of schemas")
+			}
+			for i, e := range list {
+				s.wellFormed(e, fmt.Sprintf("%s[%d]", child, i))
+			}
+		case "pattern":
+			if text, ok := value.(string); !ok {
+				s.bad(child, "must be a regular expression")
+			} else if _, err := regexp.Compile(text); err != nil {
+				s.bad(child, err.Error())
+			}
+		case "uniqueItems":
+			if _, ok := value.(bool); !ok {
+				s.bad(child, "must be true or false")
+			}
+		case "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength",
+			"minItems", "maxItems", "minProperties", "maxProperties":
+			if _, ok := rational(value); !ok {
+				s.bad(child, "must be a number of at most 64 digits")
+			}
+		default:
+			s.bad(child, "is a keyword that schemas here do not have")
+		}
+	}
+}
+
+func (s *schema) eachSchema(value any, key string) {
+	object, ok := value.(map[string]any)
+	if !ok {
+		s.bad(key, "must be an object of schemas")
+	}
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		s.wellFormed(object[name], joinKey(key, name))
+	}
+}
+
+func (s *schema) typeNames(value any, key string) {
+	names, ok := value.([]any)
+	if !ok {
+		names = []any{value}
+	}
+	for _, name := range names {
+		known := []any{"null", "boolean", "object", "array", "number", "integer", "string"}
+		if !slices.Contains(known, name) {
+			s.bad(key, "must be of null boolean object array number integer string")
+		}
+	}
+}
+
+func (s *schema) bad(key, message string) {
+	s.problems = append(s.problems, Problem{File: s.doc.file, Line: s.doc.lines[key], Key: key, Message: message})
+}
+
+// fail reports a data value that breaks the schema, at the file and line it came from.
+func (s *schema) fail(key, format string, args ...any) {
+	at, named := s.origins[key], key
+	for parent := key; at.file == "" && parent != ""; {
+		parent = parent[:max(0, strings.LastIndexAny(parent, ".["))]
+		at = s.origins[parent]
+	}
+	if at.file == "" {
+		at.file = dataDir
+	}
+	message := fmt.Sprintf(format, args...) + " (" + s.doc.file + ")"
+	s.problems = append(s.problems, Problem{File: at.file, Line: at.line, Key: named, Message: message})
+}
+
+// holds reports whether the schema holds for value, without a word.
+func (s *schema) holds(rule, value any) bool {
+	probe := &schema{doc: s.doc, origins: s.origins}
+	probe.apply(rule, value, "")
+	return len(probe.problems) == 0
+}
+
+// apply checks one value by one schema, both already known to be well-formed.
+func (s *schema) apply(rule, value any, key string) {
+	if allowed, ok := rule.(bool); ok {
+		if !allowed {
+			s.fail(key, "is not allowed")
+		}
+		return
+	}
+	object := rule.(map[string]any)
+	if want, ok := object["type"]; ok && !hasType(want, value) {
+		s.fail(key, "must be of type %s, is %s", typeText(want), kindOf(value))
+		return
+	}
+	if list, ok := object["enum"].([]any); ok && !slices.ContainsFunc(list, func(e any) bool { return equal(e, value) }) {
+		s.fail(key, "must be one of %s", text(list))
+	}
+	if want, ok := object["const"]; ok && !equal(want, value) {
+		s.fail(key, "must be %s", text(want))
+	}
+	for _, word := range []string{"allOf", "anyOf"} {
+		list, _ := object[word].([]any)
+		if word == "allOf" {
+			for _, e := range list {
+				s.apply(e, value, key)
+			}
+		} else if len(list) > 0 && !slices.ContainsFunc(list, func(e any) bool { return s.holds(e, value) }) {
+			s.fail(key, "fits none of anyOf")
+		}
+	}
+	if not, ok := object["not"]; ok && s.holds(not, value) {
+		s.fail(key, "is what the schema excludes")
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		s.applyObject(object, v, key)
+	case []any:
+		s.applyList(object, v, key)
+	case string:
+		s.bounds(object, "Length", utf8.RuneCountInString(v), key, "characters")
+		if p, ok := object["pattern"].(string); ok && !regexp.MustCompile(p).MatchString(v) {
+			s.fail(key, "must match %s", p)
+		}
+	case json.Number:
+		s.applyNumber(object, v, key)
+	}
+}
+
+func (s *schema) applyObject(rule, value map[string]any, key string) {
+	s.bounds(rule, "Properties", len(value), key, "keys")
+	required, _ := rule["required"].([]any)
+	for _, name := range required {
+		if name, ok := name.(string); ok && value[name] == nil {
+			s.fail(joinKey(key, name), "is required and missing")
+		}
+	}
+	properties, _ := rule["properties"].(map[string]any)
+	extra, hasExtra := rule["additionalProperties"]
+	names, hasNames := rule["propertyNames"]
+	for _, name := range slices.Sorted(maps.Keys(value)) {
+		child := joinKey(key, name)
+		if sub, ok := properties[name]; ok {
+			s.apply(sub, value[name], child)
+		} else if hasExtra {
+			s.apply(extra, value[name], child)
+		}
+		if hasNames && !s.holds(names, name) {
+			s.fail(child, "has a name that the schema does not allow")
+		}
+	}
+}
+
+func (s *schema) applyList(rule map[string]any, value []any, key string) {
+	s.bounds(rule, "Items", len(value), key, "items")
+	if items, ok := rule["items"]; ok {
+		for i, e := range value {
+			s.apply(items, e, fmt.Sprintf("%s[%d]", key, i))
+		}
+	}
+	if rule["uniqueItems"] == true {
+		seen := map[string]bool{}
+		for i, e := range value {
+			if t := text(e); seen[t] {
+				s.fail(fmt.Sprintf("%s[%d]", key, i), "stands twice in the list")
+			} else {
+				seen[t] = true
+			}
+		}
+	}
+}
+
+func (s *schema) applyNumber(rule map[string]any, value json.Number, key string) {
+	n, ok := rational(value)
+	if !ok {
+		s.fail(key, "is a number of more than 64 digits")
+		return
+	}
+	for _, b := range []struct {
+		word, text string
+		ok         func(cmp int) bool
+	}{
+		{"minimum", "at least", func(c int) bool { return c >= 0 }},
+		{"maximum", "at most", func(c int) bool { return c <= 0 }},
+		{"exclusiveMinimum", "more than", func(c int) bool { return c > 0 }},
+		{"exclusiveMaximum", "less than", func(c int) bool { return c < 0 }},
+	} {
+		if limit, given := rational(rule[b.word]); given && !b.ok(n.Cmp(limit)) {
+			s.fail(key, "must be %s %s, is %s", b.text, text(rule[b.word]), value)
+		}
+	}
+}
+
+// bounds applies min<what> and max<what>.
+func (s *schema) bounds(rule map[string]any, what string, n int, key, unit string) {
+	count := new(big.Rat).SetInt64(int64(n))
+	if low, ok := rational(rule["min"+what]); ok && count.Cmp(low) < 0 {
+		s.fail(key, "must have at least %s %s, has %d", text(rule["min"+what]), unit, n)
+	}
+	if high, ok := rational(rule["max"+what]); ok && count.Cmp(high) > 0 {
+		s.fail(key, "must have at most %s %s, has %d", text(rule["max"+what]), unit, n)
+	}
+}
+
+// rational reads a number exactly. Long texts and large exponents are refused: they would cost memory.
+func rational(v any) (*big.Rat, bool) {
+	n, ok := v.(json.Number)
+	if !ok || len(n) > 64 {
+		return nil, false
+	}
+	if _, exponent, found := strings.Cut(strings.ToLower(string(n)), "e"); found && len(strings.TrimLeft(exponent, "+-0")) > 3 {
+		return nil, false
+	}
+	return new(big.Rat).SetString(string(n))
+}
+
+func hasType(want, value any) bool {
+	names, ok := want.([]any)
+	if !ok {
+		names = []any{want}
+	}
+	for _, name := range names {
+		switch v := value.(type) {
+		case nil:
+			ok = name == "null"
+		case bool:
+			ok = name == "boolean"
+		case map[string]any:
+			ok = name == "object"
+		case []any:
+			ok = name == "array"
+		case string:
+			ok = name == "string"
+		case json.Number:
+			r, exact := rational(v)
+			ok = name == "number" || name == "integer" && exact && r.IsInt()
+		}
+		if ok {
+			return true
+		}
+	}
+	return false
+}
+
+func typeText(want any) string {
+	if list, ok := want.([]any); ok {
+		return strings.Trim(fmt.Sprint(list...), "[]")
+	}
+	return fmt.Sprint(want)
+}
+
+// equal compares as JSON Schema does: numbers by value.
+func equal(a, b any) bool {
+	x, okX := rational(a)
+	y, okY := rational(b)
+	if okX && okY {
+		return x.Cmp(y) == 0
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+func text(v any) string {
+	raw, err := marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.Join(strings.Fields(string(raw)), " ")
+}
