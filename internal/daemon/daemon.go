@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package daemon is what every program of the house does the same way: its command line, its log, the
+// group of its tasks, its signals and its exit codes.
+//
+// A program's main is
+//
+//	app := daemon.New("loghub", "turns what a container writes into events", sections, run, receive, status)
+//	os.Exit(daemon.Main(app))
+//
+// where sections tells which settings the program reads, and the commands are made with [Service] when they run until
+// they are told to stop. Every program takes --config FILE (or HUB_CONFIG), --check, --schema and --version.
+//
+// Exit codes: 0 done, 1 failed, 2 wrong usage or wrong settings (see [Usage]; hubinit does not restart after 2).
+// Errors go to stderr, settings' problems one a line; output of commands goes to stdout.
+//
+// TERM and INT end the context of a command, with the signal as its cause; a second one ends the
+// process the way the kernel does.
+//
+// Left out: what hubinit hands to a hub (package initctl) and what the settings mean (each hub's own section).
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"cloud4.internal/hub/internal/hubfile"
+)
+
+// Exit codes of every program but hubinit, whose own are the service's.
+const (
+	ExitDone   = 0 // what was asked for is done, or the program was told to stop
+	ExitFailed = 1 // it went wrong and may go right another time
+	ExitUsage  = 2 // command line or settings are wrong: the same again ends the same
+)
+
+// DefaultConfig is the settings file when neither --config nor HUB_CONFIG names one.
+const DefaultConfig = "/etc/hub/hub.json"
+
+// usageError marks an error as one of usage or settings.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Usage makes err end the program with exit code 2. A hubfile.Problems does so without it. Usage(nil) is nil.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}
+
+// saidError marks an error that is in the log already.
+type saidError struct{ error }
+
+func (e saidError) Unwrap() error { return e.error }
+
+// New makes a program with the flags that all of them have. With --check it loads the sections and
+// says everything that is wrong with them; sections is called once per use, for values nobody else holds.
+func New(name, usage string, sections func() []hubfile.Section, commands ...*cli.Command) *cli.App {
+	return &cli.App{
+		Name:                 name,
+		Usage:                usage,
+		Version:              Version(),
+		Commands:             commands,
+		EnableBashCompletion: true,
+		Suggest:              true,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Usage: "settings `FILE`; drop-ins are hub.d/*.json beside it", EnvVars: []string{"HUB_CONFIG"}, Value: DefaultConfig},
+			&cli.BoolFlag{Name: "check", Usage: "check the settings, say everything that is wrong, and exit"},
+			&cli.BoolFlag{Name: "schema", Usage: "print the JSON Schema of the settings this program reads, and exit"},
+		},
+		Before: func(c *cli.Context) error {
+			if (c.Bool("check") || c.Bool("schema")) && c.Args().Present() {
+				return Usage(fmt.Errorf("--check and --schema stand alone, without %q", c.Args().First()))
+			}
+			return nil
+		},
+		Action: func(c *cli.Context) error {
+			switch {
+			case c.Bool("check"):
+				return check(c, sections())
+			case c.Bool("schema"):
+				return schema(c, sections())
+			case c.Args().Present():
+				return Usage(fmt.Errorf("unknown command %q; %s --help lists them", c.Args().First(), name))
+			}
+			cli.ShowAppHelp(c)
+			return Usage(errors.New("a command is missing"))
+		},
+	}
+}
+
+// Source says where the settings of this run come from: --config and the environment.
+func Source(c *cli.Context) hubfile.Source {
+	return hubfile.Source{Path: c.String("config"), Environ: os.Environ()}
+}
+
+// Settings loads the sections of a command and logs the warnings. Its error ends the program with 2.
+func Settings(c *cli.Context, log zerolog.Logger, sections ...hubfile.Section) (*hubfile.Settings, error) {
+	settings, err := hubfile.Load(Source(c), sections...)
+	if err != nil {
+		return nil, Usage(err)
+	}
+	for _, warning := range settings.Warnings() {
+		log.Warn().Str("origin", warning.Origin).Msg(warning.String())
+	}
+	return settings, nil
+}
+
+// Service makes the action of a command that runs until it is told to stop: hardened, with the program's log
+// on stderr. c.Context ends with TERM or INT. What run returns is logged, one line for each problem of settings.
+func Service(run func(c *cli.Context, log zerolog.Logger) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		log := Logger(c.App.Name, c.App.ErrWriter)
+		if err := Harden(); err != nil {
+			log.Warn().Err(err).Msg("other processes of this uid can read this one")
+		}
+		err := run(c, log)
+		if err == nil {
+			return nil
+		}
+		for _, line := range lines(err) {
+			log.Error().Msg(line)
+		}
+		return saidError{err}
+	}
+}
+
+// Main runs the program with the arguments and signals of this process and returns its exit code.
+func Main(app *cli.App) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from the first signal on, the next one has its usual effect
+	return run(ctx, app, os.Args)
+}
+
+// run is Main without the process around it.
+func run(ctx context.Context, app *cli.App, args []string) int {
+	prepare(app)
+	err := app.RunContext(ctx, args)
+	if err == nil {
+		return ExitDone
+	}
+	if !errors.As(err, new(saidError)) {
+		for _, line := range lines(err) {
+			fmt.Fprintf(app.ErrWriter, "%s: %s\n", app.Name, line)
+		}
+	}
+	if errors.As(err, new(usageError)) || errors.As(err, new(hubfile.Problems)) {
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// prepare takes from the command line library what is ours: printing errors and ending the process.
+func prepare(app *cli.App) {
+	if app.Writer == nil {
+		app.Writer = os.Stdout
+	}
+	if app.ErrWriter == nil {
+		app.ErrWriter = os.Stderr
+	}
+	app.ExitErrHandler = func(*cli.Context, error) {}
+	wrongUsage := func(_ *cli.Context, err error, _ bool) error { return Usage(err) }
+	app.OnUsageError = wrongUsage
+	for _, command := range app.Commands {
+		command.OnUsageError = wrongUsage
+		for _, sub := range command.Subcommands {
+			sub.OnUsageError = wrongUsage
+		}
+	}
+}
+
+// lines splits an error into what is printed a line each.
+func lines(err error) []string {
+	var problems hubfile.Problems
+	if !errors.As(err, &problems) {
+		return []string{err.Error()}
+	}
+	out := make([]string, len(problems))
+	for i, problem := range problems {
+		out[i] = problem.String()
+	}
+	return out
+}
+
+// check is --check.
+func check(c *cli.Context, sections []hubfile.Section) error {
+	settings, err := hubfile.Load(Source(c), sections...)
+	if settings != nil {
+		for _, warning := range settings.Warnings() {
+			fmt.Fprintf(c.App.ErrWriter, "%s: warning: %s\n", c.App.Name, warning)
+		}
+	}
+	if err != nil {
+		return Usage(err)
+	}
+	_, err = io.WriteString(c.App.Writer, "settings are good\n")
+	return err
+}
+
+// schema is --schema.
+func schema(c *cli.Context, sections []hubfile.Section) error {
+	data, err := hubfile.Schema(sections...)
+	if err != nil {
+		return err
+	}
+	_, err = c.App.Writer.Write(data)
+	return err
+}
