@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package mtls
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// The limits of a client connection.
+const (
+	dialTimeout      = 10 * time.Second // name resolution and TCP connect
+	handshakeTimeout = 10 * time.Second
+	// headerTimeout is from the end of the request to the head of the answer: above the longest wait a
+	// client asks for (Prefer: wait=50), so that a long poll is never cut.
+	headerTimeout  = 75 * time.Second
+	idleTimeout    = 90 * time.Second // below the server's, so that the client closes first
+	pingAfter      = 30 * time.Second // HTTP/2: silence after which the connection is tested …
+	pingTimeout    = 15 * time.Second // … and given up
+	maxHeaderBytes = 64 << 10
+)
+
+// Transport returns an HTTP client's transport that shows the identity in files and talks only to servers whose
+// certificate has a root of files, the DNS name asked for, and an identity that the rule accepts; a nil rule
+// accepts every identity and none (the DNS name alone counts, as with a static HTTPS server of the fleet's authority).
+//
+// Without an identity every request fails with an error that is [identity.ErrNone]. Requests have no deadline of
+// their own beyond the parts' (dial, handshake, head of the answer): the caller's context sets it.
+func Transport(files *identity.Files, server Rule) http.RoundTripper {
+	return &transport{files: files, rule: server}
+}
+
+// transport is one http.Transport per generation of the identity. Closing idle connections would not do:
+// an HTTP/2 connection with a long poll on it is never idle and would carry all new requests too.
+type transport struct {
+	files *identity.Files
+	rule  Rule
+
+	mu         sync.Mutex // guards what follows
+	generation uint64
+	current    *http.Transport
+}
+
+// RoundTrip sends a request over a connection made with the identity of this moment.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	current, err := t.use()
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close() // a RoundTripper owes this, also on errors
+		}
+		return nil, err
+	}
+	return current.RoundTrip(req)
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections work.
+func (t *transport) CloseIdleConnections() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current != nil {
+		t.current.CloseIdleConnections()
+	}
+}
+
+func (t *transport) use() (*http.Transport, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	generation := t.files.Generation()
+	if t.current != nil && t.generation == generation {
+		return t.current, nil
+	}
+	conf, err := ClientConfig(t.files, t.rule)
+	if err != nil {
+		return nil, err
+	}
+	if t.current != nil {
+		// What is under way ends on its connection; that one is closed when it falls idle.
+		t.current.CloseIdleConnections()
+	}
+	t.generation, t.current = generation, newTransport(conf)
+	return t.current, nil
+}
+
+func newTransport(conf *tls.Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                  nil, // see the package comment
+		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        conf,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		ForceAttemptHTTP2:      true, // a TLSClientConfig of one's own turns it off
+		ResponseHeaderTimeout:  headerTimeout,
+		ExpectContinueTimeout:  time.Second,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConns:           16,
+		MaxIdleConnsPerHost:    4,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+}
+
+// ClientConfig returns the TLS side of [Transport], for protocols other than HTTP, with the roots of this
+// moment. The error is [identity.ErrNone] without an identity.
+func ClientConfig(files *identity.Files, server Rule) (*tls.Config, error) {
+	if _, err := files.Certificate(); err != nil {
+		return nil, fmt.Errorf("own certificate: %w", err)
+	}
+	roots, err := files.Roots()
+	if err != nil {
+		return nil, fmt.Errorf("roots of the fleet: %w", err)
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		RootCAs:    roots,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return files.Certificate()
+		},
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return checkPeer(state, server)
+		},
+	}, nil
+}
+
+// checkPeer applies a rule to the certificate at the other end; chain, time and DNS name are checked already.
+func checkPeer(state tls.ConnectionState, rule Rule) error {
+	if rule == nil {
+		return nil
+	}
+	if len(state.PeerCertificates) == 0 {
+		return fmt.Errorf("the other side showed no certificate")
+	}
+	id, err := spiffe.FromCertificate(state.PeerCertificates[0])
+	if err != nil {
+		return &roleless{err}
+	}
+	return rule(id)
+}
+
+// roleless is a certificate of our authority that is nobody's identity.
+type roleless struct{ error }
+
+func (e *roleless) Unwrap() error { return e.error }
