@@ -29,11 +29,6 @@ readonly genesis=cloud4-genesis shop=cloud4-shop
 readonly page=http://127.0.0.1:$CLOUD4_PAGE_PORT/
 readonly tree=$CLOUD4_DEMO/tree
 
-work_dir=$(mktemp -d)
-readonly work_dir
-output=$work_dir/output remark=$work_dir/remark
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf -- "$work_dir"' EXIT
-
 # shellcheck source-path=SCRIPTDIR
 source "$here/terminal.sh"
 
@@ -209,3 +204,169 @@ build_all() {
     work "certificate authority" build_step_ca
     work "services FROM the base image" build_shop
 }
+
+# make_authority fills the state directory: the certificate authority, a one-time token for everybody, and a
+# copy of the tree to play with.
+make_authority() {
+    mkdir -p "$CLOUD4_DEMO/tokens"
+    touch "$CLOUD4_DEMO/.made-by-demo"
+    cp -r "$here/genesis/tree" "$tree"
+    "$root/bin/confighub" ca-init --url https://genesis.internal:9000 "$CLOUD4_DEMO/ca" | tee "$CLOUD4_DEMO/fingerprint" >"$remark"
+    local name
+    for name in genesis.config genesis.log genesis.health host.vm1 web.shop.vm1 db.shop.vm1; do
+        (umask 077 && "$root/bin/confighub" token --ca "$CLOUD4_DEMO/ca" "$name" >"$CLOUD4_DEMO/tokens/$name")
+    done
+}
+
+make_network() { docker network create --label "$CLOUD4_NETWORK" "$CLOUD4_NETWORK"; }
+
+# healthy PROJECT SERVICE: Docker says so, after hubinit's probe.
+healthy() { [[ $(docker inspect --format '{{.State.Health.Status}}' "$(container "$1" "$2")") == healthy ]]; }
+
+# identity_of PROJECT SERVICE writes the URI of its certificate as the remark.
+identity_of() { inside "$1" "$2" cat /run/hub/identity.json | field id >"$remark" && [[ -s $remark ]]; }
+
+# field NAME prints the first string or number of that name in the JSON on stdin.
+field() { grep -o "\"$1\": *\(\"[^\"]*\"\|[0-9.]*\)" | head -n 1 | sed 's/^"[^"]*": *//; s/^"//; s/"$//'; }
+
+start_genesis() {
+    section "The genesis machine, genesis.internal"
+    work "certificate authority made, root" make_authority
+    CLOUD4_CA_FINGERPRINT=$(<"$CLOUD4_DEMO/fingerprint")
+    work "network $CLOUD4_NETWORK" make_network
+    work "containers started" compose "$genesis" up -d --no-build
+    work "step-ca answers" within 30 healthy "$genesis" ca
+    local service
+    for service in config log health; do
+        work "$service" within 30 identity_of "$genesis" "$service"
+    done
+}
+
+start_shop() {
+    section "The docker VM, vm1.internal: stack shop"
+    work "containers started" compose "$shop" up -d --no-build
+    local service
+    for service in host web db; do
+        work "$service" within 30 identity_of "$shop" "$service"
+    done
+    work "page served" within 30 page_says "$(value greeting)"
+    for service in web db; do
+        work "$service healthy" within 60 healthy "$shop" "$service"
+    done
+}
+
+# value NAME prints a string of the tree's defaults.
+value() { field "$1" <"$tree/defaults/data/site.json"; }
+
+page_says() { curl -sf --max-time 2 "$page" | grep -qF "$1"; }
+
+# service_pid is the process id of nginx inside its container, from the state that hubinit keeps.
+service_pid() { inside "$shop" "$1" cat /run/hub/init.json | tr -d '\n' | sed 's/.*"service": *//' | field pid; }
+
+show_state() {
+    section "What there is now"
+    tick "the page at $page"
+    curl -s "$page" | sed -n 's/^ *<\(h1\|p\)>//p' | sed 's/<[^>]*>//g' | quote
+    tick "the identity of web"
+    inside "$shop" web confighub status | quote
+    tick "the health of vm1, also at http://127.0.0.1:$CLOUD4_HOST_PORT/"
+    inside "$shop" host healthhub status | quote
+    tick "the last events that reached the genesis machine"
+    last_events 5 | quote
+}
+
+show_change() {
+    section "A value changes in the tree"
+    local greeting="Good day from the genesis machine" start pid
+    pid=$(service_pid web)
+    start=$(now)
+    edit "s/\"greeting\": *\"[^\"]*\"/\"greeting\": \"$greeting\"/" defaults/data/site.json
+    until page_says "$greeting"; do
+        (($(now) - start < 15000)) || give_up "the new value on the page"
+    done
+    tick "written to defaults/data/site.json, served by nginx" "$(took "$start")"
+    curl -s "$page" | sed -n 's/^ *<p>\([^<]*\)<.*/\1/p' | head -n 1 | quote
+    [[ $(service_pid web) == "$pid" ]] || give_up "nginx is still the same process"
+    tick "nginx is still process $pid of its container"
+}
+
+# edit SCRIPT FILE changes a file of the tree in one step, as an editor or git does.
+edit() {
+    sed "$1" "$tree/$2" >"$tree/.$$.tmp"
+    mv "$tree/.$$.tmp" "$tree/$2"
+}
+
+show_refusal() {
+    section "A template that its check refuses"
+    local start before pid
+    before=$(curl -s "$page") pid=$(service_pid web)
+    start=$(now)
+    edit 's/listen 80;/lisen 80;/' services/web/templates/nginx.conf
+    work "refused by web" within 30 refusal_in_logs "$(container "$shop" web)"
+    [[ $(curl -s "$page") == "$before" && $(service_pid web) == "$pid" ]] || give_up "nothing changed for the service"
+    tick "page and process $pid unchanged" "$(took "$start")"
+    tick "docker logs of web"
+    docker logs --since "$((start / 1000))" "$(container "$shop" web)" 2>&1 | grep -F lisen | head -n 2 | quote
+    work "the health of web says so" within 30 status_says "$shop" host rejected
+    inside "$shop" host healthhub status | grep -F config | quote
+    work "the genesis machine was told" within 30 refusal_in_logs "$(container "$genesis" config)"
+    start=$(now)
+    edit 's/lisen 80;/listen 80;/' services/web/templates/nginx.conf
+    work "mended" within 30 status_says "$shop" host pass
+}
+
+refusal_in_logs() { docker logs --tail 200 "$1" 2>&1 | grep -qF lisen; }
+
+status_says() { inside "$1" "$2" healthhub status | grep -qF "$3"; }
+
+show_stop() {
+    section "The web container stops"
+    local id start last code
+    id=$(container "$shop" web)
+    start=$(now)
+    docker stop "$id" >/dev/null
+    code=$(docker inspect --format '{{.State.ExitCode}}' "$id")
+    tick "docker stop: exit code $code, nginx's own" "$(took "$start")"
+    last=$(docker logs --tail 50 "$id" 2>&1 | grep -F '[notice]' | tail -n 1)
+    work "its last line reached the genesis machine" within 10 event_arrived "$last"
+    printf '%s\n' "$last" | quote
+    work "started again" docker start "$id"
+    work "page served" within 30 page_says "$(value greeting)"
+}
+
+summary() {
+    section "It runs"
+    note "page       $page"
+    note "vm1        http://127.0.0.1:$CLOUD4_HOST_PORT/"
+    note "fleet      http://127.0.0.1:$CLOUD4_FLEET_PORT/"
+    note "tree       $tree (change something)"
+    note "away       make demo-down"
+}
+
+up() {
+    local start
+    start=$(now)
+    prerequisites
+    work "cleared what an earlier run left" clean
+    work "ports 127.0.0.1:$CLOUD4_PAGE_PORT $CLOUD4_HOST_PORT $CLOUD4_FLEET_PORT free" ports_free
+    build_all
+    start_genesis
+    start_shop
+    show_state
+    show_change
+    show_refusal
+    show_stop
+    summary
+    printf '\n  %sall of it in %s%s\n' "$bold" "$(took "$start")" "$plain"
+}
+
+down() {
+    work "removed the demo's containers, networks, volumes and $CLOUD4_DEMO" clean
+    note "The images cloud4/… stay for the next time: docker rmi \$(docker images -q 'cloud4/*') removes them."
+}
+
+case ${1:-} in
+    up) up ;;
+    down) down ;;
+    *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac

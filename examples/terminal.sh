@@ -5,6 +5,11 @@
 
 readonly width=76
 
+work_dir=$(mktemp -d)
+# output: everything a step wrote; remark: what it wants to see in its own line.
+readonly work_dir output=$work_dir/output remark=$work_dir/remark
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf -- "$work_dir"' EXIT
+
 if [[ -t 1 ]]; then
     live=yes bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
 else
