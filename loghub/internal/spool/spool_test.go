@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cloud4.internal/hub/internal/otlp"
+	"github.com/google/go-cmp/cmp"
+)
+
+func open(t *testing.T, o Options) *Spool {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func register(t *testing.T, s *Spool, key string) *Source {
+	t.Helper()
+	src, err := s.Register(key, s.Restored()[key])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// put commits n records "<prefix>-<seq>" of pad bytes each.
+func put(t *testing.T, s *Spool, src *Source, n, pad int) {
+	t.Helper()
+	b := NewBatch(src)
+	pos, seq := src.state.Pos, src.state.Seq
+	for range n {
+		seq++
+		pos += 10
+		b.Record(pos, seq, &otlp.Record{Severity: 9, Body: otlp.String(fmt.Sprintf("%s-%d%s", src.key, seq, strings.Repeat(".", pad)))})
+	}
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bodies reads up to n records without acknowledging them.
+func bodies(t *testing.T, d *Delivery) []string {
+	t.Helper()
+	var out []string
+	for i := range d.Len() {
+		var r otlp.Record
+		if err := otlp.DecodeRecord(d.Record(i), &r); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, strings.TrimRight(string(r.Body.Bytes), "."))
+	}
+	return out
+}
+
+func drain(t *testing.T, s *Spool) []string {
+	t.Helper()
+	var out []string
+	for {
+		d, err := s.Peek(100, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Len() == 0 {
+			return out
+		}
+		out = append(out, bodies(t, d)...)
+		if _, err := s.Ack(d, d.Len()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func wantSeq(key string, from, to int) []string {
+	var out []string
+	for i := from; i <= to; i++ {
+		out = append(out, fmt.Sprintf("%s-%d", key, i))
+	}
+	return out
+}
+
+// stores runs a test on both kinds of store. again gives the options for
+// opening the same spool a second time.
+func stores(t *testing.T, test func(t *testing.T, again func() Options)) {
+	t.Run("disk", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "log")
+		test(t, func() Options { return Options{Dir: dir} })
+	})
+	t.Run("memory", func(t *testing.T) {
+		m, err := newMemStore(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.f.Close()
+		test(t, func() Options {
+			path := fmt.Sprintf("/proc/self/fd/%d", m.f.Fd())
+			f, err := os.OpenFile(path, os.O_RDWR, 0) // as a second process holds it
+			if err != nil {
+				t.Fatal(err)
+			}
+			return Options{Memory: f}
+		})
+	})
+}
+
+func TestReopenKeepsRecordsAndPlaces(t *testing.T) {
+	stores(t, func(t *testing.T, again func() Options) {
+		s := open(t, again())
+		a, b := register(t, s, "a"), register(t, s, "b")
+		put(t, s, a, 5, 0)
+		put(t, s, b, 2, 0)
+		carry := NewBatch(a)
+		carry.Carry(53, []byte("abc"))
+		carry.Carry(55, []byte("de"))
+		if err := s.Commit(carry); err != nil {
+			t.Fatal(err)
+		}
+		d, err := s.Peek(3, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Ack(d, 2); err != nil {
+			t.Fatal(err)
+		}
+		// No Close: this is what a kill leaves behind.
+		s = open(t, again())
+		defer s.Close()
+		want := map[string]State{
+			"a": {Pos: 55, Seq: 5, Carry: []byte("abcde")},
+			"b": {Pos: 20, Seq: 2},
+		}
+		if diff := cmp.Diff(want, s.Restored()); diff != "" {
+			t.Error(diff)
+		}
+		if got := s.Stats().Backlog; got != 5 {
+			t.Errorf("backlog is %d, want 5", got)
+		}
+		got := drain(t, s)
+		if diff := cmp.Diff(append(wantSeq("a", 3, 5), wantSeq("b", 1, 2)...), got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestSegmentsRollAndRetire(t *testing.T) {
+	stores(t, func(t *testing.T, again func() Options) {
+		s := open(t, again())
+		a := register(t, s, "a")
+		for range 60 {
+			put(t, s, a, 10, 9000)
+		}
+		if n := s.Stats().Segments; n < 5 {
+			t.Fatalf("%d segments, want several", n)
+		}
+		if diff := cmp.Diff(wantSeq("a", 1, 600), drain(t, s)); diff != "" {
+			t.Error(diff)
+		}
+		if st := s.Stats(); st.Segments != 1 || st.Bytes > 2<<20 {
+			t.Errorf("after the last acknowledgement: %+v, want one segment", st)
+		}
+		s = open(t, again())
+		defer s.Close()
+		if st := s.Restored()["a"]; st.Seq != 600 {
+			t.Errorf("sequence %d after everything was sent, want 600", st.Seq)
+		}
+		if got := drain(t, s); got != nil {
+			t.Errorf("%d records again", len(got))
+		}
+	})
+}
+
+func TestMarksAloneDoNotFill(t *testing.T) {
+	s := open(t, Options{Quota: 4 << 20})
+	defer s.Close()
+	a := register(t, s, "a")
+	b := NewBatch(a)
+	for i := range 600 {
+		for j := range 1000 {
+			b.Mark(uint64(i*1000+j), 0)
+		}
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.retire(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := s.Stats(); st.Bytes > 3<<20 {
+		t.Errorf("%d bytes of marks are kept", st.Bytes)
+	}
+}
+
+func TestQuota(t *testing.T) {
+	s := open(t, Options{Quota: 1 << 20})
+	defer s.Close()
+	a := register(t, s, "a")
+	b := NewBatch(a)
+	b.Record(1, 1, &otlp.Record{Body: otlp.String(strings.Repeat("x", 2<<20))})
+	if err := s.Commit(b); !errors.Is(err, ErrFull) {
+		t.Fatalf("error is %v, want ErrFull", err)
+	}
+	b.Reset()
+	put(t, s, a, 1, 0)
+	if diff := cmp.Diff(wantSeq("a", 1, 1), drain(t, s)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDamage(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	a := register(t, s, "a")
+	put(t, s, a, 100, 100)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segs, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	if err != nil || len(segs) != 1 {
+		t.Fatal(segs, err)
+	}
+	data, err := os.ReadFile(segs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		data[len(data)/2+i] ^= 0xff
+	}
+	data = append(data[:len(data)-20], 'j', 'u', 'n', 'k') // a torn tail
+	if err := os.WriteFile(segs[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cursor"), []byte("not a cursor"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	foreignHead := append([]byte("CLSG\x63\x00\x00\x00"), make([]byte, 40)...)
+	if err := os.WriteFile(filepath.Join(dir, "0000000000000000.seg"), foreignHead, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{Dir: dir})
+	defer s.Close()
+	got := drain(t, s)
+	if len(got) < 96 || len(got) > 98 {
+		t.Errorf("%d of 100 records after damage in the middle and at the end, want 97", len(got))
+	}
+	if st := s.Stats(); st.Corrupt != 2 || st.Skipped == 0 || st.Backlog != 0 {
+		t.Errorf("stats are %+v", st)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "0000000000000000.seg")); err != nil {
+		t.Error("a segment of another version was removed:", err)
+	}
+}
+
+// TestDamageWhileRunning: bytes that rot between Commit and Peek.
+func TestDamageWhileRunning(t *testing.T) {
+	s := open(t, Options{})
+	defer s.Close()
+	a := register(t, s, "a")
+	put(t, s, a, 3, 100)
+	if _, err := s.active.WriteAt([]byte{1, 2, 3}, s.size-200); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a-1", "a-3"}, drain(t, s)); diff != "" {
+		t.Error(diff)
+	}
+	if st := s.Stats(); st.Corrupt != 1 || st.Backlog != 0 {
+		t.Errorf("stats are %+v", st)
+	}
+}
+
+func TestForget(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	a, b := register(t, s, "a"), register(t, s, "b")
+	put(t, s, a, 1, 0)
+	put(t, s, b, 1, 0)
+	if err := s.Forget(a); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{Dir: dir})
+	defer s.Close()
+	if diff := cmp.Diff(map[string]State{"b": {Pos: 10, Seq: 1}}, s.Restored()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// FuzzFrames: no bytes in a segment make Open fail, hang or invent records.
+func FuzzFrames(f *testing.F) {
+	b := NewBatch(&Source{key: "a"})
+	b.Record(1, 1, &otlp.Record{Body: otlp.String("x")})
+	b.Carry(2, []byte("y"))
+	b.Mark(3, 1)
+	good := append(appendSource(appendHeader(nil, 1), 0, "a", State{}), b.buf...)
+	f.Add(good)
+	f.Add(good[:len(good)-3])
+	f.Add([]byte("CLSG"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "0000000000000001.seg"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for {
+			d, err := s.Peek(10, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Len() == 0 {
+				break
+			}
+			if _, err := s.Ack(d, d.Len()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := s.Stats().Backlog; n != 0 {
+			t.Fatalf("backlog is %d at the end", n)
+		}
+	})
+}
