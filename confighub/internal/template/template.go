@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package template renders one mustache template with data into the text of a configuration file.
+//
+// The language is mustache (https://mustache.github.io/mustache.5.html, the core modules of
+// https://github.com/mustache/spec v1.4.2) as github.com/cbroglie/mustache renders it, with what a
+// configuration file needs more:
+//
+//   - values are escaped for the format of the file and for the place they stand at, never as HTML by default;
+//     {{{name}}} and {{&name}} write a value as it is;
+//   - a missing variable or partial is an error, and all errors come at once, with file, line and column;
+//   - partials come from the templates handed in and from nowhere else;
+//   - items of a list know @index, @first and @last;
+//   - numbers print as they were written, null as nothing.
+//
+// The library is given a source of our own making: partials expanded (which makes a partial that includes
+// itself an error instead of the end of the process), lines that hold only a tag already removed, every
+// variable raw behind a mark. The output, still with its marks, then passes the escaper of the format, which
+// so knows of each value its tag, its type and what stands around it. Missing variables are found by a walk
+// over the same tree before; the library's own global for that stays as it is, since it can be neither
+// lenient for one template nor name a line.
+//
+// Left out: inheritance, dynamic names and lambdas. Limits: partials 32 deep and 16 MiB expanded, sections
+// 100 deep, two million visited tags, 64 MiB of output.
+package template
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/cbroglie/mustache"
+)
+
+// maxOutput bounds one rendered file, in bytes.
+const maxOutput = 64 << 20
+
+// Options say how to render.
+type Options struct {
+	// Format is one of the escape formats, "" for none.
+	Format string
+	// Lenient takes missing variables and partials for empty, as the mustache specification does.
+	Lenient bool
+	// Strict makes warnings errors.
+	Strict bool
+}
+
+// Result is what a template became.
+type Result struct {
+	Output []byte
+	// Secret is true when a value of the built-in secrets stands in Output.
+	Secret bool
+	// Warnings are sections whose key stands nowhere in the data.
+	Warnings Problems
+}
+
+// Find returns the file name and the text of a template or partial.
+type Find func(name string) (file string, src []byte, ok bool)
+
+// Render renders the named template. Data holds map[string]any, []any, string, bool, json.Number and nil. The
+// error is Problems unless the template cannot be found.
+func Render(find Find, name string, data map[string]any, opts Options) (Result, error) {
+	newFormat, ok := formats[opts.Format]
+	if !ok {
+		return Result{}, fmt.Errorf("rendering %s: unknown escape format %q", name, opts.Format)
+	}
+	file, src, ok := find(name)
+	if !ok {
+		return Result{}, fmt.Errorf("rendering %s: no such template", name)
+	}
+	t, err := parse(find, file, src, opts.Lenient)
+	if err != nil {
+		return Result{}, err
+	}
+	w := &walker{data: data, strict: opts.Strict, lenient: opts.Lenient, frames: []frame{{value: data}}, missing: map[int]bool{}}
+	w.walk(t.roots)
+	w.lintSections(t.roots)
+	if w.steps > maxSteps {
+		w.problems = append(w.problems, Problem{At: Position{file, 1, 1}, Message: fmt.Sprintf("visits more than %d tags: nested sections multiply", maxSteps)})
+	}
+	if err := w.problems.err(); err != nil {
+		return Result{}, err
+	}
+	output, err := t.execute(file, data)
+	if err != nil {
+		return Result{}, err
+	}
+	finished, err := escape(t, output, newFormat(), opts.Lenient)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Output: finished, Secret: w.secret, Warnings: w.warnings.sorted()}, nil
+}
+
+// Lint reports what is wrong with a template whatever the data: syntax, sections, partials.
+func Lint(find Find, name string) error {
+	file, src, ok := find(name)
+	if !ok {
+		return fmt.Errorf("reading %s: no such template", name)
+	}
+	_, err := parse(find, file, src, false)
+	return err
+}
+
+func parse(find Find, file string, src []byte, lenient bool) (*tree, error) {
+	e := expander{find: find, lenient: lenient, tree: &tree{}}
+	e.tree.roots = e.expand(file, src, "", nil, 0)
+	return e.tree, e.problems.err()
+}
+
+// execute lets the library render the tree, marks included.
+func (t *tree) execute(file string, data map[string]any) (string, error) {
+	compiled, err := mustache.ParseStringPartialsRaw(t.source(), noPartials{}, true)
+	if err != nil {
+		return "", fmt.Errorf("compiling %s: %w", file, err)
+	}
+	out := &limited{left: maxOutput}
+	if err := compiled.FRender(out, wrap(data)); err != nil {
+		return "", fmt.Errorf("rendering %s: %w", file, err)
+	}
+	if out.left < 0 {
+		return "", fmt.Errorf("rendering %s: %w", file, errTooLarge)
+	}
+	return out.String(), nil
+}
+
+var errTooLarge = errors.New("the output is larger than 64 MiB")
+
+// limited takes what is written until the limit, and counts on.
+type limited struct {
+	bytes.Buffer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, errTooLarge
+	}
+	return l.Buffer.Write(p)
+}
+
+// noPartials ends a rendering that asks for a partial: all were expanded before.
+type noPartials struct{}
+
+func (noPartials) Get(name string) (string, error) {
+	return "", fmt.Errorf("partial %s was not expanded", name)
+}
+
+// FormatOf returns the escape format that goes with a file's extension: "none" unless it is known.
+func FormatOf(file string) string {
+	switch strings.ToLower(path.Ext(file)) {
+	case ".json":
+		return "json"
+	case ".yaml", ".yml":
+		return "yaml"
+	case ".toml":
+		return "toml"
+	case ".ini":
+		return "ini"
+	case ".sh", ".bash":
+		return "shell"
+	case ".nginx":
+		return "nginx"
+	case ".xml", ".svg":
+		return "xml"
+	case ".html", ".htm":
+		return "html"
+	case ".properties":
+		return "properties"
+	case ".env":
+		return "env"
+	}
+	return "none"
+}

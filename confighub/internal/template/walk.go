@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package template
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// maxSteps bounds the tags that one rendering visits: nested sections over a list multiply.
+const maxSteps = 2_000_000
+
+// walker visits the tree as the library will, with the data, and finds every variable that is missing. The
+// library stops at the first, and names neither template nor line.
+type walker struct {
+	data   map[string]any
+	strict bool
+	// lenient takes missing variables for empty.
+	lenient  bool
+	frames   []frame
+	steps    int
+	secret   bool
+	keys     map[string]bool
+	paths    []string
+	problems Problems
+	warnings Problems
+	// missing: tags that were reported already, since a tag in a section is visited for each item.
+	missing map[int]bool
+}
+
+type frame struct {
+	value any
+	// path of value in the data; "" for the root.
+	path   string
+	item   item
+	inList bool
+}
+
+func (w *walker) walk(nodes []*node) {
+	for _, n := range nodes {
+		if w.steps++; w.steps > maxSteps {
+			return
+		}
+		switch n.kind {
+		case variable, raw:
+			w.variable(n)
+		case section, inverted:
+			w.section(n)
+		}
+	}
+}
+
+func (w *walker) variable(n *node) {
+	value, path, ok := w.lookup(n.text)
+	if !ok {
+		if !w.lenient && !w.missing[n.id] {
+			w.missing[n.id] = true
+			w.problems = append(w.problems, Problem{At: n.at, Name: n.text, Message: w.explain(n.text)})
+		}
+		return
+	}
+	if path == secretsKey || strings.HasPrefix(path, secretsKey+".") {
+		w.secret = true
+	}
+	if object, ok := value.(map[string]any); ok && len(w.frames) == 1 && n.text == "." && len(object) > 0 {
+		w.secret = w.secret || object[secretsKey] != nil
+	}
+}
+
+// secretsKey is the built-in object whose values make a target secret.
+const secretsKey = "secrets"
+
+func (w *walker) section(n *node) {
+	value, path, found := w.lookup(n.text)
+	if n.kind == inverted {
+		if !found || !truthy(value) {
+			w.walk(n.children)
+		}
+		return
+	}
+	if !found || !truthy(value) {
+		return
+	}
+	list, ok := value.([]any)
+	if !ok {
+		w.enter(frame{value: value, path: path}, n.children)
+		return
+	}
+	for i, v := range list {
+		w.enter(frame{value: v, path: fmt.Sprintf("%s[%d]", path, i), item: item{i, len(list)}, inList: true}, n.children)
+		if w.steps > maxSteps {
+			return
+		}
+	}
+}
+
+func (w *walker) enter(f frame, nodes []*node) {
+	w.frames = append(w.frames, f)
+	w.walk(nodes)
+	w.frames = w.frames[:len(w.frames)-1]
+}
+
+// lookup finds a name as mustache does: the first part in the nearest frame that has it, the rest in that.
+func (w *walker) lookup(name string) (value any, path string, ok bool) {
+	if name == "." {
+		top := w.frames[len(w.frames)-1]
+		return top.value, top.path, true
+	}
+	if atNames[name] != "" {
+		for _, f := range slices.Backward(w.frames) {
+			if f.inList {
+				return f.item.lookup(name), name, true
+			}
+		}
+		return nil, "", false
+	}
+	first, rest, dotted := strings.Cut(name, ".")
+	for _, f := range slices.Backward(w.frames) {
+		object, isObject := f.value.(map[string]any)
+		if value, ok = object[first]; !isObject || !ok {
+			continue
+		}
+		path = strings.TrimPrefix(f.path+"."+first, ".")
+		for dotted && ok {
+			first, rest, dotted = strings.Cut(rest, ".")
+			object, _ = value.(map[string]any)
+			value, ok = object[first]
+			path += "." + first
+		}
+		return value, path, ok
+	}
+	return nil, "", false
+}
+
+// explain says where a missing name was looked for, and what may have been meant.
+func (w *walker) explain(name string) string {
+	if atNames[name] != "" {
+		return "stands outside of a list's section"
+	}
+	message := "not in the data"
+	top := w.frames[len(w.frames)-1]
+	if top.path != "" {
+		message += " (looked in " + top.path + " and above)"
+	}
+	if meant := w.suggest(name); meant != "" {
+		message += " (did you mean " + meant + "?)"
+	}
+	return message
+}
+
+func (w *walker) suggest(name string) string {
+	if w.paths == nil {
+		w.paths = dataPaths(w.data)
+	}
+	candidates := w.paths
+	for _, f := range w.frames[1:] {
+		if object, ok := f.value.(map[string]any); ok {
+			candidates = append(slices.Sorted(maps.Keys(object)), candidates...)
+		}
+	}
+	// One letter off in a short name, three in a long one; limits are exclusive.
+	best, distance := "", 2+min(2, len(name)/4)
+	for _, c := range candidates {
+		if d := editDistance(name, c, distance); d < distance {
+			best, distance = c, d
+		}
+	}
+	if best != "" {
+		return best
+	}
+	// A name that stands elsewhere in the tree: host for hub.host.
+	for _, c := range w.paths {
+		if strings.HasSuffix(c, "."+name) {
+			return c
+		}
+	}
+	return ""
+}
+
+// dataPaths lists dotted paths through objects, the first few thousand.
+func dataPaths(data map[string]any) []string {
+	const most = 2000
+	paths := []string{}
+	var add func(object map[string]any, prefix string)
+	add = func(object map[string]any, prefix string) {
+		for _, name := range slices.Sorted(maps.Keys(object)) {
+			if len(paths) == most {
+				return
+			}
+			paths = append(paths, prefix+name)
+			if child, ok := object[name].(map[string]any); ok {
+				add(child, prefix+name+".")
+			}
+		}
+	}
+	add(data, "")
+	return paths
+}
+
+// lintSections warns of sections whose key stands nowhere in the data: an absent key is how a section is
+// switched off, but one that is unknown everywhere is likely misspelt.
+func (w *walker) lintSections(nodes []*node) {
+	for _, n := range nodes {
+		if n.kind == section || n.kind == inverted {
+			w.lintSection(n)
+			w.lintSections(n.children)
+		}
+	}
+}
+
+func (w *walker) lintSection(n *node) {
+	if n.text == "." || atNames[n.text] != "" {
+		return
+	}
+	if w.keys == nil {
+		w.keys = map[string]bool{}
+		addKeys(w.keys, w.data)
+	}
+	for part := range strings.SplitSeq(n.text, ".") {
+		if w.keys[part] {
+			continue
+		}
+		p := Problem{At: n.at, Name: n.text, Message: "this section's key stands nowhere in the data"}
+		if meant := w.suggest(n.text); meant != "" {
+			p.Message += " (did you mean " + meant + "?)"
+		}
+		if w.strict {
+			w.problems = append(w.problems, p)
+		} else {
+			w.warnings = append(w.warnings, p)
+		}
+		return
+	}
+}
+
+func addKeys(keys map[string]bool, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			keys[name] = true
+			addKeys(keys, value)
+		}
+	case []any:
+		for _, value := range v {
+			addKeys(keys, value)
+		}
+	}
+}
+
+// editDistance is the Levenshtein distance in bytes, or limit when it is not below.
+func editDistance(a, b string, limit int) int {
+	if d := len(a) - len(b); d >= limit || -d >= limit {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return min(row[len(b)], limit)
+}
+
+// Truthy reports whether the dotted path is in the data and mustache takes its value for true.
+func Truthy(data map[string]any, path string) bool {
+	w := walker{frames: []frame{{value: data}}}
+	value, _, ok := w.lookup(path)
+	return ok && truthy(value)
+}
