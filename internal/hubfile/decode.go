@@ -18,7 +18,7 @@ const schemaKey = "$schema"
 
 // decoder fills structs from the merged settings.
 type decoder struct {
-	found     *findings
+	found    *findings
 	checkers bool              // whether rules of several fields can be judged
 	main     position          // of what stands nowhere
 	origins  map[string]string // key → where its value came from

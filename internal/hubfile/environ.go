@@ -20,7 +20,7 @@ const (
 // environ sets settings from the environment.
 type environ struct {
 	found *findings
-	vars map[string]string // HUB_* → value; an empty one is not there
+	vars  map[string]string // HUB_* → value; an empty one is not there
 }
 
 // leaf is a setting and the variable that sets it.
@@ -75,6 +75,7 @@ func leaves(sections []Section, shapes []*shape) []leaf {
 func (env *environ) overlay(root *node, all []leaf) *node {
 	for _, l := range all {
 		key := strings.Join(l.path, ".")
+		kind := byte(kindText)
 		value, ok := env.vars[l.variable]
 		file, fromFile := env.vars[l.variable+fileSuffix]
 		at := position{rank: rankEnviron, name: l.variable}
@@ -92,12 +93,12 @@ func (env *environ) overlay(root *node, all []leaf) *node {
 				env.found.problem(at, key, "%v", err)
 				continue
 			}
-			value = strings.TrimSuffix(string(data), "\n")
+			kind, value = kindSecret, strings.TrimSuffix(string(data), "\n")
 		case !ok:
 			continue
 		}
 		// A drop-in of this one value; above it stand objects that have no place of their own.
-		patch := &node{kind: kindText, at: at, text: value}
+		patch := &node{kind: kind, at: at, text: value}
 		for i := len(l.path) - 1; i >= 0; i-- {
 			patch = &node{kind: kindObject, at: at, members: []member{{l.path[i], patch}}}
 		}

@@ -5,6 +5,7 @@ package hubfile
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ const (
 	kindObject = '{'
 	kindList   = '['
 	kindText   = 'e' // the value of an environment variable, whose type is whatever is expected
+	kindSecret = 's' // the same from a file that a variable names: it may be a secret and is never shown
 )
 
 // node is a JSON value that knows its place. Nodes are never changed once they are parsed, except by merge, which makes new ones.
@@ -73,6 +75,8 @@ func oneLine(text string) string {
 // shown is the value as an error message shows it, no longer than a line can bear.
 func (n *node) shown() string {
 	switch n.kind {
+	case kindSecret:
+		return "something else"
 	case kindObject:
 		return "an object"
 	case kindList:
@@ -119,8 +123,8 @@ func (n *node) plain() any {
 // parser turns the bytes of one file into nodes.
 type parser struct {
 	found *findings
-	file position // rank and name
-	ends []int    // offsets of the newlines
+	file  position // rank and name
+	ends  []int    // offsets of the newlines
 }
 
 // parse reads one file. An empty one, or one of comments alone, is an empty object. It returns nil after a problem
@@ -143,6 +147,9 @@ func parse(data []byte, rank int, name string, found *findings) *node {
 	}
 	if blank(data) {
 		return &node{kind: kindObject, at: p.file}
+	}
+	if !bytes.HasSuffix(data, []byte("\n")) {
+		data = append(slices.Clip(data), '\n') // hujson wants every comment to end, the last one too
 	}
 	value, err := hujson.Parse(data)
 	if err != nil {
@@ -281,6 +288,7 @@ func endOf(data []byte, mark string) int {
 // syntaxError takes line and message out of an error of hujson, "hujson: line 3, column 5: invalid …".
 func syntaxError(err error) (line int, message string) {
 	message = oneLine(strings.TrimPrefix(err.Error(), "hujson: "))
+	message = strings.ReplaceAll(message, io.ErrUnexpectedEOF.Error(), "the file ends too early")
 	rest, ok := strings.CutPrefix(message, "line ")
 	if !ok {
 		return 1, message

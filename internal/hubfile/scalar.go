@@ -35,7 +35,7 @@ var expected = [...]string{
 // setScalar puts a value into v, whose type is s.typ. The error is what the value must be, without what it is.
 func (s *shape) setScalar(v reflect.Value, n *node) error {
 	wrong := errors.New("must be " + expected[s.class])
-	text := n.kind == kindText
+	text := n.kind == kindText || n.kind == kindSecret
 	switch s.class {
 	case classString, classDuration, classText:
 		if n.kind != kindString && !text {

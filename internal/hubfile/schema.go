@@ -19,7 +19,7 @@ func Schema(sections ...Section) ([]byte, error) {
 		properties[name] = true
 	}
 	for i, section := range sections {
-		properties[section.Name] = shapes[i].schema()
+		properties[section.Name] = shapes[i].schema(true)
 	}
 	data, err := json.MarshalIndent(map[string]any{
 		"$schema":              "https://json-schema.org/draft/2020-12/schema",
@@ -40,57 +40,74 @@ const (
 	bytesPattern    = `^ *[0-9]+(\.[0-9]+)? *([kMGT]?B|[KMGT]iB)? *$`
 )
 
-// schema describes a shape.
-func (s *shape) schema() map[string]any {
+// schema describes a shape. In a list nothing can be left out by a null, elsewhere everything can.
+func (s *shape) schema(null bool) map[string]any {
 	out := map[string]any{}
-	kind := ""
-	switch s.class {
-	case classString, classText:
-		kind = "string"
-		s.lengths(out, "minLength", "maxLength")
-	case classBool:
-		kind = "boolean"
-	case classInt, classFloat:
-		kind = map[class]string{classInt: "integer", classFloat: "number"}[s.class]
-		for name, tag := range map[string]string{"minimum": s.min, "maximum": s.max} {
-			if tag != "" {
-				out[name] = json.Number(tag)
-			}
-		}
-	case classDuration:
-		kind, out["pattern"] = "string", durationPattern
-	case classBytes:
-		out["type"], out["pattern"], out["minimum"] = []string{"string", "integer", "null"}, bytesPattern, 0
-	case classStruct:
-		kind, out["additionalProperties"] = "object", false
-		properties := map[string]any{}
-		for _, f := range s.fields {
-			properties[f.name] = f.schema()
-		}
-		out["properties"] = properties
-	case classMap:
-		kind, out["additionalProperties"] = "object", s.elem.schema()
-		s.lengths(out, "minProperties", "maxProperties")
-	case classList:
-		kind, out["items"] = "array", s.elem.schema()
-		s.lengths(out, "minItems", "maxItems")
+	kinds := s.rules(out)
+	var values []any
+	for _, value := range s.enum {
+		values = append(values, s.literal(value))
 	}
-	if kind != "" {
-		out["type"] = []string{kind, "null"}
+	if null && kinds != nil {
+		kinds = append(kinds, "null")
 	}
-	if len(s.enum) > 0 {
-		values := []any{}
-		for _, value := range s.enum {
-			values = append(values, s.literal(value))
-		}
-		out["enum"] = append(values, nil)
+	if null && values != nil {
+		values = append(values, nil)
+	}
+	switch {
+	case len(kinds) == 1:
+		out["type"] = kinds[0]
+	case kinds != nil:
+		out["type"] = kinds
+	}
+	if values != nil {
+		out["enum"] = values
 	}
 	return out
 }
 
+// rules puts what holds for the class into out and returns the JSON types it takes; nil: all.
+func (s *shape) rules(out map[string]any) (kinds []string) {
+	switch s.class {
+	case classString, classText:
+		s.lengths(out, "minLength", "maxLength")
+		return []string{"string"}
+	case classBool:
+		return []string{"boolean"}
+	case classInt:
+		s.bounds(out)
+		return []string{"integer"}
+	case classFloat:
+		s.bounds(out)
+		return []string{"number"}
+	case classDuration:
+		out["pattern"] = durationPattern
+		return []string{"string"}
+	case classBytes:
+		out["pattern"], out["minimum"] = bytesPattern, 0
+		return []string{"string", "integer"}
+	case classStruct:
+		properties := map[string]any{}
+		for _, f := range s.fields {
+			properties[f.name] = f.schema()
+		}
+		out["properties"], out["additionalProperties"] = properties, false
+		return []string{"object"}
+	case classMap:
+		out["additionalProperties"] = s.elem.schema(true)
+		s.lengths(out, "minProperties", "maxProperties")
+		return []string{"object"}
+	case classList:
+		out["items"] = s.elem.schema(s.elem.pointer)
+		s.lengths(out, "minItems", "maxItems")
+		return []string{"array"}
+	}
+	return nil
+}
+
 // schema describes a field: its shape, what it is, and its default.
 func (f field) schema() map[string]any {
-	out := f.shape.schema()
+	out := f.shape.schema(true)
 	if f.doc != "" {
 		out["description"] = f.doc
 	}
@@ -119,6 +136,15 @@ func (s *shape) literal(tag string) any {
 		return words
 	}
 	return tag
+}
+
+// bounds puts min and max where they limit a number.
+func (s *shape) bounds(out map[string]any) {
+	for name, tag := range map[string]string{"minimum": s.min, "maximum": s.max} {
+		if tag != "" {
+			out[name] = json.Number(tag)
+		}
+	}
 }
 
 // lengths puts min and max where they limit a number of things.
