@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+const (
+	// lookForIdentity is how often the files of an identity that is not there yet are looked for.
+	lookForIdentity = 500 * time.Millisecond
+	// sayWaiting is how often waiting for it is said.
+	sayWaiting = 10 * time.Second
+	// stopTime is what requests in progress get when the server is told to stop.
+	stopTime = 2 * time.Second
+)
+
+// Options of Run. All are needed.
+type Options struct {
+	// Root is the directory of the tree.
+	Root string
+	// State is the directory of what must outlive a restart; it is made.
+	State string
+	// Listen is host:port.
+	Listen string
+	// IdentityDir is named in messages; Files reads it.
+	IdentityDir string
+	Files       *identity.Files
+	Log         zerolog.Logger
+}
+
+// Run serves until ctx ends. It waits for an identity of genesis/config if there is none yet; any other identity is an
+// error, since no client would accept it.
+func Run(ctx context.Context, o Options) error {
+	published, err := OpenPublication(o.State)
+	if err != nil {
+		return err
+	}
+	own, err := waitForIdentity(ctx, o)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	if own.Role != spiffe.Genesis || own.Name != spiffe.KindConfig {
+		return fmt.Errorf("the identity in %s is %s, but clients accept genesis/%s only: set identity.genesis to %q where it enrols",
+			o.IdentityDir, own, spiffe.KindConfig, spiffe.KindConfig)
+	}
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	ledger := OpenLedger(o.State, o.Log)
+	server := New(own.TrustDomain, published, ledger, o.Log)
+	o.Log.Info().Str("address", listener.Addr().String()).Str("root", o.Root).Str("identity", own.String()).Msg("serving configuration")
+	return daemon.Run(ctx,
+		daemon.Task{Name: "following the tree", Run: func(ctx context.Context) error { return Follow(ctx, o.Root, published, o.Log) }},
+		daemon.Task{Name: "keeping reports", Run: ledger.Run},
+		daemon.Task{Name: "serving", Run: func(ctx context.Context) error { return server.listen(ctx, listener, o.Files) }},
+	)
+}
+
+func waitForIdentity(ctx context.Context, o Options) (spiffe.ID, error) {
+	look := time.NewTicker(lookForIdentity)
+	defer look.Stop()
+	var said time.Time
+	for {
+		own, err := o.Files.ID()
+		if err == nil {
+			if _, err = o.Files.Roots(); err == nil {
+				return own, nil
+			}
+		}
+		if time.Since(said) >= sayWaiting {
+			said = time.Now()
+			o.Log.Warn().Err(err).Str("directory", o.IdentityDir).
+				Msg("waiting for an identity: confighub enrols genesis/config there, with a token of confighub token --genesis config")
+		}
+		select {
+		case <-ctx.Done():
+			return spiffe.ID{}, nil
+		case <-look.C:
+		}
+	}
+}
+
+// listen answers on the listener until ctx ends, and a moment longer for what is in progress.
+func (s *Server) listen(ctx context.Context, listener net.Listener, files *identity.Files) error {
+	server := mtls.Server(files, s.Handler(), s.Refused)
+	done := make(chan error, 1)
+	go func() { done <- server.ServeTLS(listener, "", "") }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	s.Stop()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		server.Close()
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
