@@ -32,6 +32,10 @@ const (
 	FlagUnexpected = "unexpected" // there, but nobody expected it
 	FlagUnchecked  = "unchecked"  // runs, but nothing looks at it
 	FlagStopping   = "stopping"   // said that it is on its way down
+
+	// FlagSuppressedBy is followed by the name of what this node depends on and what is in trouble itself:
+	// look there first.
+	FlagSuppressedBy = "suppressed_by="
 )
 
 // Node is the health of one thing and of what it is made of.
@@ -136,7 +140,7 @@ func (n *Node) acceptSelf() error {
 		return fmt.Errorf("%s %q: %d flags, at most %d", n.Kind, n.Name, len(n.Flags), MaxFlags)
 	}
 	for _, flag := range n.Flags {
-		if err := checkChars(flag, 32); err != nil {
+		if err := checkChars(strings.TrimPrefix(flag, FlagSuppressedBy), MaxCheckName); err != nil {
 			return fmt.Errorf("%s %q: flag %w", n.Kind, n.Name, err)
 		}
 	}
