@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package examples
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud4.internal/hub/baseimage/dockertest"
+)
+
+func TestMain(m *testing.M) { os.Exit(dockertest.Main(m)) }
+
+// A demo that hangs must end before go test's own limit does, so that what it said is seen.
+const demoTime = 8 * time.Minute
+
+const (
+	genesis = "cloud4-genesis"
+	shop    = "cloud4-shop"
+	network = "cloud4-demo"
+	pageURL = "http://127.0.0.1:8080/"
+)
+
+// TestDemo is one story, in order: an interrupted demo, the demo as the README has it, proofs on what then runs, and
+// the end of it, which must leave nothing of the demo and everything else.
+func TestDemo(t *testing.T) {
+	bystander := dockertest.Run(t, []string{"--env", "HUB_HUBS=none"}, "cloud4/base", "sleep", "infinity")
+	t.Cleanup(func() { run(t, "examples/demo.sh down") })
+	interrupt(t)
+
+	session := commands(t, "make demo")
+	end := session[len(session)-1]
+	if end != "make demo-down" {
+		t.Fatalf("the README's session must end with make demo-down, ends with %q", end)
+	}
+	for _, command := range session[:len(session)-1] {
+		t.Logf("$ %s\n%s", command, run(t, command))
+	}
+
+	proofs := []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"who is refused", testRefusals},
+		{"a container that plays genesis", testImpostor},
+		{"memory", testMemory},
+		{"the identity survives --force-recreate", testRecreate},
+		{"two replicas", testScale},
+		{"compose run", testOneOff},
+		{"crashes of the hubs", testCrashes},
+		{"genesis away", testGenesisAway},
+		{"the database stops", testDatabaseStops},
+	}
+	for _, proof := range proofs {
+		if !t.Run(proof.name, proof.test) && !dockertest.Container(container(t, shop, "web")).Running(t) {
+			t.Fatal("the demo is no longer whole")
+		}
+	}
+
+	run(t, end)
+	t.Run("nothing is left", testNothingLeft)
+	if !bystander.Running(t) {
+		t.Error("a container that is none of the demo's is gone")
+	}
+}
+
+// run runs a command line at the top of the repository and returns what it said.
+func run(t *testing.T, command string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), demoTime)
+	defer cancel()
+	cmd := shell(ctx, command)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return string(out)
+}
+
+func shell(ctx context.Context, command string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "bash", "-euc", command)
+	cmd.Dir = ".."
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+// interrupt begins a demo and ends it in the middle, as a user with control-C does.
+func interrupt(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), demoTime)
+	defer cancel()
+	cmd := shell(ctx, "exec examples/demo.sh up")
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	dockertest.WaitFor(t, demoTime, "the demo makes its genesis machine", func() bool {
+		out, err := dockertest.Try(ctx, "ps", "--quiet", "--filter", "label=com.docker.compose.project="+genesis)
+		return err == nil && strings.Contains(out, "\n")
+	})
+	cancel()
+	if err := cmd.Wait(); err == nil {
+		t.Fatalf("the interrupted demo says that it went well:\n%s", said.String())
+	}
+}
+
+// container returns the one container of a service.
+func container(t *testing.T, project, service string) string {
+	t.Helper()
+	ids := containers(t, project, service)
+	if len(ids) != 1 {
+		t.Fatalf("%s of %s: want one container, found %d", service, project, len(ids))
+	}
+	return ids[0]
+}
+
+func containers(t *testing.T, project, service string) []string {
+	t.Helper()
+	return strings.Fields(dockertest.Docker(t, "ps", "--all", "--quiet", "--no-trunc",
+		"--filter", "label=com.docker.compose.project="+project,
+		"--filter", "label=com.docker.compose.service="+service,
+		"--filter", "label=com.docker.compose.oneoff=False"))
+}
+
+func member(t *testing.T, project, service string) dockertest.Container {
+	t.Helper()
+	return dockertest.Container(container(t, project, service))
+}
+
+// compose runs docker compose, or docker-compose where that is what the machine has, on one of the examples, with
+// the settings that the demo uses.
+func compose(t *testing.T, project, file, args string) string {
+	t.Helper()
+	fingerprint, err := os.ReadFile("../.demo/fingerprint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := "docker-compose"
+	if _, err := dockertest.Try(context.Background(), "compose", "version"); err == nil {
+		command = "docker compose"
+	}
+	return run(t, "export CLOUD4_DEMO=$PWD/.demo CLOUD4_CA_FINGERPRINT="+strings.TrimSpace(string(fingerprint))+
+		"\n"+command+" -p "+project+" -f "+file+" "+args)
+}
+
+func testNothingLeft(t *testing.T) {
+	for _, project := range []string{genesis, shop} {
+		label := "label=com.docker.compose.project=" + project
+		for _, list := range [][]string{{"ps", "--all"}, {"volume", "ls"}, {"network", "ls"}} {
+			if left := dockertest.Docker(t, append(list, "--quiet", "--filter", label)...); left != "" {
+				t.Errorf("docker %s of %s: %s", strings.Join(list, " "), project, left)
+			}
+		}
+	}
+	if left := dockertest.Docker(t, "network", "ls", "--quiet", "--filter", "name="+network); left != "" {
+		t.Errorf("network %s is left", network)
+	}
+	if _, err := os.Stat("../.demo"); !os.IsNotExist(err) {
+		t.Errorf("the state directory is left: %v", err)
+	}
+}
+
+// TestReadmeDockerfile builds the three lines that people copy, and runs what comes out.
+func TestReadmeDockerfile(t *testing.T) {
+	const name = "cloud4/test-readme"
+	dir := t.TempDir()
+	file := first(t, "dockerfile", "FROM cloud4/base")
+	if err := os.WriteFile(dir+"/Dockerfile", []byte(file.text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "docker build --quiet --force-rm --label cloud4-test --tag "+name+" "+dir)
+	t.Cleanup(func() { run(t, "docker rmi --force "+name) })
+	c := dockertest.Run(t, []string{"--health-interval", "1s"}, name)
+	dockertest.WaitFor(t, 30*time.Second, "healthy", func() bool {
+		return c.Inspect(t, "{{.State.Health.Status}}") == "healthy"
+	})
+	if code, took := c.Stop(t); code != 0 || took > 2*time.Second {
+		t.Errorf("docker stop: want nginx's own 0 within 2 s, got %d after %v", code, took)
+	}
+}
+
+// TestReadmeCompose holds that the compose file people copy loads.
+func TestReadmeCompose(t *testing.T) {
+	dir := t.TempDir()
+	file := first(t, "yaml", "services:")
+	if err := os.WriteFile(dir+"/compose.yaml", []byte(file.text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := run(t, "docker compose -f "+dir+"/compose.yaml config 2>/dev/null || docker-compose -f "+dir+"/compose.yaml config")
+	for _, key := range regexp.MustCompile(`HUB_[A-Z_]+`).FindAllString(file.text, -1) {
+		if !strings.Contains(out, key) {
+			t.Errorf("%s is lost", key)
+		}
+	}
+}
