@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+#
+# `make` builds the four programs into bin/; `make help` lists the rest.
+#
+# VERSION    what the programs say they are; from git, else "devel"
+# FUZZTIME   how long `make fuzz` works on each target, default 20s
+# CI=true    nothing may be left out: without a Docker engine `make test` fails at once
+#
+# Container tests are those of the packages that import baseimage/dockertest. They run when HUB_DOCKER=1, which
+# `make test` sets for them once the image is built; a plain `go test` says that they are left out, and
+# fails over them where CI=true.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := build
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+
+PROGRAMS  := ./confighub ./healthhub ./loghub ./baseimage/hubinit
+PLATFORMS := linux/amd64 linux/arm64 linux/arm/v7
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME  ?= 20s
+
+# Left out of the certificate client that confighub links: databases that a client has no use for, gRPC's tracing (it keeps
+# the linker from dropping unused methods), and the command line library's manual writer. 10 MB in all.
+TAGS := nopgx,nomysql,nobadger,nobbolt,grpcnotrace,urfave_cli_no_docs
+
+# Every go command below, those of scripts and tests too, sees the same tags.
+export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
+
+# buildvcs would refuse a checkout that belongs to another user; VERSION says the same.
+LDFLAGS := -s -w -X cloud4.internal/hub/internal/daemon.version=$(VERSION) -X main.version=$(VERSION)
+BUILD    = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+.PHONY: build build-all test check vuln image demo demo-down bench fuzz soak clean help
+
+build: ## build the four programs into bin/
+	@mkdir -p bin
+	$(BUILD) -o bin/ $(PROGRAMS)
+
+build-all: ## build for amd64, arm64 and armv7 into dist/<arch>/ and print the sizes
+	@for platform in $(PLATFORMS); do
+		IFS=/ read -r os arch variant <<<"$$platform"
+		dir=dist/$$arch$$variant
+		mkdir -p "$$dir"
+		GOOS=$$os GOARCH=$$arch GOARM=$${variant#v} $(BUILD) -o "$$dir/" $(PROGRAMS)
+	done
+	{
+		echo "program $(PLATFORMS)"
+		for program in $(notdir $(PROGRAMS)); do
+			stat -c '%s' dist/{amd64,arm64,armv7}/$$program | awk -v p=$$program '{p = p sprintf(" %.1f_MB", $$1 / 1e6)} END {print p}'
+		done
+	} | column -t | tr _ ' '
+
+test: ## everything: check, unit tests with the race detector, containers (installs what it lacks on Debian as root)
+	@.ci/test
+
+check: ## gofmt, vet, staticcheck, and who may import whom
+	@unformatted=$$(gofmt -l .)
+	[[ -z $$unformatted ]] || { printf 'not gofmt-ed:\n%s\n' "$$unformatted"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go test ./internal
+	echo "check: good"
+
+vuln: ## known vulnerabilities of what the programs link (needs https://vuln.go.dev)
+	@code=$$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 20 https://vuln.go.dev/index/db.json || true)
+	if [[ $$code != 200 ]]; then
+		echo "vuln: the database https://vuln.go.dev cannot be reached from here (HTTP $$code): NOTHING was checked"
+		exit 1
+	fi
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+image: build ## the base image, cloud4/base
+	@.ci/needs image
+	baseimage/build.sh
+
+demo: ## genesis machine, host, nginx and a database, on this machine, shown step by step
+	@examples/demo.sh up
+
+demo-down: ## stop and remove the demo, all of it and only it
+	@examples/demo.sh down
+
+bench: $(if $(wildcard baseimage/bench.sh),image) ## benchmarks of the packages$(if $(wildcard baseimage/bench.sh), and of containers)
+	go test -run '^$$' -bench . -benchmem $$(.ci/packages unit)
+	$(wildcard baseimage/bench.sh)
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@go test -list '^Fuzz' $$(.ci/packages unit) |
+		awk '/^Fuzz/ {names[n++] = $$1} $$1 == "ok" {for (i = 0; i < n; i++) print $$2, names[i]; n = 0}' |
+		while read -r package name; do
+			echo "== $$package $$name"
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime '$(FUZZTIME)' "$$package" </dev/null
+		done
+
+soak: ## the unit tests with HUB_SOAK=1, which makes some of them long
+	HUB_SOAK=1 go test -count=1 -timeout 60m $$(.ci/packages unit)
+
+clean: ## remove what was built; images and the demo stay
+	rm -rf bin dist
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sed 's/\$$(.*)//' | column -t -s "$$(printf '\t')"
