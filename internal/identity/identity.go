@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"cloud4.internal/hub/internal/atomicfile"
@@ -35,6 +36,16 @@ const (
 
 // Dir returns the directory of this container's identity files, <state>/identity.
 func Dir() string { return filepath.Join(initctl.StateDir(), "identity") }
+
+// Slot returns the number of this container's state slot, which is the replica's number in its name; 0 also for a
+// container without a slot, whose identity lasts as long as it does.
+func Slot() int {
+	n, err := strconv.Atoi(initctl.Slot())
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
 
 // The states of [Status].
 const (

@@ -84,11 +84,12 @@ func (t *transport) use() (*http.Transport, error) {
 		// What is under way ends on its connection; that one is closed when it falls idle.
 		t.current.CloseIdleConnections()
 	}
-	t.generation, t.current = generation, newTransport(conf)
+	t.generation, t.current = generation, NewTransport(conf)
 	return t.current, nil
 }
 
-func newTransport(conf *tls.Config) *http.Transport {
+// NewTransport returns an HTTP transport over a TLS side of one's own, with the limits of [Transport] and no proxy.
+func NewTransport(conf *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // see the package comment
 		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
