@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package render turns a bundle and what this container adds to it into the files and the environment that the
+// bundle wants. It is pure: it reads nothing and writes nothing, and equal inputs give equal outputs.
+//
+// To the bundle's data it adds the built-in objects
+//
+//	hub      id, host, stack, service, instance, trust_domain (strings, "" where there is none), names (list of DNS names)
+//	env      the variables that the setting config.env names
+//	secrets  the contents of the files that the setting config.secrets names
+//
+// A value of secrets in a file makes its default mode 0600. The lines of an env target are KEY=VALUE; a value
+// may be bare, in single quotes (as it is) or in double quotes with the escapes \n \\ \" \$ \`.
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/template"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// Inputs is what the container adds to a bundle.
+type Inputs struct {
+	// ID is who this container is; zero when its settings do not say.
+	ID spiffe.ID
+	// Env and Secrets by name. A name without a value is absent.
+	Env, Secrets map[string]string
+	// Identity holds PEM by kind (bundle.IdentityCert, …); nil without an identity.
+	Identity map[string][]byte
+}
+
+// File is one target as it is to be.
+type File struct {
+	Path  string
+	Bytes []byte
+	Mode  fs.FileMode
+	// Owner is "user", "user:group" or "" for the existing file's.
+	Owner string
+	// Secret is true when Bytes must not be shown.
+	Secret        bool
+	Once          bool
+	Check, Reload bundle.Action
+}
+
+// Output is everything a bundle wants on this container.
+type Output struct {
+	// Files by path, in order of path.
+	Files []File
+	// Env is KEY=VALUE for the service, sorted; EnvReloads what puts a change of it to work.
+	Env        []string
+	EnvReloads []bundle.Action
+	// Warnings for the log.
+	Warnings []string
+	// Redact holds the texts that no log may show.
+	Redact []string
+}
+
+const (
+	defaultMode = 0o644
+	secretMode  = 0o600
+)
+
+// Render renders every target, or returns what is wrong with all of them (Problems).
+func Render(b *bundle.Bundle, in Inputs) (*Output, error) {
+	r := &renderer{bundle: b, in: in, out: &Output{}}
+	data, problems := Data(b.Data, in)
+	r.problems = append(r.problems, problems...)
+	for _, name := range slices.Sorted(maps.Keys(b.Manifest.Targets)) {
+		t := b.Manifest.Targets[name]
+		if t.When != "" && !template.Truthy(data, t.When) {
+			continue
+		}
+		switch {
+		case t.Identity != "":
+			r.identity(name, t)
+		case t.Env:
+			r.env(name, t, data)
+		default:
+			r.file(name, t, data)
+		}
+	}
+	slices.Sort(r.out.Env)
+	r.duplicates()
+	for _, secret := range in.Secrets {
+		if len(secret) >= 4 {
+			r.out.Redact = append(r.out.Redact, secret)
+		}
+	}
+	// Longest first, so that a secret within a longer one does not leave its rest behind.
+	slices.SortFunc(r.out.Redact, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	if len(r.problems) > 0 {
+		return nil, r.problems
+	}
+	return r.out, nil
+}
+
+// Problems is what stands in the way of a bundle, one line each.
+type Problems []string
+
+// Error is one problem a line.
+func (p Problems) Error() string { return strings.Join(p, "\n") }
+
+type renderer struct {
+	bundle   *bundle.Bundle
+	in       Inputs
+	out      *Output
+	problems Problems
+	// envFrom: variable → the target that sets it.
+	envFrom map[string]string
+}
+
+func (r *renderer) report(target, format string, args ...any) {
+	r.problems = append(r.problems, "bundle.json: targets."+target+": "+fmt.Sprintf(format, args...))
+}
+
+// render renders the target's template and reports its errors. The same template for two targets reports once.
+func (r *renderer) render(name string, t bundle.Target, data map[string]any) (template.Result, bool) {
+	format := cmp.Or(t.Escape, template.FormatOf(name))
+	if t.Env {
+		format = cmp.Or(t.Escape, "env")
+	}
+	result, err := template.Render(r.bundle.Template, t.Template, data, template.Options{Format: format, Strict: r.bundle.Manifest.Strict})
+	if err == nil {
+		r.out.Warnings = append(r.out.Warnings, result.Warnings.Lines()...)
+		return result, true
+	}
+	lines := []string{"targets." + name + ": " + err.Error()}
+	if problems, ok := err.(template.Problems); ok {
+		lines = problems.Lines()
+	}
+	for _, line := range lines {
+		if !slices.Contains(r.problems, line) {
+			r.problems = append(r.problems, line)
+		}
+	}
+	return result, false
+}
+
+func (r *renderer) file(name string, t bundle.Target, data map[string]any) {
+	result, ok := r.render(name, t, data)
+	if !ok {
+		return
+	}
+	f := File{Path: name, Bytes: result.Output, Mode: defaultMode, Owner: t.Owner, Secret: result.Secret, Once: t.Once, Check: t.Check, Reload: t.Reload}
+	if f.Secret {
+		f.Mode = secretMode
+	}
+	if t.Mode != nil {
+		f.Mode = fs.FileMode(*t.Mode)
+	}
+	r.out.Files = append(r.out.Files, f)
+}
+
+func (r *renderer) identity(name string, t bundle.Target) {
+	pem, ok := r.in.Identity[t.Identity]
+	if !ok {
+		r.report(name, "wants this container's certificate, and it has none: set identity.ca_url, or wait for the enrolment")
+		return
+	}
+	secret := t.Identity == bundle.IdentityKey || t.Identity == bundle.IdentityCombined
+	f := File{Path: name, Bytes: pem, Mode: defaultMode, Owner: t.Owner, Secret: secret, Once: t.Once, Check: t.Check, Reload: t.Reload}
+	if secret {
+		f.Mode = secretMode
+	}
+	if t.Mode != nil {
+		f.Mode = fs.FileMode(*t.Mode)
+	}
+	r.out.Files = append(r.out.Files, f)
+}
+
+func (r *renderer) env(name string, t bundle.Target, data map[string]any) {
+	result, ok := r.render(name, t, data)
+	if !ok {
+		return
+	}
+	lines, err := ParseEnv(string(result.Output))
+	if err != nil {
+		r.report(name, "%v", err)
+		return
+	}
+	for _, line := range lines {
+		key, _, _ := strings.Cut(line, "=")
+		if other := r.envFrom[key]; other != "" {
+			r.report(name, "sets %s, which %s sets too", key, other)
+			continue
+		}
+		if r.envFrom == nil {
+			r.envFrom = map[string]string{}
+		}
+		r.envFrom[key] = name
+		r.out.Env = append(r.out.Env, line)
+	}
+	if !t.Reload.IsZero() {
+		r.out.EnvReloads = append(r.out.EnvReloads, t.Reload)
+	}
+}
+
+// duplicates reports targets of which one lies below another.
+func (r *renderer) duplicates() {
+	paths := map[string]bool{}
+	for _, f := range r.out.Files {
+		paths[f.Path] = true
+	}
+	for _, f := range r.out.Files {
+		for dir := path.Dir(f.Path); dir != "/"; dir = path.Dir(dir) {
+			if paths[dir] {
+				r.report(f.Path, "lies below %s, which is a file of the bundle too", dir)
+			}
+		}
+	}
+}
+
+// Data is the bundle's data with the built-in objects.
+func Data(data map[string]any, in Inputs) (map[string]any, Problems) {
+	var problems Problems
+	all := maps.Clone(data)
+	if all == nil {
+		all = map[string]any{}
+	}
+	for _, name := range []string{"hub", "env", "secrets"} {
+		if _, taken := all[name]; taken {
+			problems = append(problems, "data: "+name+" is built in: give the key another name")
+		}
+	}
+	names := []any{}
+	for _, name := range in.ID.DNSNames() {
+		names = append(names, name)
+	}
+	id := ""
+	if in.ID != (spiffe.ID{}) {
+		id = in.ID.String()
+	}
+	all["hub"] = map[string]any{
+		"id": id, "names": names, "host": in.ID.Host, "stack": in.ID.Stack, "service": in.ID.Service,
+		"instance": in.ID.Instance, "trust_domain": in.ID.TrustDomain,
+	}
+	all["env"], all["secrets"] = object(in.Env), object(in.Secrets)
+	return all, problems
+}
+
+func object(m map[string]string) map[string]any {
+	o := make(map[string]any, len(m))
+	for k, v := range m {
+		o[k] = v
+	}
+	return o
+}
+
+var envKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// ParseEnv reads KEY=VALUE lines. Empty lines and lines that begin with # are skipped; HUB_ variables are
+// refused, since they would steer the hubs of the service's children.
+func ParseEnv(text string) ([]string, error) {
+	var lines []string
+	for number, rest := 1, text; rest != ""; number++ {
+		line, tail, _ := strings.Cut(rest, "\n")
+		rest = tail
+		line = strings.TrimRight(line, "\r")
+		if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		switch {
+		case !ok || !envKey.MatchString(key):
+			return nil, fmt.Errorf("line %d of the rendered text: must be KEY=VALUE", number)
+		case strings.HasPrefix(key, "HUB_"):
+			return nil, fmt.Errorf("line %d of the rendered text: %s: the HUB_ variables belong to the hubs", number, key)
+		}
+		value, err := unquote(value)
+		if err != nil {
+			return nil, fmt.Errorf("line %d of the rendered text: %s: %w", number, key, err)
+		}
+		lines = append(lines, key+"="+value)
+	}
+	return lines, nil
+}
+
+func unquote(value string) (string, error) {
+	if value == "" || value[0] != '\'' && value[0] != '"' {
+		return value, nil
+	}
+	quote := value[0]
+	var b strings.Builder
+	for i := 1; i < len(value); i++ {
+		c := value[i]
+		switch {
+		case c == quote:
+			if strings.TrimSpace(value[i+1:]) != "" {
+				return "", fmt.Errorf("text stands after the closing quote")
+			}
+			return b.String(), nil
+		case quote == '"' && c == '\\' && i+1 < len(value):
+			i++
+			if value[i] == 'n' {
+				b.WriteByte('\n')
+			} else {
+				b.WriteByte(value[i])
+			}
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", fmt.Errorf("the quote is not closed")
+}

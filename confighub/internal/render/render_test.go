@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package render
+
+import (
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+func read(t *testing.T, files map[string]string) *bundle.Bundle {
+	t.Helper()
+	fsys := fstest.MapFS{}
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	b, err := bundle.Read(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func inputs(t *testing.T) Inputs {
+	t.Helper()
+	id, err := spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Inputs{
+		ID: id, Env: map[string]string{"TZ": "Europe/Vienna"}, Secrets: map[string]string{"pw": "s3cret'"},
+		Identity: map[string][]byte{bundle.IdentityKey: []byte("KEY"), bundle.IdentityRoots: []byte("ROOTS")},
+	}
+}
+
+func TestRender(t *testing.T) {
+	b := read(t, map[string]string{
+		"bundle.json": `{"targets": {
+			"/etc/app.json": {"template": "app.json", "check": "app-test", "reload": "signal:HUP"},
+			"/etc/off.conf": {"template": "off", "when": "tls.on"},
+			"/etc/pw": {"template": "pw"}, "/etc/pw.open": {"template": "pw", "mode": "0640", "owner": "app:app"},
+			"/etc/key.pem": {"identity": "key"}, "/etc/roots.pem": {"identity": "roots"},
+			"service": {"template": "service", "env": true, "reload": "restart"}}}`,
+		"data/a.json":                 `{"port": 8080, "tls": {"on": false}}`,
+		"templates/app.json.mustache": `{"port": {{port}}, "host": {{hub.host}}, "tz": {{env.TZ}}}`,
+		"templates/off":               `{{missing}}`,
+		"templates/pw":                `{{secrets.pw}}`,
+		"templates/service":           "# comment\nPORT={{port}}\nPW={{secrets.pw}}\n",
+	})
+	got, err := Render(b, inputs(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Output{
+		Files: []File{
+			{Path: "/etc/app.json", Bytes: []byte(`{"port": 8080, "host": "vm1", "tz": "Europe/Vienna"}`), Mode: 0o644,
+				Check: bundle.Action{Name: "app-test"}, Reload: bundle.Action{Name: "signal:HUP"}},
+			{Path: "/etc/key.pem", Bytes: []byte("KEY"), Mode: 0o600, Secret: true},
+			{Path: "/etc/pw", Bytes: []byte("s3cret'"), Mode: 0o600, Secret: true},
+			{Path: "/etc/pw.open", Bytes: []byte("s3cret'"), Mode: 0o640, Owner: "app:app", Secret: true},
+			{Path: "/etc/roots.pem", Bytes: []byte("ROOTS"), Mode: 0o644},
+		},
+		Env: []string{"PORT=8080", "PW=s3cret'"}, EnvReloads: []bundle.Action{{Name: "restart"}}, Redact: []string{"s3cret'"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	b := read(t, map[string]string{
+		"bundle.json": `{"targets": {
+			"/etc/a": {"template": "a"}, "/etc/b": {"template": "a"}, "/etc/a/c": {"template": "ok"}, "/etc/cert": {"identity": "cert"},
+			"one": {"template": "env", "env": true}, "two": {"template": "env", "env": true}, "three": {"template": "a b", "env": true}}}`,
+		"data/a.json": `{"hub": 1}`, "templates/a": "{{x}}\n{{y}}", "templates/ok": "", "templates/env": "A=1\n", "templates/a b": "A B\n",
+	})
+	_, err := Render(b, inputs(t))
+	want := Problems{
+		"data: hub is built in: give the key another name",
+		"a:1:1: x: not in the data", "a:2:1: y: not in the data",
+		"bundle.json: targets./etc/cert: wants this container's certificate, and it has none: set identity.ca_url, or wait for the enrolment",
+		"bundle.json: targets.three: line 1 of the rendered text: must be KEY=VALUE",
+		"bundle.json: targets.two: sets A, which one sets too",
+	}
+	if diff := cmp.Diff(want, err); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParseEnv(t *testing.T) {
+	tests := []struct {
+		text, err string
+		want      []string
+	}{
+		{"A=1\n\n# c\nB='x y'\nC=\"a\\nb\\\"\\$\"\nD=\n", "", []string{"A=1", "B=x y", "C=a\nb\"$", "D="}},
+		{"A B=1", "line 1 of the rendered text: must be KEY=VALUE", nil},
+		{"A=1\nHUB_X=1", "line 2 of the rendered text: HUB_X: the HUB_ variables belong to the hubs", nil},
+		{"A='x", "line 1 of the rendered text: A: the quote is not closed", nil},
+		{"A='x' y", "line 1 of the rendered text: A: text stands after the closing quote", nil},
+	}
+	for _, tt := range tests {
+		got, err := ParseEnv(tt.text)
+		message := ""
+		if err != nil {
+			message = err.Error()
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" || message != tt.err {
+			t.Errorf("%q: %s, error %q", tt.text, diff, message)
+		}
+	}
+}
