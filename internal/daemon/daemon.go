@@ -24,7 +24,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -34,34 +33,6 @@ import (
 
 	"cloud4.internal/hub/internal/hubfile"
 )
-
-// Exit codes of every program but hubinit, whose own are the service's.
-const (
-	ExitDone   = 0 // what was asked for is done, or the program was told to stop
-	ExitFailed = 1 // it went wrong and may go right another time
-	ExitUsage  = 2 // command line or settings are wrong: the same again ends the same
-)
-
-// DefaultConfig is the settings file when neither --config nor HUB_CONFIG names one.
-const DefaultConfig = "/etc/hub/hub.json"
-
-// usageError marks an error as one of usage or settings.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// Usage makes err end the program with exit code 2. A hubfile.Problems does so without it. Usage(nil) is nil.
-func Usage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return usageError{err}
-}
-
-// saidError marks an error that is in the log already.
-type saidError struct{ error }
-
-func (e saidError) Unwrap() error { return e.error }
 
 // New makes a program with the flags that all of them have. With --check it loads the sections and
 // says everything that is wrong with them; sections is called once per use, for values nobody else holds.
@@ -93,31 +64,14 @@ func New(name, usage string, sections func() []hubfile.Section, commands ...*cli
 			case c.Args().Present():
 				return Usage(fmt.Errorf("unknown command %q; %s --help lists them", c.Args().First(), name))
 			}
-			cli.ShowAppHelp(c)
-			return Usage(errors.New("a command is missing"))
+			return Usage(fmt.Errorf("a command is missing; %s --help lists them", name))
 		},
 	}
 }
 
-// Source says where the settings of this run come from: --config and the environment.
-func Source(c *cli.Context) hubfile.Source {
-	return hubfile.Source{Path: c.String("config"), Environ: os.Environ()}
-}
-
-// Settings loads the sections of a command and logs the warnings. Its error ends the program with 2.
-func Settings(c *cli.Context, log zerolog.Logger, sections ...hubfile.Section) (*hubfile.Settings, error) {
-	settings, err := hubfile.Load(Source(c), sections...)
-	if err != nil {
-		return nil, Usage(err)
-	}
-	for _, warning := range settings.Warnings() {
-		log.Warn().Str("origin", warning.Origin).Msg(warning.String())
-	}
-	return settings, nil
-}
-
 // Service makes the action of a command that runs until it is told to stop: hardened, with the program's log
-// on stderr. c.Context ends with TERM or INT. What run returns is logged, one line for each problem of settings.
+// on stderr. c.Context ends with TERM or INT, and that run then ends is logged, with the signal. An error of run is logged
+// too, one line for each problem of settings.
 func Service(run func(c *cli.Context, log zerolog.Logger) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		log := Logger(c.App.Name, c.App.ErrWriter)
@@ -125,7 +79,10 @@ func Service(run func(c *cli.Context, log zerolog.Logger) error) cli.ActionFunc 
 			log.Warn().Err(err).Msg("other processes of this uid can read this one")
 		}
 		err := run(c, log)
-		if err == nil {
+		if err == nil || cancelled(c.Context, err) {
+			if c.Context.Err() != nil {
+				log.Info().Str("cause", context.Cause(c.Context).Error()).Msg("stopped")
+			}
 			return nil
 		}
 		for _, line := range lines(err) {
@@ -155,7 +112,7 @@ func run(ctx context.Context, app *cli.App, args []string) int {
 			fmt.Fprintf(app.ErrWriter, "%s: %s\n", app.Name, line)
 		}
 	}
-	if errors.As(err, new(usageError)) || errors.As(err, new(hubfile.Problems)) {
+	if wrongUsage(err) {
 		return ExitUsage
 	}
 	return ExitFailed
@@ -170,50 +127,16 @@ func prepare(app *cli.App) {
 		app.ErrWriter = os.Stderr
 	}
 	app.ExitErrHandler = func(*cli.Context, error) {}
-	wrongUsage := func(_ *cli.Context, err error, _ bool) error { return Usage(err) }
-	app.OnUsageError = wrongUsage
-	for _, command := range app.Commands {
-		command.OnUsageError = wrongUsage
-		for _, sub := range command.Subcommands {
-			sub.OnUsageError = wrongUsage
+	app.OnUsageError = onUsageError
+	var each func(commands []*cli.Command)
+	each = func(commands []*cli.Command) {
+		for _, command := range commands {
+			command.OnUsageError = onUsageError
+			each(command.Subcommands)
 		}
 	}
+	each(app.Commands)
 }
 
-// lines splits an error into what is printed a line each.
-func lines(err error) []string {
-	var problems hubfile.Problems
-	if !errors.As(err, &problems) {
-		return []string{err.Error()}
-	}
-	out := make([]string, len(problems))
-	for i, problem := range problems {
-		out[i] = problem.String()
-	}
-	return out
-}
-
-// check is --check.
-func check(c *cli.Context, sections []hubfile.Section) error {
-	settings, err := hubfile.Load(Source(c), sections...)
-	if settings != nil {
-		for _, warning := range settings.Warnings() {
-			fmt.Fprintf(c.App.ErrWriter, "%s: warning: %s\n", c.App.Name, warning)
-		}
-	}
-	if err != nil {
-		return Usage(err)
-	}
-	_, err = io.WriteString(c.App.Writer, "settings are good\n")
-	return err
-}
-
-// schema is --schema.
-func schema(c *cli.Context, sections []hubfile.Section) error {
-	data, err := hubfile.Schema(sections...)
-	if err != nil {
-		return err
-	}
-	_, err = c.App.Writer.Write(data)
-	return err
-}
+// onUsageError replaces the library's habit of printing the help over the error.
+func onUsageError(_ *cli.Context, err error, _ bool) error { return Usage(err) }

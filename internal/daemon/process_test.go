@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package daemon
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// The test binary is the program too, when this variable says so: signals, prctl and exit codes need a real process.
+const childVariable = "DAEMON_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		os.Unsetenv(childVariable)
+		os.Exit(Main(testApp()))
+	}
+	os.Exit(m.Run())
+}
+
+// child prepares the test's program as a process.
+func child(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), childVariable+"=1")
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// TestSignals starts a service, ends it with each signal, and reads the signal's name in its log.
+func TestSignals(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			cmd := child(t, "--config", configFile(t, "{}"), "run")
+			stderr, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(stderr)
+			if !lines.Scan() || !strings.Contains(lines.Text(), "started") {
+				t.Fatalf("first line: %q %v", lines.Text(), lines.Err())
+			}
+			var started struct{ Dumpable *int }
+			if err := json.Unmarshal(lines.Bytes(), &started); err != nil || started.Dumpable == nil || *started.Dumpable != 0 {
+				t.Errorf("the service is not hardened: %s %v", lines.Text(), err)
+			}
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			var last string
+			for lines.Scan() {
+				last = lines.Text()
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("ended with %v, want 0", err)
+			}
+			var entry struct{ Message, Cause string }
+			if err := json.Unmarshal([]byte(last), &entry); err != nil {
+				t.Fatalf("%v in %q", err, last)
+			}
+			if entry.Message != "stopped" || !strings.Contains(entry.Cause, signal.String()) {
+				t.Errorf("last line %q does not name %v", last, signal)
+			}
+		})
+	}
+}
+
+func TestExitCodeOfProcess(t *testing.T) {
+	for command, want := range map[string]int{"done": 0, "failing": 1, "wrong": 2} {
+		cmd := child(t, command)
+		if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != want {
+			t.Errorf("%s ended with %v, want %d", command, err, want)
+		}
+	}
+}
+
+// terminal opens a pseudo-terminal and returns both ends.
+func terminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slave.Close() })
+	return master, slave
+}
+
+func TestLogger(t *testing.T) {
+	t.Run("json", func(t *testing.T) {
+		var out bytes.Buffer
+		log := Logger("prog", &out)
+		log.Debug().Msg("not at this level")
+		log.Warn().Str("path", "/x").Msg("it is full")
+		var got map[string]string
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+			t.Fatalf("%v in %s", err, &out)
+		}
+		at, err := time.Parse("2006-01-02T15:04:05.000Z", got["time"])
+		if err != nil || time.Since(at).Abs() > time.Minute {
+			t.Errorf("time %q: %v", got["time"], err)
+		}
+		delete(got, "time")
+		if diff := cmp.Diff(map[string]string{"level": "warn", "program": "prog", "path": "/x", "message": "it is full"}, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	for name, test := range map[string]struct {
+		noColor, term string
+		coloured      bool
+	}{
+		"coloured":      {"", "xterm", true},
+		"NO_COLOR":      {"1", "xterm", false},
+		"dumb terminal": {"", "dumb", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("NO_COLOR", test.noColor)
+			t.Setenv("TERM", test.term)
+			master, slave := terminal(t)
+			log := Logger("prog", slave)
+			log.Warn().Str("path", "/x").Msg("it is full")
+			line, err := bufio.NewReader(io.LimitReader(master, 4096)).ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(line, "{") || !strings.Contains(line, "WRN") || !strings.Contains(line, "it is full") {
+				t.Errorf("not a line for people: %q", line)
+			}
+			if got := strings.Contains(line, "\x1b["); got != test.coloured {
+				t.Errorf("coloured is %v, want %v: %q", got, test.coloured, line)
+			}
+		})
+	}
+}
