@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"cloud4.internal/hub/internal/initctl"
+)
+
+// settleTick is how often init.json is looked at while a service settles; a look costs some 20 µs.
+const settleTick = 50 * time.Millisecond
+
+// service is the service as hubinit sees it.
+func (a *Applier) service() (*initctl.ServiceState, error) {
+	state, err := initctl.ReadState(a.opts.RunDir)
+	if err != nil {
+		return nil, err
+	}
+	return &state.Service, nil
+}
+
+// settle watches the service on its new files, with healthhub when it answers, and returns why they are bad.
+// Without hubinit there is nothing to watch.
+func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, restarted bool) []string {
+	if a.opts.Settle <= 0 || before == nil {
+		return nil
+	}
+	start, err := a.service()
+	if err != nil {
+		return nil
+	}
+	if !restarted && before.State == initctl.ServiceRunning {
+		start = before
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.opts.Settle)
+	defer cancel()
+	verdict := make(chan []string, 1)
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		verdict <- a.askHealth(ctx)
+	}()
+	defer func() { <-asked }()
+	tick := time.NewTicker(settleTick)
+	defer tick.Stop()
+	for {
+		if reason := a.worse(start); reason != "" {
+			cancel()
+			return []string{reason}
+		}
+		select {
+		case reasons := <-verdict:
+			if len(reasons) > 0 {
+				return reasons
+			}
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// worse says how the service is not what it was at the start of settling; "" when it is.
+func (a *Applier) worse(start *initctl.ServiceState) string {
+	now, err := a.service()
+	if err != nil || start.State != initctl.ServiceRunning {
+		return ""
+	}
+	if now.State == initctl.ServiceRunning && now.StartedAt.Equal(start.StartedAt) {
+		return ""
+	}
+	if exit := now.LastExit; exit != nil && !exit.At.Before(start.StartedAt) {
+		if exit.Signal != "" {
+			return fmt.Sprintf("the service was killed by SIG%s on the new configuration", exit.Signal)
+		}
+		return fmt.Sprintf("the service exited with code %d on the new configuration", exit.Code)
+	}
+	if now.State == initctl.ServiceStopping || now.State == initctl.ServiceStarting {
+		return ""
+	}
+	return "the service did not keep running on the new configuration"
+}
+
+// askHealth asks healthhub, which runs the critical checks every second meanwhile. It returns reasons only for
+// a verdict of worse: a healthhub that is absent or in trouble leaves the judgement to the process alone.
+func (a *Applier) askHealth(ctx context.Context) []string {
+	socket := filepath.Join(a.opts.RunDir, "health.sock")
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	// It ends a little before our own clock, so that a verdict is not cut off.
+	span := max(a.opts.Settle-500*time.Millisecond, a.opts.Settle/2)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://healthhub/v1/settle?for="+span.String(), nil)
+	if err != nil {
+		return nil
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Verdict string   `json:"verdict"`
+		Reasons []string `json:"reasons"`
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer)
+	if err != nil || response.StatusCode != http.StatusOK || answer.Verdict != "worse" {
+		return nil
+	}
+	if len(answer.Reasons) == 0 {
+		return []string{"the service's health got worse on the new configuration"}
+	}
+	return answer.Reasons
+}
