@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"cloud4.internal/hub/internal/initctl"
+)
+
+// maxSlots bounds the search: no service has that many replicas on one host.
+const maxSlots = 1024
+
+// slot is the state directory this container has to itself for hubinit's life.
+// Replicas that share a volume each take another one.
+type slot struct {
+	name string // "0", "1", … ; initctl.NoSlot
+	dir  string
+	lock *os.File // holds the flock; nil without a slot
+}
+
+// takeSlot takes the first slot of varDir whose lock is free and which this uid
+// can open, making directories as needed. Without one it gives a volatile
+// directory below runDir and says why.
+func takeSlot(varDir, runDir string) (slot, error) {
+	var why error
+	if err := os.MkdirAll(varDir, 0o755); err != nil {
+		why = err
+	}
+	tighten(varDir)
+	for n := 0; n < maxSlots && why == nil; n++ {
+		s, err := openSlot(filepath.Join(varDir, strconv.Itoa(n)))
+		switch {
+		case err == nil:
+			s.name = strconv.Itoa(n)
+			return s, nil
+		case errors.Is(err, errNoNewSlot):
+			why = err
+		}
+	}
+	if why == nil {
+		why = fmt.Errorf("%d slots are taken", maxSlots)
+	}
+	s := slot{name: initctl.NoSlot, dir: filepath.Join(runDir, "state")}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return s, fmt.Errorf("%w; %w", why, err)
+	}
+	return s, why
+}
+
+// errNoNewSlot ends the search: this slot does not exist and cannot be made, so
+// no later one can.
+var errNoNewSlot = errors.New("no slot is free and none can be made")
+
+// openSlot takes one slot. A link in its place is refused: the directory above
+// may be writable to others.
+func openSlot(dir string) (slot, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return slot{}, fmt.Errorf("%w: %w", errNoNewSlot, err)
+	}
+	fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return slot{}, err
+	}
+	defer syscall.Close(fd)
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(fd, &stat); err != nil {
+		return slot{}, err
+	}
+	if int(stat.Uid) == os.Geteuid() {
+		syscall.Fchmod(fd, 0o700)
+	}
+	lock, err := syscall.Openat(fd, "lock", syscall.O_RDWR|syscall.O_CREAT|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		if errors.Is(err, syscall.EROFS) {
+			return slot{}, fmt.Errorf("%w: %w", errNoNewSlot, err)
+		}
+		return slot{}, err
+	}
+	if err := syscall.Flock(lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		syscall.Close(lock)
+		return slot{}, err
+	}
+	return slot{dir: dir, lock: os.NewFile(uintptr(lock), "lock")}, nil
+}
+
+// tighten takes the world's write permission from a directory that the image
+// ships as 1777, so that any uid can start; root does not need that.
+func tighten(dir string) {
+	info, err := os.Lstat(dir)
+	if err == nil && os.Geteuid() == 0 && info.IsDir() && info.Mode().Perm()&0o022 != 0 {
+		os.Chmod(dir, 0o755)
+	}
+}
