@@ -36,7 +36,7 @@
 //	             "allowRenewalAfterExpiry": true},
 //	  "disableIssuedAtCheck": true
 //	},
-//	"db": {"type": "badgerv2", "dataSource": "…/db"}
+//	"db": {"type": "bbolt", "dataSource": "…/db/step-ca.db"}
 //
 // The provisioner has no "encryptedKey": step-ca would show it to everybody, for guessing the password at leisure; the
 // private JWK is a file at the genesis. disableIssuedAtCheck is needed: without it the authority refuses tokens that
