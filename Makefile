@@ -86,12 +86,7 @@ bench: $(if $(wildcard baseimage/bench.sh),image) ## benchmarks of the packages$
 	$(wildcard baseimage/bench.sh)
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
-	@go test -list '^Fuzz' $$(.ci/packages unit) |
-		awk '/^Fuzz/ {names[n++] = $$1} $$1 == "ok" {for (i = 0; i < n; i++) print $$2, names[i]; n = 0}' |
-		while read -r package name; do
-			echo "== $$package $$name"
-			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime '$(FUZZTIME)' "$$package" </dev/null
-		done
+	@FUZZTIME='$(FUZZTIME)' .ci/fuzz
 
 soak: ## the unit tests with HUB_SOAK=1, which makes some of them long
 	HUB_SOAK=1 go test -count=1 -timeout 60m $$(.ci/packages unit)
