@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package proctest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Init prepares argv to run as process 1 of new PID and mount namespaces with a
+// /proc of their own. The caller sets environment and files and starts it; the
+// command and all its descendants are killed when the test ends, or the test
+// binary dies. Signals go to cmd.Process as with any other child.
+//
+// Without root the test is skipped.
+func Init(t testing.TB, argv ...string) *exec.Cmd {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a PID namespace needs root")
+	}
+	cmd := exec.Command(self(), append([]string{initArg}, argv...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	t.Cleanup(func() {
+		if cmd.Process != nil {
+			cmd.Process.Kill() // process 1: the kernel kills the namespace with it
+			cmd.Wait()         // a second Wait returns an error at once
+		}
+	})
+	return cmd
+}
+
+// becomeInit is the first act inside the namespaces: mount /proc, unseen from
+// outside, and turn into the command, which so is process 1.
+func becomeInit(argv []string) error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mounting /proc: %w", err)
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("executing %s: %w", strings.Join(argv, " "), syscall.Exec(path, argv, os.Environ()))
+}
