@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -197,7 +198,11 @@ func load(dir string) (snapshot, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s, fmt.Errorf("reading the identity: %w", err)
 	}
-	if hasCertificate(data) {
+	blocks, err := decode(data)
+	if err != nil {
+		return s, fmt.Errorf("reading the identity %s: %w", filepath.Join(dir, fileID), err)
+	}
+	if slices.ContainsFunc(blocks, func(b *pem.Block) bool { return b.Type == blockCert }) {
 		cert, err := tls.X509KeyPair(data, data)
 		if err != nil {
 			return s, fmt.Errorf("reading the identity %s: %w", filepath.Join(dir, fileID), err)
@@ -230,19 +235,28 @@ const (
 	blockCert = "CERTIFICATE"
 )
 
-func hasCertificate(data []byte) bool {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == blockCert {
-			return true
+// decode reads all blocks of a PEM file. What follows the last one is an error: it is a block that was cut off,
+// which package pem would pass over.
+func decode(data []byte) ([]*pem.Block, error) {
+	var out []*pem.Block
+	for len(bytes.TrimSpace(data)) > 0 {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			return nil, errors.New("ends in the middle, or is no PEM")
 		}
+		out, data = append(out, block), rest
 	}
-	return false
+	return out, nil
 }
 
 // parseCertificates reads every certificate of a PEM file that holds nothing else; at least one.
 func parseCertificates(data []byte) ([]*x509.Certificate, error) {
+	blocks, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
 	var out []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+	for _, block := range blocks {
 		if block.Type != blockCert {
 			return nil, fmt.Errorf("holds a %s, must hold certificates alone", block.Type)
 		}
@@ -253,7 +267,7 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 		out = append(out, cert)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("holds no certificate")
+		return nil, errors.New("holds no certificate")
 	}
 	return out, nil
 }

@@ -101,7 +101,11 @@ func encodeCertificates(certs []*x509.Certificate) []byte {
 }
 
 func parseKey(data []byte) (crypto.Signer, error) {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+	blocks, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, block := range blocks {
 		if block.Type != blockKey {
 			continue
 		}

@@ -85,7 +85,7 @@ func (s Settings) CheckSettings(report func(key, message string)) {
 	}
 	switch {
 	case s.CAURL != "" && s.CAFingerprint == "":
-		report("ca_fingerprint", `is missing: the authority in ca_url cannot be trusted without it; it is the last line "step-ca" prints at its first start and what "confighub ca-init" prints`)
+		report("ca_fingerprint", `is missing: the authority in ca_url cannot be trusted without it; it is what "confighub ca-init" prints and stands in its file "fingerprint"`)
 	case s.CAFingerprint != "":
 		if _, err := ParseFingerprint(s.CAFingerprint); err != nil {
 			report("ca_fingerprint", err.Error())
