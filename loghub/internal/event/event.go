@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package event makes records of the OpenTelemetry log data model out of the raw
+// lines of one source: masked, cleaned, parsed, with the attributes that say where
+// the line stood.
+//
+// Every record carries log.record.uid, the name of its place, by which a receiver
+// tells duplicates and gaps: "<epoch>.<sequence>" for pipes, and for files
+// "<file>.<generation>@<offset>". A loss is a record too, see Loss.
+//
+// Left out: the resource, which a record gets when it is sent.
+package event
+
+import (
+	"strconv"
+	"time"
+
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/frame"
+	"cloud4.internal/hub/loghub/internal/mask"
+	"cloud4.internal/hub/loghub/internal/parse"
+)
+
+// Names of attributes that no line can set.
+const (
+	AttrUID       = "log.record.uid"
+	AttrStream    = "log.iostream"
+	AttrPath      = "log.file.path"
+	AttrFiles     = "hub.files"          // name of the entry in log.files
+	AttrContinues = "hub.line.continues" // the line was cut, its next piece follows
+	AttrPipe      = "hub.pipe"           // "hubs": the line is one of the hubs' own
+)
+
+// Builder makes the records of one source; one goroutine uses it.
+type Builder struct {
+	masker *mask.Matcher
+	parser *parse.Parser
+	base   []byte // encoded attributes that every record of the source has
+	uid    []byte // prefix of log.record.uid
+	rec    otlp.Record
+	enc    []byte
+	num    []byte
+	masked []byte
+	clean  []byte
+	now    func() time.Time
+}
+
+// New returns a builder. uid is what the uids begin with, separator included;
+// attrs stand in every record.
+func New(masker *mask.Matcher, loc *time.Location, uid string, attrs ...otlp.KeyValue) *Builder {
+	b := &Builder{masker: masker, parser: parse.New(loc), uid: []byte(uid), now: time.Now}
+	for _, kv := range attrs {
+		b.base = otlp.AppendAttribute(b.base, kv)
+	}
+	return b
+}
+
+// Line makes the record of a line at place (sequence number or offset). The
+// result is valid until the next call; nil says that the line is blank, which
+// makes no record.
+func (b *Builder) Line(line []byte, place uint64, continues bool) *otlp.Record {
+	line, b.masked = b.masker.Mask(frame.Trim(line), b.masked)
+	line, b.clean = frame.Text(line, b.clean)
+	if blank(line) {
+		return nil
+	}
+	b.parser.Parse(line, &b.rec)
+	b.finish(place)
+	if continues {
+		b.enc = otlp.AppendAttribute(b.enc, otlp.KeyValue{Key: AttrContinues, Value: otlp.Bool(true)})
+		b.rec.Encoded = b.enc
+	}
+	return &b.rec
+}
+
+// finish adds what does not come from the line.
+func (b *Builder) finish(place uint64) {
+	b.rec.Observed = uint64(b.now().UnixNano())
+	if b.rec.Time == 0 {
+		b.rec.Time = b.rec.Observed
+	}
+	b.num = strconv.AppendUint(append(b.num[:0], b.uid...), place, 10)
+	b.enc = otlp.AppendAttribute(append(b.enc[:0], b.base...), otlp.KeyValue{Key: AttrUID, Value: otlp.Text(b.num)})
+	b.rec.Encoded = b.enc
+}
+
+func blank(line []byte) bool {
+	for _, c := range line {
+		if c != ' ' && c != '\t' && c != 0 {
+			return false
+		}
+	}
+	return true
+}

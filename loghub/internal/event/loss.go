@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package event
+
+import (
+	"fmt"
+	"time"
+
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/parse"
+)
+
+// Attributes of a loss record.
+const (
+	AttrLossReason = "hub.loss.reason"
+	AttrLossCount  = "hub.loss.count" // records; absent when only bytes are known
+	AttrLossBytes  = "hub.loss.bytes"
+	AttrLossFirst  = "hub.loss.first"    // time of the first lost record, RFC 3339
+	AttrLossLast   = "hub.loss.last"     // and of the last
+	AttrLossWorst  = "hub.loss.severity" // the worst level among them
+	attrLossLevel  = "hub.loss."         // + level: how many of that level
+)
+
+// Reasons of a loss.
+const (
+	ReasonQuota     = "spool full"                // the quota of the spool
+	ReasonWrite     = "spool not writable"        // disk full or broken
+	ReasonRestart   = "restarted while shedding"  // only the bytes are known
+	ReasonDrained   = "read by hubinit"           // loghub was away; they are in the container's own output
+	ReasonTruncated = "file truncated in reading" // copytruncate, or the service started it anew
+)
+
+// Loss adds up what a source could not keep. The zero Loss is none.
+type Loss struct {
+	Reason      string
+	Count       int64
+	Bytes       int64
+	First, Last time.Time
+	levels      [7]int64 // by severity/4: 0 none, 1 trace … 6 fatal
+}
+
+// Add counts one record of a severity and the bytes of its line.
+func (l *Loss) Add(reason string, severity uint8, bytes int, at time.Time) {
+	if l.Count == 0 && l.Bytes == 0 {
+		l.First = at
+	}
+	l.Reason, l.Last = reason, at
+	l.Count++
+	l.Bytes += int64(bytes)
+	l.levels[(severity+3)/4]++
+}
+
+// AddBytes counts bytes whose lines nobody saw.
+func (l *Loss) AddBytes(reason string, bytes int64, at time.Time) {
+	if l.Count == 0 && l.Bytes == 0 {
+		l.First = at
+	}
+	l.Reason, l.Last = reason, at
+	l.Bytes += bytes
+}
+
+// None says whether nothing was lost.
+func (l *Loss) None() bool { return l.Count == 0 && l.Bytes == 0 }
+
+// Loss makes the record of a loss at place, named source. Its severity is warn,
+// or error when something as bad was lost.
+func (b *Builder) Loss(l *Loss, source string, place uint64) *otlp.Record {
+	attrs := []otlp.KeyValue{
+		{Key: AttrLossReason, Value: otlp.String(l.Reason)},
+		{Key: AttrLossBytes, Value: otlp.Int(l.Bytes)},
+		{Key: AttrLossFirst, Value: otlp.String(l.First.UTC().Format(time.RFC3339Nano))},
+		{Key: AttrLossLast, Value: otlp.String(l.Last.UTC().Format(time.RFC3339Nano))},
+	}
+	words := fmt.Sprintf("lost %d bytes of %s: %s", l.Bytes, source, l.Reason)
+	severity := uint8(parse.Warn)
+	if l.Count > 0 {
+		words = fmt.Sprintf("lost %d records of %s: %s", l.Count, source, l.Reason)
+		attrs = append(attrs, otlp.KeyValue{Key: AttrLossCount, Value: otlp.Int(l.Count)})
+		worst := ""
+		for i, n := range l.levels {
+			if n == 0 {
+				continue
+			}
+			name := "none"
+			if i > 0 {
+				name = parse.Level(uint8(i*4 - 3))
+				worst = name
+			}
+			attrs = append(attrs, otlp.KeyValue{Key: attrLossLevel + name, Value: otlp.Int(n)})
+		}
+		if worst != "" {
+			attrs = append(attrs, otlp.KeyValue{Key: AttrLossWorst, Value: otlp.String(worst)})
+		}
+		if l.levels[5]+l.levels[6] > 0 {
+			severity = parse.Error
+		}
+	}
+	b.rec = otlp.Record{Severity: severity, SeverityText: parse.Level(severity), Body: otlp.String(words), Attributes: attrs, EventName: "hub.loss"}
+	b.finish(place)
+	return &b.rec
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package parse
+
+import (
+	"time"
+)
+
+// dayCache remembers the zone offset of one hour, since looking it up costs more
+// than reading the rest of the time.
+type dayCache struct {
+	hour   int64 // local hours since 1970, +1 so that 0 is none
+	offset int64 // seconds
+}
+
+// reader takes a time apart.
+type reader struct {
+	b  []byte
+	ok bool
+}
+
+func (r *reader) digits(n int) int64 {
+	if len(r.b) < n {
+		r.ok = false
+		return 0
+	}
+	v := int64(0)
+	for _, c := range r.b[:n] {
+		if c < '0' || c > '9' {
+			r.ok = false
+			return 0
+		}
+		v = v*10 + int64(c-'0')
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) byte(c byte) {
+	if len(r.b) == 0 || r.b[0] != c {
+		r.ok = false
+		return
+	}
+	r.b = r.b[1:]
+}
+
+// fraction reads ".123" or ",123" as nanoseconds, if it is there.
+func (r *reader) fraction() int64 {
+	if len(r.b) < 2 || r.b[0] != '.' && r.b[0] != ',' || r.b[1] < '0' || r.b[1] > '9' {
+		return 0
+	}
+	v, scale := int64(0), int64(1e9)
+	i := 1
+	for ; i < len(r.b) && r.b[i] >= '0' && r.b[i] <= '9'; i++ {
+		if scale > 1 {
+			scale /= 10
+			v += int64(r.b[i]-'0') * scale
+		}
+	}
+	r.b = r.b[i:]
+	return v
+}
+
+// zone reads "Z", "+0100", "+01:00", with or without a blank before it.
+func (r *reader) zone() (seconds int64, ok bool) {
+	b := r.b
+	if len(b) > 0 && b[0] == ' ' {
+		b = b[1:]
+	}
+	if len(b) == 0 {
+		return 0, false
+	}
+	switch b[0] {
+	case 'Z':
+		r.b = b[1:]
+		return 0, true
+	case 'U':
+		if len(b) >= 3 && string(b[:3]) == "UTC" {
+			r.b = b[3:]
+			return 0, true
+		}
+		return 0, false
+	case '+', '-':
+	default:
+		return 0, false
+	}
+	z := reader{b[1:], true}
+	h := z.digits(2)
+	if len(z.b) > 0 && z.b[0] == ':' {
+		z.b = z.b[1:]
+	}
+	m := z.digits(2)
+	if !z.ok || h > 14 || m > 59 {
+		return 0, false
+	}
+	r.b = z.b
+	seconds = h*3600 + m*60
+	if b[0] == '-' {
+		seconds = -seconds
+	}
+	return seconds, true
+}
+
+func (r *reader) month() int64 {
+	if len(r.b) < 3 {
+		r.ok = false
+		return 0
+	}
+	const names = "JanFebMarAprMayJunJulAugSepOctNovDec"
+	for m := range 12 {
+		if names[m*3:m*3+3] == string(r.b[:3]) {
+			r.b = r.b[3:]
+			return int64(m + 1)
+		}
+	}
+	r.ok = false
+	return 0
+}
+
+// clock reads "15:04:05".
+func (r *reader) clock() int64 {
+	h := r.digits(2)
+	r.byte(':')
+	m := r.digits(2)
+	r.byte(':')
+	s := r.digits(2)
+	if h > 23 || m > 59 || s > 60 {
+		r.ok = false
+	}
+	return h*3600 + m*60 + s
+}
+
+// unix gives seconds since 1970 of a date and seconds of the day, as if in UTC
+// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+func unix(y, m, d, secs int64) (int64, bool) {
+	if m < 1 || m > 12 || d < 1 || d > 31 || y < 1971 || y > 2261 {
+		return 0, false
+	}
+	if m <= 2 {
+		y--
+	}
+	era := y / 400
+	yoe := y - era*400
+	mp := (m + 9) % 12
+	doy := (153*mp+2)/5 + d - 1
+	doe := yoe*365 + yoe/4 - yoe/100 + doy
+	return (era*146097+doe-719468)*86400 + secs, true
+}
+
+// local turns seconds read in the parser's zone into real ones.
+func (p *Parser) local(secs int64) int64 {
+	if hour := secs/3600 + 1; hour != p.day.hour {
+		t := time.Unix(secs, 0).UTC()
+		_, offset := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, p.loc).Zone()
+		p.day = dayCache{hour, int64(offset)}
+	}
+	return secs - p.day.offset
+}
+
+// timestamp reads a time at the beginning of b: RFC 3339, the same with a blank
+// for the T, or with slashes in the date; fraction and zone may lack. It returns
+// nanoseconds since 1970, 0 for none, and how many bytes it took.
+func (p *Parser) timestamp(b []byte) (nanos uint64, n int) {
+	if len(b) < 19 {
+		return 0, 0
+	}
+	sep := b[4]
+	if sep != '-' && sep != '/' {
+		return 0, 0
+	}
+	r := reader{b, true}
+	y := r.digits(4)
+	r.byte(sep)
+	m := r.digits(2)
+	r.byte(sep)
+	d := r.digits(2)
+	if !r.ok || len(r.b) == 0 || r.b[0] != 'T' && r.b[0] != ' ' && r.b[0] != 't' {
+		return 0, 0
+	}
+	r.b = r.b[1:]
+	secs := r.clock()
+	frac := r.fraction()
+	if !r.ok {
+		return 0, 0
+	}
+	secs, ok := unix(y, m, d, secs)
+	if !ok {
+		return 0, 0
+	}
+	if offset, zoned := r.zone(); zoned {
+		secs -= offset
+	} else {
+		secs = p.local(secs)
+	}
+	return uint64(secs*1e9 + frac), len(b) - len(r.b)
+}
+
+// epoch reads a number as time since 1970, in the unit its size suggests.
+func epoch(f float64) uint64 {
+	switch {
+	case !(f >= 1e8 && f < 9e18):
+		return 0
+	case f < 1e11:
+		return uint64(f*1e6) * 1000
+	case f < 1e14:
+		return uint64(f*1e3) * 1000
+	case f < 1e17:
+		return uint64(f) * 1000
+	}
+	return uint64(f)
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package source reads what the container writes: the pipes of the service and
+// the hubs, and files by glob. It turns each line into a record and commits it to
+// the spool before the source moves on.
+//
+// # Pipes
+//
+// A pipe has no replay, so it is framed before it is consumed: tee(2) copies what
+// stands in it to a scratch pipe, its lines go to the spool, and only then they
+// are taken out. Taking out is a splice(2) into a file of the run directory, whose
+// size therefore is the number of bytes ever taken from this pipe. splice moves
+// and counts in one system call that a signal cannot part, so after a kill at any
+// point the next process knows exactly which framed bytes still stand in the
+// pipe, and drops them: nothing is lost and nothing framed twice. (Where the file
+// cannot be had, a kill may frame the last 64 KiB twice.) A pipe is recognised by
+// its inode and the machine's boot id. What hubinit read from it in between is
+// taken from init.json and becomes a loss record.
+//
+// The copy for the container's own output is made from the same bytes, as the
+// service wrote them: it is neither masked nor parsed, since the service could
+// print there without us.
+//
+// # Files
+//
+// A file is its device and inode, with a checksum of its first 1,024 bytes to
+// tell a reused inode. It is read from its first byte. A rename is followed: the
+// old file is read until nothing was added for a minute (or until it is deleted
+// and read to its end), the new one from its beginning. A file that became
+// shorter is read anew as another generation. Polled every 250 ms; globs
+// (doublestar) are expanded every second. Opened with O_NOFOLLOW|O_NONBLOCK, and
+// regular files only; never below /proc, /sys, /dev, /run/secrets, /var/lib/hub.
+//
+// # Lines
+//
+// A last line without an end is taken as it stands after 700 ms (pipe) or a
+// second (file) of quiet. Blank lines make no record.
+//
+// # Under pressure
+//
+// From 80 % of the spool's quota on files are not read further. Pipes must never
+// stall the service, so they shed: trace and debug from 80 % on, info and lines
+// without a level from 90 %, warn from 95 %, everything at the end. Each stretch
+// of loss becomes a record in its place as soon as there is room.
+//
+// Left out: /dev/log, multi-line records, compressed files.
+package source
+
+import (
+	"sync/atomic"
+	"time"
+
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/event"
+	"cloud4.internal/hub/loghub/internal/mask"
+	"cloud4.internal/hub/loghub/internal/spool"
+	"github.com/rs/zerolog"
+)
+
+// Shared is what all sources use.
+type Shared struct {
+	Spool  *spool.Spool   // nil: records are not kept, only given to Emit
+	Masker *mask.Matcher  // nil: nothing is hidden
+	Loc    *time.Location // of times without zone; nil: local
+	RunDir string         // for the files that count what was taken from pipes
+	// Emit gets every record kept, for the JSON copy; nil: nobody wants them.
+	Emit func(stream string, r *otlp.Record)
+	Log  zerolog.Logger
+}
+
+// Marks of the spool's fill.
+const (
+	filesStop = 0.80
+	shedDebug = 0.80
+	shedInfo  = 0.90
+	shedWarn  = 0.95
+	shedAll   = 0.99
+)
+
+// shed says whether a pipe has to let a record of this severity go.
+func shed(fill float64, severity uint8) bool {
+	if severity == 0 {
+		severity = 9
+	}
+	switch {
+	case fill >= shedAll:
+		return true
+	case fill >= shedWarn:
+		return severity < 17
+	case fill >= shedInfo:
+		return severity < 13
+	case fill >= shedDebug:
+		return severity < 9
+	}
+	return false
+}
+
+// Stat is what a source says of itself in log.json.
+type Stat struct {
+	Name      string `json:"name"`                 // "stdout", or the path of a file
+	Position  int64  `json:"position"`             // bytes read
+	Lag       int64  `json:"lag,omitempty"`        // bytes of a file not read yet
+	Records   int64  `json:"records"`              // made since loghub started
+	Lost      int64  `json:"lost"`                 // records that were shed since then
+	LostBytes int64  `json:"lost_bytes,omitempty"` // their bytes, and those whose lines nobody saw
+}
+
+// counters are a source's figures, written by its goroutine, read by others.
+type counters struct {
+	position, lag, records, lost, lostBytes atomic.Int64
+}
+
+func (c *counters) stat(name string) Stat {
+	return Stat{
+		Name: name, Position: c.position.Load(), Lag: c.lag.Load(), Records: c.records.Load(),
+		Lost: c.lost.Load(), LostBytes: c.lostBytes.Load(),
+	}
+}
+
+// lose counts a lost record in both the figures and the loss record to be.
+func (c *counters) lose(l *event.Loss, reason string, severity uint8, bytes int) {
+	l.Add(reason, severity, bytes, time.Now())
+	c.lost.Add(1)
+	c.lostBytes.Add(int64(bytes))
+}
