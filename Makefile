@@ -45,12 +45,11 @@ build-all: ## build for amd64, arm64 and armv7 into dist/<arch>/ and print the s
 		mkdir -p "$$dir"
 		GOOS=$$os GOARCH=$$arch GOARM=$${variant#v} $(BUILD) -o "$$dir/" $(PROGRAMS)
 	done
-	{
-		echo "program $(PLATFORMS)"
-		for program in $(notdir $(PROGRAMS)); do
-			stat -c '%s' dist/{amd64,arm64,armv7}/$$program | awk -v p=$$program '{p = p sprintf(" %.1f_MB", $$1 / 1e6)} END {print p}'
-		done
-	} | column -t | tr _ ' '
+	printf '%-10s %10s %10s %10s\n' program amd64 arm64 armv7
+	for program in $(notdir $(PROGRAMS)); do
+		printf '%-10s' "$$program"
+		stat -c '%s' dist/{amd64,arm64,armv7}/"$$program" | awk '{printf " %7.1f MB", $$1 / 1e6} END {print ""}'
+	done
 
 test: ## everything: check, unit tests with the race detector, containers (installs what it lacks on Debian as root)
 	@.ci/test
@@ -81,9 +80,9 @@ demo: ## genesis machine, host, nginx and a database, on this machine, shown ste
 demo-down: ## stop and remove the demo, all of it and only it
 	@examples/demo.sh down
 
-bench: $(if $(wildcard baseimage/bench.sh),image) ## benchmarks of the packages$(if $(wildcard baseimage/bench.sh), and of containers)
+bench: image ## benchmarks of the packages, then of containers side by side
 	go test -run '^$$' -bench . -benchmem $$(.ci/packages unit)
-	$(wildcard baseimage/bench.sh)
+	baseimage/bench.sh
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@FUZZTIME='$(FUZZTIME)' .ci/fuzz
@@ -95,4 +94,4 @@ clean: ## remove what was built; images and the demo stay
 	rm -rf bin dist
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sed 's/\$$(.*)//' | column -t -s "$$(printf '\t')"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
