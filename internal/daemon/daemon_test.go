@@ -147,6 +147,12 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+	t.Run("missing file", func(t *testing.T) {
+		want := result{0, "settings are good: /nowhere/hub.json does not exist, so they have their defaults\n", warning}
+		if diff := cmp.Diff(want, runApp(t, t.Context(), "--config", "/nowhere/hub.json", "--check")); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
 	t.Run("file by variable", func(t *testing.T) {
 		t.Setenv("HUB_CONFIG", bad)
 		if got := runApp(t, t.Context(), "--check"); got.Code != ExitUsage {
@@ -181,6 +187,16 @@ func TestServiceStops(t *testing.T) {
 	delete(last, "time")
 	if diff := cmp.Diff(map[string]any{"level": "info", "program": "prog", "message": "stopped", "cause": "told to"}, last); diff != "" {
 		t.Errorf("last line (-want +got):\n%s", diff)
+	}
+}
+
+// TestServiceWithoutFile warns when a file that was named is not there.
+func TestServiceWithoutFile(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	got := runApp(t, ctx, "--config", "/nowhere/hub.json", "run")
+	if got.Code != 0 || !strings.Contains(got.Stderr, `"path":"/nowhere/hub.json"`) {
+		t.Errorf("no word of the missing file: %+v", got)
 	}
 }
 

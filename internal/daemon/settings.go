@@ -3,8 +3,10 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/rs/zerolog"
@@ -18,14 +20,28 @@ const DefaultConfig = "/etc/hub/hub.json"
 
 // Source says where the settings of this run come from: --config and the environment.
 func Source(c *cli.Context) hubfile.Source {
-	return hubfile.Source{Path: c.String("config"), Environ: os.Environ()}
+	path := c.String("config")
+	if path == "" { // HUB_CONFIG=, as compose files make it
+		path = DefaultConfig
+	}
+	return hubfile.Source{Path: path, Environ: os.Environ()}
+}
+
+// missing reports whether there is no settings file. That is fine, but worth a word when somebody named it.
+func missing(src hubfile.Source) bool {
+	_, err := os.Stat(src.Path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // Settings loads the sections of a command and logs the warnings. Its error ends the program with 2.
 func Settings(c *cli.Context, log zerolog.Logger, sections ...hubfile.Section) (*hubfile.Settings, error) {
-	settings, err := hubfile.Load(Source(c), sections...)
+	src := Source(c)
+	settings, err := hubfile.Load(src, sections...)
 	if err != nil {
 		return nil, Usage(err)
+	}
+	if c.IsSet("config") && missing(src) {
+		log.Warn().Str("path", src.Path).Msg("the settings file does not exist, so settings have their defaults")
 	}
 	for _, warning := range settings.Warnings() {
 		log.Warn().Str("origin", warning.Origin).Msg(warning.String())
@@ -35,7 +51,8 @@ func Settings(c *cli.Context, log zerolog.Logger, sections ...hubfile.Section) (
 
 // check is --check.
 func check(c *cli.Context, sections []hubfile.Section) error {
-	settings, err := hubfile.Load(Source(c), sections...)
+	src := Source(c)
+	settings, err := hubfile.Load(src, sections...)
 	if settings != nil {
 		for _, warning := range settings.Warnings() {
 			fmt.Fprintf(c.App.ErrWriter, "%s: warning: %s\n", c.App.Name, warning)
@@ -43,6 +60,10 @@ func check(c *cli.Context, sections []hubfile.Section) error {
 	}
 	if err != nil {
 		return Usage(err)
+	}
+	if missing(src) {
+		_, err = fmt.Fprintf(c.App.Writer, "settings are good: %s does not exist, so they have their defaults\n", src.Path)
+		return err
 	}
 	_, err = io.WriteString(c.App.Writer, "settings are good\n")
 	return err

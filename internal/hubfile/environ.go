@@ -43,10 +43,13 @@ func newEnviron(vars []string, found *findings) *environ {
 }
 
 // leaves lists every value below a section that is not below a map or a list, those that no variable can set included.
-// Two settings with one variable are a mistake in the program and panic.
+// Two settings with one variable, or one with a variable of hubinit's, are a mistake in the program and panic.
 func leaves(sections []Section, shapes []*shape) []leaf {
 	var all []leaf
-	taken := map[string]string{}
+	taken := map[string]string{} // variable → key
+	for _, variable := range initctl.Reserved() {
+		taken[variable] = "hubinit"
+	}
 	var walk func(s *shape, path []string)
 	walk = func(s *shape, path []string) {
 		if s.class == classStruct {

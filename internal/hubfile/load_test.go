@@ -321,6 +321,9 @@ func TestMistakes(t *testing.T) {
 			B string `json:"a_file"`
 		}{},
 		"loop": &loop{},
+		"variable of hubinit": &struct {
+			A string `json:"fds"`
+		}{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -328,7 +331,11 @@ func TestMistakes(t *testing.T) {
 					t.Errorf("want a panic with a reason, got %v", got)
 				}
 			}()
-			hubfile.Load(hubfile.Source{}, hubfile.Section{Name: "x", Into: into})
+			section := "x"
+			if name == "variable of hubinit" {
+				section = "log"
+			}
+			hubfile.Load(hubfile.Source{}, hubfile.Section{Name: section, Into: into})
 		})
 	}
 }
