@@ -3,10 +3,15 @@
 package tree
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tailscale/hujson"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/spiffe"
@@ -30,58 +35,78 @@ func ParseHost(file string, raw []byte) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	host := &Host{Stacks: map[string][]string{}}
-	var problems bundle.Problems
-	bad := func(key, format string, args ...any) {
-		problems = append(problems, bundle.Problem{File: file, Key: key, Message: fmt.Sprintf(format, args...)})
+	r := hostReader{file: file, raw: raw}
+	if r.document, err = hujson.Parse(raw); err != nil {
+		return nil, bundle.Problems{{File: file, Message: err.Error()}}
 	}
+	host := &Host{Stacks: map[string][]string{}}
 	for _, key := range sortedKeys(object) {
 		if key != "stacks" {
-			bad(key, "is not known: a host.json is %s", hostLine("shop", "web"))
+			r.bad("is not known: a host.json is "+hostLine("shop", "web"), key)
 		}
 	}
 	stacks, ok := object["stacks"].(map[string]any)
 	if _, there := object["stacks"]; there && !ok {
-		bad("stacks", "must be an object keyed by stack")
+		r.bad("must be an object keyed by stack", "stacks")
 	}
 	for _, stack := range sortedKeys(stacks) {
-		host.Stacks[stack] = readStack(stack, stacks[stack], bad)
+		host.Stacks[stack] = r.stack(stack, stacks[stack])
 	}
-	if len(problems) > 0 {
-		return nil, problems
+	if len(r.problems) > 0 {
+		return nil, r.problems
 	}
 	return host, nil
 }
 
-func readStack(name string, value any, bad func(key, format string, args ...any)) (services []string) {
-	key := "stacks." + name
+// hostReader collects what is wrong with one host.json.
+type hostReader struct {
+	file     string
+	raw      []byte
+	document hujson.Value
+	problems bundle.Problems
+}
+
+// bad notes a problem with the value that these keys lead to.
+func (r *hostReader) bad(message string, keys ...string) {
+	pointer := ""
+	for _, key := range keys {
+		pointer += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key) // RFC 6901 §3
+	}
+	p := bundle.Problem{File: r.file, Key: strings.Join(keys, "."), Message: message}
+	if value := r.document.Find(pointer); value != nil {
+		p.Line = 1 + bytes.Count(r.raw[:value.StartOffset], []byte("\n"))
+	}
+	r.problems = append(r.problems, p)
+}
+
+func (r *hostReader) stack(name string, value any) (services []string) {
 	if err := spiffe.CheckLabel(name); err != nil {
-		bad(key, "a stack's name: %v", err)
+		r.bad("a stack's name: "+err.Error(), "stacks", name)
 	}
 	stack, ok := value.(map[string]any)
 	if !ok {
-		bad(key, `must be an object: {"services": ["web"]}`)
+		r.bad(`must be an object: {"services": ["web"]}`, "stacks", name)
 		return nil
 	}
-	for _, k := range sortedKeys(stack) {
-		if k != "services" {
-			bad(key+"."+k, `is not known: a stack is {"services": ["web"]}`)
+	for _, key := range sortedKeys(stack) {
+		if key != "services" {
+			r.bad(`is not known: a stack is {"services": ["web"]}`, "stacks", name, key)
 		}
 	}
 	list, ok := stack["services"].([]any)
 	if _, there := stack["services"]; there && !ok {
-		bad(key+".services", `must be a list of names: ["web"]`)
+		r.bad(`must be a list of names: ["web"]`, "stacks", name, "services")
 	}
 	for i, item := range list {
 		service, ok := item.(string)
 		err := spiffe.CheckLabel(service)
-		switch {
+		switch place := strconv.Itoa(i); {
 		case !ok:
-			bad(fmt.Sprintf("%s.services[%d]", key, i), "must be the name of a service, got %v", item)
+			r.bad(fmt.Sprintf("must be the name of a service, got %v", item), "stacks", name, "services", place)
 		case err != nil:
-			bad(fmt.Sprintf("%s.services[%d]", key, i), "a service's name: %v", err)
+			r.bad("a service's name: "+err.Error(), "stacks", name, "services", place)
 		case slices.Contains(services, service):
-			bad(fmt.Sprintf("%s.services[%d]", key, i), "%q stands twice", service)
+			r.bad(fmt.Sprintf("%q stands twice", service), "stacks", name, "services", place)
 		default:
 			services = append(services, service)
 		}

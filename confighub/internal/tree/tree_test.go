@@ -216,15 +216,15 @@ func TestBrokenTrees(t *testing.T) {
 		},
 		{
 			name:  "host.json of another form",
-			files: map[string]string{"hosts/vm1/host.json": `{"stacks": {"shop": {"services": ["web", "web", "Db", 1], "more": 1}, "b_log": {"services": {}}}, "host": "x"}`},
+			files: map[string]string{"hosts/vm1/host.json": "{\"stacks\": {\n\"shop\": {\"services\": [\"web\", \"web\", \"Db\",\n1], \"more\": 1},\n\"b_log\": {\"services\": {}}},\n\"host\": \"x\"}"},
 			want: []string{
-				`hosts/vm1/host.json: host: is not known: a host.json is {"stacks": {"shop": {"services": ["web"]}}}`,
-				`hosts/vm1/host.json: stacks.b_log: a stack's name: `,
-				`hosts/vm1/host.json: stacks.b_log.services: must be a list of names: ["web"]`,
-				`hosts/vm1/host.json: stacks.shop.more: is not known`,
-				`hosts/vm1/host.json: stacks.shop.services[1]: "web" stands twice`,
-				`hosts/vm1/host.json: stacks.shop.services[2]: a service's name: `,
-				`hosts/vm1/host.json: stacks.shop.services[3]: must be the name of a service, got 1`,
+				`hosts/vm1/host.json:5: host: is not known: a host.json is {"stacks": {"shop": {"services": ["web"]}}}`,
+				`hosts/vm1/host.json:4: stacks.b_log: a stack's name: `,
+				`hosts/vm1/host.json:4: stacks.b_log.services: must be a list of names: ["web"]`,
+				`hosts/vm1/host.json:3: stacks.shop.more: is not known`,
+				`hosts/vm1/host.json:2: stacks.shop.services.1: "web" stands twice`,
+				`hosts/vm1/host.json:2: stacks.shop.services.2: a service's name: `,
+				`hosts/vm1/host.json:3: stacks.shop.services.3: must be the name of a service, got 1`,
 			},
 		},
 		{
