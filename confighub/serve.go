@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"cloud4.internal/hub/confighub/internal/serve"
+	"cloud4.internal/hub/confighub/internal/tree"
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/initctl"
+)
+
+// serveCommand is `confighub serve`, the genesis side.
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "publish a configuration tree to the fleet, over mTLS",
+		Description: `Reads the tree (defaults/, services/, stacks/, hosts/), makes one bundle for every container that a
+hosts/<host>/host.json places, and hands each container its own. A change of the tree is published
+after 100 ms of quiet; a broken tree changes nothing, and its errors are logged with file and line.
+
+   hosts/vm1/host.json   {"stacks": {"shop": {"services": ["web", "db"]}}}
+
+The identity must be that of genesis/config; serve waits for it, so that it can run as the service of a
+container in which confighub enrols. Serials and what is published are kept in the state directory.
+TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree", Required: true},
+			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to serve on", Value: ":8443"},
+			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem (default: this container's)"},
+			&cli.StringFlag{Name: "state", Usage: "`DIR` of what outlives a restart (default: <state>/serve)"},
+			&cli.BoolFlag{Name: "check", Usage: "read the tree, say everything that is wrong with it, and exit"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.Bool("check") {
+				return checkTree(c)
+			}
+			return daemon.Service(runServe)(c)
+		},
+	}
+}
+
+func runServe(c *cli.Context, log zerolog.Logger) error {
+	o := serve.Options{
+		Root: c.String("root"), State: c.String("state"), Listen: c.String("listen"), IdentityDir: c.String("identity"), Log: log,
+	}
+	if o.State == "" {
+		o.State = filepath.Join(initctl.StateDir(), "serve")
+	}
+	if o.IdentityDir == "" {
+		o.IdentityDir = identity.Dir()
+	}
+	o.Files = identity.Open(o.IdentityDir)
+	return serve.Run(c.Context, o)
+}
+
+// checkTree is `confighub serve --check`, for the hook or the job that looks after a tree.
+func checkTree(c *cli.Context) error {
+	read, err := tree.Read(c.String("root"))
+	if errors.Is(err, tree.ErrChanging) {
+		return fmt.Errorf("%w: try again", err)
+	}
+	if err != nil {
+		return err
+	}
+	blobs, err := new(tree.Compiler).Compile(read)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "the tree is good: revision %s, %d containers\n", read.Revision, len(blobs))
+	return err
+}
