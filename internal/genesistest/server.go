@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package genesistest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// Server is one program of the genesis or host machine, which may be stopped and started again at the same address.
+type Server struct {
+	ID spiffe.ID
+	// URL is what clients are told: https://genesis.internal:<port>.
+	URL string
+	// Address is host:port of the same on loopback; Readers that of the pages without certificates, where there are any.
+	Address, Readers string
+	// State is the directory of what outlives a restart.
+	State  string
+	Output *Output
+
+	argv     []string
+	env      []string
+	hosts    string
+	settings map[string]any
+
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// newServer prepares a server with an identity of its own.
+func (g *Genesis) newServer(t testing.TB, dir string, id spiffe.ID, o options, program string, args ...string) *Server {
+	t.Helper()
+	dir = filepath.Join(dir, id.BundleName())
+	s := &Server{
+		ID: id, Address: freeAddress(t), State: filepath.Join(dir, "state"), Output: &Output{}, hosts: g.Hosts,
+		settings: map[string]any{"identity": g.identitySettings(id)},
+	}
+	_, port, err := net.SplitHostPort(s.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.URL = "https://" + id.DNSNames()[0] + ":" + port
+	s.argv = append([]string{Program(t, program)}, args...)
+	s.argv = append(s.argv, "--listen", s.Address)
+	if program == "healthhub" {
+		s.Readers = freeAddress(t)
+		s.argv = append(s.argv, "--readers", s.Readers)
+	}
+	s.env = []string{"HUB_STATE_DIR=" + s.State, "HUB_RUN_DIR=" + filepath.Join(dir, "run"), "HUB_CONFIG=" + filepath.Join(dir, "hub.json")}
+	for _, sub := range []string{"state", "run"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	identityDir := filepath.Join(s.State, "identity")
+	g.CA.Issue(t, id, identityDir)
+	if o.lifetime > 0 {
+		g.keepRenewing(t, id, identityDir, o.lifetime/2)
+	}
+	return s
+}
+
+// keepRenewing does for a server what confighub does for the container it runs in.
+func (g *Genesis) keepRenewing(t testing.TB, id spiffe.ID, dir string, every time.Duration) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				g.CA.Issue(t, id, dir)
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// freeAddress is a loopback address that nobody listens on just now.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Start runs the program and waits until it listens.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	settings, err := json.MarshalIndent(s.settings, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.State), "hub.json"), settings, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd = exec.Command("sh", append([]string{"-c", `mount --bind "$0" /etc/hosts && exec "$@"`, s.hosts}, s.argv...)...)
+	s.cmd.Env = append(os.Environ(), s.env...)
+	s.cmd.Stdout, s.cmd.Stderr = s.Output, s.Output
+	s.cmd.WaitDelay = 5 * time.Second
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatalf("starting %s: %v", s.argv, err)
+	}
+	s.done = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) {
+		defer close(done)
+		_ = cmd.Wait() // the code of a server that is told to stop is not what is tested
+	}(s.cmd, s.done)
+	t.Cleanup(func() { s.Stop(t) })
+	if !Eventually(t.Context(), 10*time.Second, func() bool { return s.ended() || listens(s.Address) }) || s.ended() {
+		t.Fatalf("%s does not listen on %s:\n%s", s.argv, s.Address, s.Output)
+	}
+}
+
+func (s *Server) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func listens(address string) bool {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// Stop ends the program as docker stop would. Stopping a stopped server does nothing.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if s.cmd == nil {
+		return
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("stopping %s: %v", s.argv, err)
+	}
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+		t.Errorf("%s does not stop within 10 s:\n%s", s.argv, s.Output)
+		_ = s.cmd.Process.Kill()
+		<-s.done
+	}
+	s.cmd = nil
+}
