@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package source
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/backoff"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+const (
+	// waitSeconds is the Prefer of a long poll: below the minute after which address translation forgets.
+	waitSeconds = 50
+	pollTimeout = (waitSeconds + 20) * time.Second
+	// blobTimeout is for 8 MiB over a slow line; postTimeout for a report.
+	blobTimeout = 2 * time.Minute
+	postTimeout = 10 * time.Second
+	// wholeEvery is after how many polls the envelope is fetched whole: a static server's ETag is made of
+	// modification time and size, which a pointer changed within a second keeps.
+	wholeEvery = 5
+	// afterChange is the pause after a version was offered, so that a server in a frenzy cannot drive us.
+	afterChange = 100 * time.Millisecond
+	// maxRetryAfter bounds what a server can ask for.
+	maxRetryAfter = 5 * time.Minute
+)
+
+// RemoteOptions of a Remote.
+type RemoteOptions struct {
+	// URL of the server, https://genesis.internal:8443.
+	URL string
+	// ID is who asks; its bundle name is the path.
+	ID    spiffe.ID
+	Files *identity.Files
+	// TrustedKeys: with any, an envelope must be signed by one of them.
+	TrustedKeys []ed25519.PublicKey
+	// Poll is the pause between polls of a server that does not wait.
+	Poll   time.Duration
+	Accept Accept
+}
+
+// Remote is a source behind HTTPS.
+type Remote struct {
+	opts   RemoteOptions
+	base   *url.URL
+	client *http.Client
+	etag   string
+	polls  int
+	// mute is true once the server said that it takes no reports.
+	mute bool
+}
+
+// NewRemote checks the options.
+func NewRemote(o RemoteOptions) (*Remote, error) {
+	base, err := url.Parse(o.URL)
+	if err != nil || base.Scheme != "https" || base.Host == "" || base.User != nil || base.RawQuery != "" {
+		return nil, fmt.Errorf("must be https://<host>[:<port>], got %q", o.URL)
+	}
+	rule := mtls.Genesis(o.ID.TrustDomain, spiffe.KindConfig)
+	r := &Remote{opts: o, base: base}
+	r.client = newClient(&checkedTransport{mtls.Transport(o.Files, nil), rule})
+	return r, nil
+}
+
+// newClient makes the client of all requests: three tries in all, Retry-After honoured within reason.
+func newClient(transport http.RoundTripper) *http.Client {
+	retrying := retryablehttp.NewClient()
+	retrying.Logger = nil
+	retrying.HTTPClient = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	retrying.RetryMax = 2
+	retrying.RetryWaitMin, retrying.RetryWaitMax = 100*time.Millisecond, time.Second
+	retrying.CheckRetry = func(ctx context.Context, response *http.Response, err error) (bool, error) {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		// An error of the network is retried by the loop around, which also tells of it; a busy server here.
+		return err == nil && (response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= 502 && response.StatusCode <= 504), nil
+	}
+	retrying.Backoff = func(low, high time.Duration, attempt int, response *http.Response) time.Duration {
+		pause := min(high, low<<attempt)
+		if response != nil {
+			if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
+				pause = min(time.Duration(seconds)*time.Second, maxRetryAfter)
+			}
+		}
+		return pause + rand.N(pause/2+1)
+	}
+	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	return retrying.StandardClient()
+}
+
+// checkedTransport refuses answers of a server that shows one of our identities other than genesis/config. A
+// server without one, such as a static one, is judged by its DNS name alone, which TLS has checked already.
+type checkedTransport struct {
+	next http.RoundTripper
+	rule mtls.Rule
+}
+
+// RoundTrip sends a request and judges who answered.
+func (t *checkedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := t.next.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.judge(response); err != nil {
+		response.Body.Close()
+		return nil, err
+	}
+	return response, nil
+}
+
+func (t *checkedTransport) judge(response *http.Response) error {
+	if response.TLS == nil || len(response.TLS.PeerCertificates) == 0 {
+		return errors.New("the server showed no certificate")
+	}
+	leaf := response.TLS.PeerCertificates[0]
+	if len(leaf.URIs) == 0 {
+		return nil
+	}
+	id, err := spiffe.FromCertificate(leaf)
+	if err != nil {
+		return fmt.Errorf("the server's certificate: %w", err)
+	}
+	return t.rule(id)
+}
+
+// Run polls until ctx ends.
+func (r *Remote) Run(ctx context.Context, events chan<- Event) error {
+	pause := backoff.Backoff{Min: 250 * time.Millisecond, Max: time.Minute}
+	v := voice{events: events}
+	for ctx.Err() == nil {
+		offer, next, err := r.poll(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			err = errors.New(mtls.Explain(err))
+			next = pause.Next()
+		} else {
+			pause.Reset()
+		}
+		v.say(ctx, offer, err)
+		if !sleep(ctx, next) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// poll asks once. It returns a new version if there is one, and how long to wait before asking again.
+func (r *Remote) poll(ctx context.Context) (*Offer, time.Duration, error) {
+	pollCtx, cancel := context.WithTimeoutCause(ctx, pollTimeout, errors.New("no answer to the poll in time"))
+	defer cancel()
+	request, err := r.request(pollCtx, http.MethodGet, "current", nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	r.polls++
+	if r.etag != "" {
+		request.Header.Set("Prefer", fmt.Sprintf("wait=%d", waitSeconds))
+		if r.polls%wholeEvery != 0 {
+			request.Header.Set("If-None-Match", r.etag)
+		}
+	}
+	response, err := r.client.Do(request)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer response.Body.Close()
+	// A server that waits is asked again at once, another one after the poll interval, less or more a tenth.
+	next := r.opts.Poll*9/10 + rand.N(r.opts.Poll/5+1)
+	if strings.Contains(response.Header.Get("Preference-Applied"), "wait=") {
+		next = rand.N(afterChange)
+	}
+	if response.StatusCode == http.StatusNotModified {
+		return nil, next, nil
+	}
+	raw, err := r.body(response, bundle.MaxEnvelope)
+	if err != nil {
+		return nil, 0, err
+	}
+	pointer, err := r.pointer(raw)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = r.opts.Accept(pointer)
+	if errors.Is(err, ErrNotNew) {
+		r.etag = response.Header.Get("ETag")
+		return nil, next, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	packed, err := r.blob(ctx, pointer)
+	if err != nil {
+		return nil, 0, err
+	}
+	r.etag = response.Header.Get("ETag")
+	offer := unpack(pointer, packed)
+	return &offer, min(next, afterChange), nil
+}
+
+// pointer verifies an envelope and what it says.
+func (r *Remote) pointer(raw []byte) (bundle.Pointer, error) {
+	envelope, err := bundle.ParseEnvelope(raw)
+	if err != nil {
+		return bundle.Pointer{}, fmt.Errorf("%s: %w", r.base.Host, err)
+	}
+	if len(r.opts.TrustedKeys) > 0 {
+		if err := envelope.Verify(r.opts.TrustedKeys); err != nil {
+			return bundle.Pointer{}, fmt.Errorf("%s: %w: sign at the genesis, or change config.trusted_keys", r.base.Host, err)
+		}
+	}
+	p, err := envelope.Pointer()
+	if err != nil {
+		return bundle.Pointer{}, fmt.Errorf("%s: %w", r.base.Host, err)
+	}
+	if name := r.opts.ID.BundleName(); p.Identity != name {
+		return bundle.Pointer{}, fmt.Errorf("%s: the pointer is for %q, this is %s: it is not taken", r.base.Host, p.Identity, name)
+	}
+	return p, nil
+}
+
+// blob fetches what a pointer names.
+func (r *Remote) blob(ctx context.Context, p bundle.Pointer) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, blobTimeout)
+	defer cancel()
+	request, err := r.request(ctx, http.MethodGet, "blobs/sha256/"+strings.TrimPrefix(p.Digest, bundle.DigestPrefix), nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := r.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	packed, err := r.body(response, p.Size)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(packed)) != p.Size || bundle.Digest(packed) != p.Digest {
+		return nil, fmt.Errorf("%s: the bundle of version %s is damaged: it has %d bytes of %d, or another digest", r.base.Host, p.Version(), len(packed), p.Size)
+	}
+	return packed, nil
+}
+
+func (r *Remote) request(ctx context.Context, method, what string, body io.Reader) (*http.Request, error) {
+	target := r.base.JoinPath("v1/bundles", r.opts.ID.BundleName(), what)
+	if method == http.MethodPost {
+		target = r.base.JoinPath("v1", what)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("asking %s: %w", r.base.Host, err)
+	}
+	request.Header.Set("User-Agent", "confighub")
+	return request, nil
+}
+
+// body reads an answer of 200 whole, and makes an error of any other.
+func (r *Remote) body(response *http.Response, limit int64) ([]byte, error) {
+	if response.StatusCode != http.StatusOK {
+		words, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		return nil, &statusError{response.StatusCode, fmt.Sprintf("%s: %s %s: %s: %s", r.base.Host, response.Request.Method,
+			response.Request.URL.Path, response.Status, strings.TrimSpace(strings.ToValidUTF8(string(words), "?")))}
+	}
+	raw, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: reading the answer: %w", r.base.Host, err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("%s: the answer is larger than %d bytes", r.base.Host, limit)
+	}
+	return raw, nil
+}
+
+type statusError struct {
+	status int
+	words  string
+}
+
+// Error is what the server said.
+func (e *statusError) Error() string { return e.words }
+
+// Applied sends a report. A server that takes none is not asked again.
+func (r *Remote) Applied(ctx context.Context, report bundle.Applied) error {
+	if r.mute {
+		return nil
+	}
+	raw, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("reporting to %s: %w", r.base.Host, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	request, err := r.request(ctx, http.MethodPost, "applied", bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := r.client.Do(request)
+	if err != nil {
+		return errors.New("reporting: " + mtls.Explain(err))
+	}
+	defer response.Body.Close()
+	switch {
+	case response.StatusCode == http.StatusNotFound, response.StatusCode == http.StatusMethodNotAllowed, response.StatusCode == http.StatusNotImplemented:
+		r.mute = true
+		return nil
+	case response.StatusCode >= 300:
+		_, err := r.body(response, 0)
+		return fmt.Errorf("reporting: %w", err)
+	}
+	return nil
+}
