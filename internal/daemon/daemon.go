@@ -32,6 +32,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/internal/hubfile"
+	"cloud4.internal/hub/internal/initctl"
 )
 
 // New makes a program with the flags that all of them have. With --check it loads the sections and
@@ -45,7 +46,7 @@ func New(name, usage string, sections func() []hubfile.Section, commands ...*cli
 		EnableBashCompletion: true,
 		Suggest:              true,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "config", Usage: "settings `FILE`; drop-ins are hub.d/*.json beside it", EnvVars: []string{"HUB_CONFIG"}, Value: DefaultConfig},
+			&cli.StringFlag{Name: "config", Usage: "settings `FILE`; drop-ins are hub.d/*.json beside it", EnvVars: []string{initctl.EnvConfig}, Value: initctl.DefaultConfig},
 			&cli.BoolFlag{Name: "check", Usage: "check the settings, say everything that is wrong, and exit"},
 			&cli.BoolFlag{Name: "schema", Usage: "print the JSON Schema of the settings this program reads, and exit"},
 		},

@@ -13,16 +13,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/internal/hubfile"
+	"cloud4.internal/hub/internal/initctl"
 )
-
-// DefaultConfig is the settings file when neither --config nor HUB_CONFIG names one.
-const DefaultConfig = "/etc/hub/hub.json"
 
 // Source says where the settings of this run come from: --config and the environment.
 func Source(c *cli.Context) hubfile.Source {
 	path := c.String("config")
 	if path == "" { // HUB_CONFIG=, as compose files make it
-		path = DefaultConfig
+		path = initctl.DefaultConfig
 	}
 	return hubfile.Source{Path: path, Environ: os.Environ()}
 }
