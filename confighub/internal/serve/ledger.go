@@ -44,6 +44,7 @@ type Ledger struct {
 	mu sync.Mutex
 	// names: bundle name → instance → what is known.
 	names map[string]map[string]Instance
+	// dirty: a report came since the file was written.
 	dirty bool
 }
 
@@ -74,22 +75,27 @@ func OpenLedger(dir string, log zerolog.Logger) *Ledger {
 	return l
 }
 
-// See notes that a container was heard of.
+// See notes that a container was heard of. That alone is not worth writing the file: every poll of every container
+// would be.
 func (l *Ledger) See(peer spiffe.ID, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.change(peer, func(i *Instance) { i.Seen = now.UTC() })
 }
 
 // Note keeps a report, bounded.
 func (l *Ledger) Note(peer spiffe.ID, report bundle.Applied, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirty = true
 	l.change(peer, func(i *Instance) {
 		i.Version, i.State, i.Errors = report.Version, report.State, bounded(report.Errors)
 		i.Reported, i.Seen = now.UTC(), now.UTC()
 	})
 }
 
+// change is for holders of the lock.
 func (l *Ledger) change(peer spiffe.ID, set func(*Instance)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	instances := l.names[peer.BundleName()]
 	if instances == nil {
 		instances = map[string]Instance{}
@@ -102,7 +108,6 @@ func (l *Ledger) change(peer spiffe.ID, set func(*Instance)) {
 	i.Instance = peer.Instance
 	set(&i)
 	instances[peer.Instance] = i
-	l.dirty = true
 }
 
 func oldest(instances map[string]Instance) (name string) {

@@ -157,3 +157,26 @@ func TestSerialNeverGoesBack(t *testing.T) {
 		}
 	})
 }
+
+func TestPublishingIsTriedAgain(t *testing.T) {
+	s := newServer(t, shop())
+	c := s.client(s.container("vm1", "shop", "web", ""))
+	first := c.pointer("web.shop.vm1")
+	// A directory in the place of a file keeps even root from writing it.
+	file := filepath.Join(s.state, "publication.json")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(file, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.put("services/web/data/web.json", `{"page": "second"}`)
+	s.log.wait(t, "cannot be published: what was published before stays")
+	if now := c.pointer("web.shop.vm1"); now.Serial != first.Serial {
+		t.Error("a version was published that is not kept")
+	}
+	if err := os.RemoveAll(file); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, 5*time.Second, func() bool { return c.pointer("web.shop.vm1").Serial > first.Serial }, s.log.String)
+}

@@ -22,14 +22,16 @@ const (
 	maxUnquiet = 5 * time.Second
 	// pollWatched finds what inotify does not tell: network and overlay mounts, an exchanged root, lost events.
 	pollWatched = 10 * time.Second
+	// tryAgain is the pause after a call that could not do its work.
+	tryAgain = time.Second
 	// pollAlone is the interval where inotify cannot be used at all.
 	pollAlone = time.Second
 )
 
 // Watch calls changed once as soon as it watches, and then whenever the tree at root has changed and is quiet again,
-// until ctx ends; never twice at a time. When the kernel's notifications are not to be had (fs.inotify.max_user_watches)
+// until ctx ends; never twice at a time. When changed returns false, its work is not done and it is called again soon. When the kernel's notifications are not to be had (fs.inotify.max_user_watches)
 // it looks at the files' times instead and says so.
-func Watch(ctx context.Context, root string, log zerolog.Logger, changed func()) error {
+func Watch(ctx context.Context, root string, log zerolog.Logger, changed func() bool) error {
 	w := &watch{root: root, log: log, interval: pollWatched}
 	notify, err := fsnotify.NewWatcher()
 	if err == nil {
@@ -55,14 +57,16 @@ type watch struct {
 	last map[string]stamp
 }
 
-func (w *watch) run(ctx context.Context, changed func()) error {
+func (w *watch) run(ctx context.Context, changed func() bool) error {
 	poll := time.NewTicker(w.interval)
 	defer poll.Stop()
 	quiet := time.NewTimer(time.Hour)
 	quiet.Stop()
 	defer quiet.Stop()
 	var since time.Time // of the first change not yet reported
-	changed()
+	if !changed() {
+		quiet.Reset(tryAgain)
+	}
 	for {
 		events, errs := w.channels()
 		select {
@@ -94,7 +98,9 @@ func (w *watch) run(ctx context.Context, changed func()) error {
 		case <-quiet.C:
 			since = time.Time{}
 			w.last = w.look()
-			changed()
+			if !changed() {
+				quiet.Reset(tryAgain)
+			}
 		}
 	}
 }

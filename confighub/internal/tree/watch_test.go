@@ -20,7 +20,7 @@ func watching(t *testing.T, root string) <-chan time.Time {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls, done := make(chan time.Time, 100), make(chan error, 1)
 	go func() {
-		done <- tree.Watch(ctx, root, zerolog.New(zerolog.NewTestWriter(t)), func() { calls <- time.Now() })
+		done <- tree.Watch(ctx, root, zerolog.New(zerolog.NewTestWriter(t)), func() bool { calls <- time.Now(); return true })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -40,6 +40,21 @@ func call(t *testing.T, calls <-chan time.Time, what string) time.Time {
 	case <-time.After(3 * time.Second):
 		t.Fatalf("no call %s", what)
 		return time.Time{}
+	}
+}
+
+func TestWatchTriesAgain(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	calls := 0
+	err := tree.Watch(ctx, t.TempDir(), zerolog.Nop(), func() bool {
+		if calls++; calls == 3 {
+			cancel()
+		}
+		return calls == 3
+	})
+	if err != nil || calls != 3 {
+		t.Errorf("%d calls, %v", calls, err)
 	}
 }
 
