@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -144,7 +145,7 @@ func explainName(err error) string {
 
 // explainConnection explains why there is no connection, or no longer.
 func explainConnection(err error) string {
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return "the server does not speak TLS: is the port right?"
 	}
 	switch {
@@ -167,18 +168,25 @@ func timeout(err error) bool {
 	return ok && t.Timeout()
 }
 
+// expiredOrEarly tells the two cases of x509.Expired apart by "current time … is before …" and "… is after …".
+func expiredOrEarly(reason string) string {
+	if strings.Contains(reason, " is before ") {
+		return "the client's certificate is not valid yet: one of the two clocks is wrong"
+	}
+	return "the client's certificate has expired"
+}
+
 // handshakeReason puts the words of crypto/tls about a client it refused into ours.
 func handshakeReason(reason string) string {
 	for _, known := range []struct{ has, words string }{
 		{"client didn't provide a certificate", "no client certificate"},
 		{"certificate signed by unknown authority", "the client's certificate is not of this fleet's authority"},
-		{"is not yet valid", "the client's certificate is not valid yet: one of the two clocks is wrong"},
-		{"certificate has expired", "the client's certificate has expired"},
+		{"not yet valid: current time", expiredOrEarly(reason)}, // one text of crypto/x509 for both
 		{"incompatible key usage", "the client's certificate is not meant for clients"},
-		{"protocol versions", "the client does not speak TLS 1.3"},
+		{"unsupported versions", "the client does not speak TLS 1.3"},
+		{"client sent an HTTP request", "the client does not speak TLS"},
 		{"first record does not look like a TLS handshake", "the client does not speak TLS"},
-		{"remote error: tls: unknown certificate authority", "the client does not trust our certificate: other root"},
-		{"remote error: tls: bad certificate", "the client did not accept our certificate: other name or role than it wants"},
+		{"remote error: tls: bad certificate", "the client did not accept our certificate: other root, name or role than it wants"},
 		{identity.ErrNone.Error(), "no certificate of our own yet"},
 		{"EOF", "the client hung up during the handshake"},
 		{"connection reset by peer", "the client hung up during the handshake"},

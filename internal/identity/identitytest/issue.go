@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"net"
 	"net/url"
 	"path/filepath"
 	"testing"
@@ -25,6 +26,9 @@ import (
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/spiffe"
 )
+
+// loopback is where servers of tests listen.
+var loopback = net.IPv4(127, 0, 0, 1)
 
 // tokenTTL is long enough for any test.
 const tokenTTL = 5 * time.Minute
@@ -90,7 +94,8 @@ func (ca *CA) ProvisionerJWK(t testing.TB) []byte {
 func (ca *CA) Roots() []*x509.Certificate { return []*x509.Certificate{ca.pki.Root} }
 
 // Dir returns a new directory with id.pem and roots.pem: an identity issued by the authority at this moment, as an
-// enrolment would, which it will also renew. It works on a stopped authority too.
+// enrolment would, which it will also renew. It works on a stopped authority too. Besides the names of id the
+// certificate holds 127.0.0.1, so that a test's server is reached without a name server.
 func (ca *CA) Dir(t testing.TB, id spiffe.ID) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "identity")
@@ -110,6 +115,7 @@ func (ca *CA) Issue(t testing.TB, id spiffe.ID, dir string) {
 	key := ensureKey(t, dir)
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		Subject: pkix.Name{CommonName: id.CommonName()}, DNSNames: id.DNSNames(), URIs: []*url.URL{id.URI()},
+		IPAddresses: []net.IP{loopback},
 	}, key)
 	if err != nil {
 		t.Fatalf("making a request: %v", err)
@@ -119,7 +125,8 @@ func (ca *CA) Issue(t testing.TB, id spiffe.ID, dir string) {
 		t.Fatalf("making a request: %v", err)
 	}
 	ctx := provisioner.NewContextWithMethod(context.Background(), provisioner.SignMethod)
-	options, err := ca.authority.Load().Authorize(ctx, ca.Token(t, id))
+	ott := ca.TokenFor(t, id.CommonName(), append([]string{id.String(), loopback.String()}, id.DNSNames()...)...)
+	options, err := ca.authority.Load().Authorize(ctx, ott)
 	if err != nil {
 		t.Fatalf("authorising %s: %v", id, err)
 	}
@@ -131,7 +138,7 @@ func (ca *CA) Issue(t testing.TB, id spiffe.ID, dir string) {
 }
 
 // DirOf returns a directory like Dir with a certificate the authority would never give: the template's names,
-// times and usages, signed by its intermediate key. Zero times mean from a minute ago for an hour, no usage both client and server.
+// times and usages, signed by its intermediate key. Zero times mean from a minute ago for an hour, no usage both client and server, no address 127.0.0.1.
 func (ca *CA) DirOf(t testing.TB, template x509.Certificate) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "identity")
@@ -141,6 +148,9 @@ func (ca *CA) DirOf(t testing.TB, template x509.Certificate) string {
 	}
 	if template.NotAfter.IsZero() {
 		template.NotAfter = template.NotBefore.Add(time.Hour)
+	}
+	if template.IPAddresses == nil {
+		template.IPAddresses = []net.IP{loopback}
 	}
 	if template.ExtKeyUsage == nil {
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package mtls_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/identity/identitytest"
+	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+const td = "cloud4.internal"
+
+var (
+	web     = spiffe.ID{TrustDomain: td, Role: spiffe.Container, Host: "vm1", Stack: "shop", Service: "web"}
+	vm1     = spiffe.ID{TrustDomain: td, Role: spiffe.Host, Host: "vm1"}
+	genesis = spiffe.ID{TrustDomain: td, Role: spiffe.Genesis, Name: "config"}
+)
+
+// refusals collects what a server says about those it turned away.
+type refusals struct {
+	mu   sync.Mutex
+	list []mtls.Refusal
+}
+
+func (r *refusals) add(x mtls.Refusal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, x)
+}
+
+func (r *refusals) all() []mtls.Refusal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]mtls.Refusal(nil), r.list...)
+}
+
+// waitForWhy waits until a refusal says why.
+func (r *refusals) waitForWhy(t *testing.T, why string) mtls.Refusal {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for _, x := range r.all() {
+			if strings.Contains(x.Why, why) {
+				return x
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the server's log does not say %q: %v", why, r.all())
+		}
+	}
+}
+
+// serve starts a server that answers with the caller's identity and certificate serial; it returns its URL.
+func serve(t *testing.T, files *identity.Files, rule mtls.Rule) (string, *refusals) {
+	t.Helper()
+	log := &refusals{}
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, err := mtls.Peer(r)
+		fmt.Fprintf(w, "%s %v %s %s", id, err, r.Proto, r.TLS.PeerCertificates[0].SerialNumber)
+	}))
+	if rule != nil {
+		handler = mtls.Require(rule, log.add, handler)
+	}
+	server := mtls.Server(files, handler, log.add)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.ServeTLS(listener, "", "") }()
+	t.Cleanup(func() {
+		server.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("serving: %v", err)
+		}
+	})
+	return "https://" + listener.Addr().String(), log
+}
+
+func get(t *testing.T, client *http.Client, url string) (int, string, error) {
+	t.Helper()
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body), nil
+}
+
+// refused wants every request to fail and the reason to be said. In TLS 1.3 a client learns of a refusal after its
+// side of the handshake; if it writes before it reads, all it sees is a connection that was cut. So it tries again.
+func refused(t *testing.T, c *http.Client, url, says string) {
+	t.Helper()
+	words := ""
+	waitFor(t, 5*time.Second, func() bool {
+		status, body, err := get(t, c, url)
+		if err == nil {
+			t.Fatalf("got %d %q, want an error", status, body)
+		}
+		words = mtls.Explain(err)
+		if !strings.Contains(words, says) && !strings.Contains(words, "the connection was cut") {
+			t.Fatalf("explained as %q, want %q\n%v", words, says, err)
+		}
+		return strings.Contains(words, says)
+	})
+}
+
+func client(t *testing.T, files *identity.Files, rule mtls.Rule) *http.Client {
+	t.Helper()
+	c := &http.Client{Transport: mtls.Transport(files, rule), Timeout: 10 * time.Second}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+func TestBothSidesKnowEachOther(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	ca := identitytest.New(t)
+	url, _ := serve(t, ca.Files(t, genesis), mtls.Container(td, "vm1"))
+	status, body, err := get(t, client(t, ca.Files(t, web), mtls.Genesis(td, "config")), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := web.String() + " <nil> HTTP/2.0"; status != 200 || !strings.HasPrefix(body, want) {
+		t.Errorf("got %d %q, want 200 %q", status, body, want)
+	}
+}
+
+// TestRefused is every way in which one side does not let the other in: what the client can say about it, and what
+// the server's log says.
+func TestRefused(t *testing.T) {
+	ca, other := identitytest.New(t), identitytest.New(t)
+	now := time.Now()
+	uri := func(ids ...spiffe.ID) (out []*url.URL) {
+		for _, id := range ids {
+			out = append(out, id.URI())
+		}
+		return out
+	}
+	toGenesis := mtls.Genesis(td, "config")
+	open := func(dir string) *identity.Files { return identity.Open(dir) }
+	mixed := ca.Dir(t, web) // ours, but trusts the other authority alone
+	if err := identity.SaveRoots(mixed, other.Roots()); err != nil {
+		t.Fatal(err)
+	}
+	stranger := other.Dir(t, web) // the other's, but trusts ours
+	if err := identity.SaveRoots(stranger, ca.Roots()); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name           string
+		server, client *identity.Files
+		rule           mtls.Rule // of the client
+		says, log      string
+	}{
+		{"client of another fleet", ca.Files(t, genesis), open(stranger), toGenesis,
+			"its root is not one the server trusts", "not of this fleet's authority"},
+		{"expired client", ca.Files(t, genesis), open(ca.DirOf(t, x509.Certificate{URIs: uri(web), NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)})), toGenesis,
+			"it has expired there", "the client's certificate has expired"},
+		{"client from the future", ca.Files(t, genesis), open(ca.DirOf(t, x509.Certificate{URIs: uri(web), NotBefore: now.Add(time.Hour)})), toGenesis,
+			"one of the two clocks is wrong", "not valid yet: one of the two clocks"},
+		{"certificate for servers alone", ca.Files(t, genesis), open(ca.DirOf(t, x509.Certificate{URIs: uri(web), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})), toGenesis,
+			"who we are is not allowed there", "not meant for clients"},
+		{"container playing genesis", open(ca.DirOf(t, x509.Certificate{URIs: uri(web)})), ca.Files(t, web), toGenesis,
+			"wrong role: the other side is " + web.String() + ", wanted is genesis/config", "the client did not accept our certificate"},
+		{"other genesis server", ca.Files(t, spiffe.ID{TrustDomain: td, Role: spiffe.Genesis, Name: "log"}), ca.Files(t, web), toGenesis,
+			"wanted is genesis/config", "the client did not accept"},
+		{"other host", ca.Files(t, vm1), ca.Files(t, web), mtls.Host(td, "vm2"), "wanted is host vm2", "the client did not accept"},
+		{"server without identity", open(ca.DirOf(t, x509.Certificate{URIs: uri(spiffe.ID{TrustDomain: td, Role: spiffe.Genesis, Name: "config"})})), ca.Files(t, web), mtls.AnyOf(),
+			"wanted is anybody (no rule accepts anyone)", "the client did not accept"},
+		{"server of another fleet", ca.Files(t, genesis), open(mixed), toGenesis,
+			"certificate not trusted: its root is not one of this fleet's", "the client did not accept"},
+		{"server under another DNS name", open(ca.DirOf(t, x509.Certificate{URIs: uri(genesis), DNSNames: []string{"genesis.internal"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 2)}})), ca.Files(t, web), toGenesis,
+			"the certificate is for genesis.internal, 127.0.0.2, not for 127.0.0.1", "the client did not accept"},
+		{"expired server", open(ca.DirOf(t, x509.Certificate{URIs: uri(genesis), NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)})), ca.Files(t, web), toGenesis,
+			"the server's certificate expired at", ""},
+		{"server from the future", open(ca.DirOf(t, x509.Certificate{URIs: uri(genesis), NotBefore: now.Add(time.Hour)})), ca.Files(t, web), toGenesis,
+			"certificate not yet valid: the clock of this machine or of the authority looks wrong", ""},
+		{"server not enrolled", identity.Open(t.TempDir()), ca.Files(t, web), toGenesis,
+			"the server has trouble of its own", "no certificate of our own yet"},
+		{"client not enrolled", ca.Files(t, genesis), identity.Open(t.TempDir()), toGenesis,
+			"this machine has no certificate yet", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			url, log := serve(t, test.server, nil)
+			refused(t, client(t, test.client, test.rule), url, test.says)
+			if test.log != "" {
+				if got := log.waitForWhy(t, test.log); got.What != "TLS handshake" || got.Remote == "" {
+					t.Errorf("logged as %+v", got)
+				}
+			}
+		})
+	}
+}
+
+// TestRefusedRaw has clients that our own transport could not be.
+func TestRefusedRaw(t *testing.T) {
+	ca := identitytest.New(t)
+	serverURL, log := serve(t, ca.Files(t, genesis), nil)
+	pair := func(template x509.Certificate) []tls.Certificate {
+		file := filepath.Join(ca.DirOf(t, template), "id.pem")
+		cert, err := tls.LoadX509KeyPair(file, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []tls.Certificate{cert}
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.Roots()[0])
+	tests := []struct {
+		name      string
+		conf      *tls.Config
+		says, log string
+	}{
+		{"no certificate", &tls.Config{}, "it got none", "no client certificate"},
+		{"two names", &tls.Config{Certificates: pair(x509.Certificate{URIs: []*url.URL{web.URI(), vm1.URI()}})}, "who we are is not allowed there", "exactly one URI name, holds 2"},
+		{"no name", &tls.Config{Certificates: pair(x509.Certificate{DNSNames: []string{"web.shop.vm1.internal"}})}, "who we are is not allowed there", "exactly one URI name, holds 0"},
+		{"a name not ours", &tls.Config{Certificates: pair(x509.Certificate{URIs: []*url.URL{{Scheme: "https", Host: "x"}}})}, "who we are is not allowed there", "must start with spiffe://"},
+		{"TLS 1.2", &tls.Config{MaxVersion: tls.VersionTLS12}, "does not speak TLS 1.3", "the client does not speak TLS 1.3"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			test.conf.RootCAs = roots
+			tr := &http.Transport{TLSClientConfig: test.conf}
+			defer tr.CloseIdleConnections()
+			refused(t, &http.Client{Transport: tr, Timeout: 5 * time.Second}, serverURL, test.says)
+			log.waitForWhy(t, test.log)
+		})
+	}
+	t.Run("plain HTTP", func(t *testing.T) {
+		resp, err := http.Get(strings.Replace(serverURL, "https", "http", 1))
+		if err == nil {
+			resp.Body.Close()
+		}
+		log.waitForWhy(t, "does not speak TLS")
+	})
+}
+
+func TestRequireSaysWhy(t *testing.T) {
+	ca := identitytest.New(t)
+	url, log := serve(t, ca.Files(t, genesis), mtls.AnyOf(mtls.Host(td, "vm2"), mtls.Operator(td, ""), mtls.Container(td, "vm2")))
+	status, body, err := get(t, client(t, ca.Files(t, web), nil), url+"/v1/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := web.String() + " is not host vm2 or an operator of cloud4.internal or a container of host vm2\n"
+	if status != http.StatusForbidden || body != want {
+		t.Errorf("got %d %q, want 403 %q", status, body, want)
+	}
+	got := log.waitForWhy(t, "is not host vm2")
+	if got.Who != web.String() || got.What != "GET /v1/x" || got.Remote == "" {
+		t.Errorf("logged as %+v", got)
+	}
+}
+
+// TestExpiryOnALiveConnection keeps a connection open beyond the end of the certificate it was made with.
+func TestExpiryOnALiveConnection(t *testing.T) {
+	long, short := identitytest.New(t), identitytest.New(t, identitytest.Lifetime(2*time.Second))
+	both := append(long.Roots(), short.Roots()...)
+	serverDir, clientDir := long.Dir(t, genesis), short.Dir(t, web)
+	for _, dir := range []string{serverDir, clientDir} {
+		if err := identity.SaveRoots(dir, both); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url, log := serve(t, identity.Open(serverDir), nil)
+	files := identity.Open(clientDir)
+	c := client(t, files, nil)
+	status, body, err := get(t, c, url)
+	if err != nil || status != 200 {
+		t.Fatalf("got %d %q, error %v", status, body, err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); status == 200; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("still let in")
+		}
+		if status, body, err = get(t, c, url); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status != http.StatusUnauthorized || !strings.Contains(body, "the certificate of this connection has expired at ") {
+		t.Errorf("got %d %q, want 401", status, body)
+	}
+	log.waitForWhy(t, "the certificate of this connection has expired")
+	// The connection was closed, so the next request needs a handshake, and that fails.
+	waitFor(t, 5*time.Second, func() bool { _, _, err = get(t, c, url); return err != nil })
+	refused(t, c, url, "it has expired there")
+	// A renewed identity goes through by itself.
+	short.Issue(t, web, clientDir)
+	if err := identity.SaveRoots(clientDir, both); err != nil {
+		t.Fatal(err)
+	}
+	if err := files.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if status, body, err = get(t, c, url); err != nil || status != 200 {
+		t.Errorf("after renewal: %d %q, error %v", status, body, err)
+	}
+}
+
+// TestRenewalWhileRequestsRun has a request pending on the old connection while a new identity comes: new requests
+// use it, the old one is not disturbed.
+func TestRenewalWhileRequestsRun(t *testing.T) {
+	ca := identitytest.New(t)
+	release := make(chan struct{})
+	entered := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/wait", func(w http.ResponseWriter, r *http.Request) { close(entered); <-release; io.WriteString(w, "done") })
+	mux.HandleFunc("/serial", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.TLS.PeerCertificates[0].SerialNumber.String())
+	})
+	server := mtls.Server(ca.Files(t, genesis), mux, func(mtls.Refusal) {})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.ServeTLS(listener, "", "") }()
+	defer func() { server.Close(); <-done }()
+	url := "https://" + listener.Addr().String()
+
+	dir := ca.Dir(t, web)
+	files := identity.Open(dir)
+	c := client(t, files, mtls.Genesis(td, "config"))
+	_, before, err := get(t, c, url+"/serial")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan string, 1)
+	go func() {
+		resp, err := c.Get(url + "/wait")
+		if err != nil {
+			waited <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		waited <- string(body)
+	}()
+	<-entered
+	ca.Issue(t, web, dir)
+	if err := files.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	_, after, err := get(t, c, url+"/serial")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := files.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := cert.Leaf.SerialNumber.String(); after != want || before == want {
+		t.Errorf("serial seen %s before and %s after, the new one is %s", before, after, want)
+	}
+	close(release)
+	if got := <-waited; got != "done" {
+		t.Errorf("the pending request ended with %q", got)
+	}
+}
+
+func TestHandshake(t *testing.T) {
+	ca := identitytest.New(t)
+	serverURL, _ := serve(t, ca.Files(t, genesis), nil)
+	conf, err := mtls.ClientConfig(ca.Files(t, web), mtls.Genesis(td, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	for i := range 2 {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(serverURL, "https://"), conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		if _, err := io.ReadAll(conn); err != nil { // session tickets come after the handshake
+			t.Fatal(err)
+		}
+		state := conn.ConnectionState()
+		conn.Close()
+		if state.DidResume || state.Version != tls.VersionTLS13 || state.CurveID != tls.X25519MLKEM768 {
+			t.Errorf("connection %d: resumed %v, version %x, curve %v; want a full TLS 1.3 handshake over X25519MLKEM768", i, state.DidResume, state.Version, state.CurveID)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	get := func(url string) error {
+		tr := mtls.NewTransport(&tls.Config{})
+		defer tr.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: tr, Timeout: 5 * time.Second}).Get(url)
+		if err == nil {
+			resp.Body.Close()
+			t.Fatalf("%s answered", url)
+		}
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := listener.Addr().String()
+	listener.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	dns := func(e net.DNSError) error {
+		return &url.Error{Op: "Get", URL: "https://genesis.internal:8443/x", Err: &net.OpError{Op: "dial", Net: "tcp", Err: &e}}
+	}
+	timed, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	<-timed.Done()
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"nothing", nil, ""},
+		{"unknown", errors.New("so it is"), "so it is"},
+		{"refused", get("https://" + closed), closed + ": connection refused: nothing listens there; is the server running and the port right?"},
+		{"not TLS", get("https" + strings.TrimPrefix(plain.URL, "http")), strings.TrimPrefix(plain.URL, "http://") + ": the server does not speak TLS: is the port right?"},
+		{"no such host", dns(net.DNSError{Name: "genesis.internal", IsNotFound: true}),
+			`genesis.internal:8443: no such host: add extra_hosts: "genesis.internal:<address>" to the service in the compose file, or name it in your DNS`},
+		{"name server silent", dns(net.DNSError{Name: "genesis.internal", IsTimeout: true}), "genesis.internal:8443: looking up genesis.internal: the name server does not answer"},
+		{"deadline", timed.Err(), "no answer in time: is the machine up, and no firewall between?"},
+		{"no route", &net.OpError{Op: "dial", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1}, Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)},
+			"10.0.0.1:1: no route to it: is the address right, and the machine on this network?"},
+		{"reset", fmt.Errorf("reading: %w", syscall.ECONNRESET), "the connection was cut; if it happens at every try, the server refuses our certificate: its log says why"},
+		{"hung up", &url.Error{Op: "Get", URL: "https://x:1/", Err: io.EOF}, "x:1: the server closed the connection without an answer: is it just starting, or the port another program's?"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, mtls.Explain(test.err)); diff != "" {
+				t.Errorf("words (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func waitFor(t *testing.T, limit time.Duration, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s", limit)
+		}
+	}
+}
