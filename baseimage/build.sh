@@ -18,9 +18,9 @@ readonly suite=bookworm
 readonly default_parent="debian:$suite-slim"
 readonly made_parent="cloud4/debian:$suite-slim"
 readonly step_ca_package=github.com/smallstep/certificates/cmd/step-ca
-# The programs' own tags without nobadger: badger is the database that the authority keeps. They are
+# Those of the programs without nobbolt: bbolt is the database that `confighub ca-init` chooses. They are
 # given here, because those of `make` come in by GOFLAGS.
-readonly step_ca_tags=nopgx,nomysql,nobbolt,grpcnotrace,urfave_cli_no_docs
+readonly step_ca_tags=nopgx,nomysql,nobadger,grpcnotrace,urfave_cli_no_docs
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"

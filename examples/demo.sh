@@ -211,11 +211,23 @@ make_authority() {
     mkdir -p "$CLOUD4_DEMO/tokens"
     touch "$CLOUD4_DEMO/.made-by-demo"
     cp -r "$here/genesis/tree" "$tree"
-    "$root/bin/confighub" ca-init --url https://genesis.internal:9000 "$CLOUD4_DEMO/ca" | tee "$CLOUD4_DEMO/fingerprint" >"$remark"
-    local name
-    for name in genesis.config genesis.log genesis.health host.vm1 web.shop.vm1 db.shop.vm1; do
-        (umask 077 && "$root/bin/confighub" token --ca "$CLOUD4_DEMO/ca" "$name" >"$CLOUD4_DEMO/tokens/$name")
+    "$root/bin/confighub" ca-init --dir "$CLOUD4_DEMO/ca" --seen-as /ca >"$remark"
+    local kind service
+    for kind in config log health; do
+        mint "genesis.$kind" --genesis "$kind"
     done
+    mint host.vm1 --host vm1
+    for service in web db; do
+        mint "$service.shop.vm1" --host vm1 --stack shop --service "$service"
+    done
+}
+
+# mint NAME WHO… writes the one-time token of one member of the fleet.
+mint() {
+    local file=$CLOUD4_DEMO/tokens/$1 ca=$CLOUD4_DEMO/ca
+    shift
+    (umask 077 && "$root/bin/confighub" token --key "$ca/secrets/enrol.jwk" --ca-url https://genesis.internal:9000 \
+        --fingerprint "$(<"$ca/fingerprint")" "$@" >"$file")
 }
 
 make_network() { docker network create --label "$CLOUD4_NETWORK" "$CLOUD4_NETWORK"; }
@@ -232,7 +244,7 @@ field() { grep -o "\"$1\": *\(\"[^\"]*\"\|[0-9.]*\)" | head -n 1 | sed 's/^"[^"]
 start_genesis() {
     section "The genesis machine, genesis.internal"
     work "certificate authority made, root" make_authority
-    CLOUD4_CA_FINGERPRINT=$(<"$CLOUD4_DEMO/fingerprint")
+    CLOUD4_CA_FINGERPRINT=$(<"$CLOUD4_DEMO/ca/fingerprint")
     work "network $CLOUD4_NETWORK" make_network
     work "containers started" compose "$genesis" up -d --no-build
     work "step-ca answers" within 30 healthy "$genesis" ca

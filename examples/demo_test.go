@@ -139,7 +139,7 @@ func member(t *testing.T, project, service string) dockertest.Container {
 // the settings that the demo uses.
 func compose(t *testing.T, project, file, args string) string {
 	t.Helper()
-	fingerprint, err := os.ReadFile("../.demo/fingerprint")
+	fingerprint, err := os.ReadFile("../.demo/ca/fingerprint")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +198,38 @@ func TestReadmeCompose(t *testing.T) {
 	for _, key := range regexp.MustCompile(`HUB_[A-Z_]+`).FindAllString(file.text, -1) {
 		if !strings.Contains(out, key) {
 			t.Errorf("%s is lost", key)
+		}
+	}
+}
+
+// TestReadmeForeignImage builds the Dockerfile for images that are not FROM ours, on a parent that is here instead of
+// the official image, whose entry point and program are replaced by some that every Debian has.
+func TestReadmeForeignImage(t *testing.T) {
+	const name = "cloud4/test-foreign"
+	dir := t.TempDir()
+	parent := dockertest.Docker(t, "inspect", "--format", `{{index .Config.Labels "org.opencontainers.image.base.name"}}`, "cloud4/base")
+	text := first(t, "dockerfile", "--from=cloud4/base").text
+	for old, replacement := range map[string]string{
+		"FROM postgres:17": "FROM " + parent + "\nRUN printf '#!/bin/sh\\nexec \"$@\"\\n' >/usr/bin/docker-entrypoint.sh && chmod +x /usr/bin/docker-entrypoint.sh",
+		`CMD ["postgres"]`: `CMD ["sleep", "infinity"]`,
+	} {
+		if !strings.Contains(text, old) {
+			t.Fatalf("the README's Dockerfile has no %q", old)
+		}
+		text = strings.Replace(text, old, replacement, 1)
+	}
+	if err := os.WriteFile(dir+"/Dockerfile", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "docker build --quiet --force-rm --label cloud4-test --tag "+name+" "+dir)
+	t.Cleanup(func() { run(t, "docker rmi --force "+name) })
+	for _, flags := range [][]string{nil, {"--user", "12345:12345"}} {
+		c := dockertest.Run(t, append(flags, "--health-interval", "1s"), name)
+		dockertest.WaitFor(t, 30*time.Second, "healthy", func() bool {
+			return c.Inspect(t, "{{.State.Health.Status}}") == "healthy"
+		})
+		if code, took := c.Stop(t); code != 143 || took > 2*time.Second {
+			t.Errorf("docker stop with %v: want 143 within 2 s, got %d after %v", flags, code, took)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func waitHealthy(t *testing.T, c dockertest.Container) {
 // arrived reports whether an event with the text is kept by the genesis machine.
 func arrived(t *testing.T, text string) bool {
 	t.Helper()
-	_, code := member(t, genesis, "log").Exec(t, "grep", "-rqF", "--", text, "/var/lib/hub")
+	_, code := member(t, genesis, "log").Exec(t, "grep", "-rqF", "--", text, "/events")
 	return code == 0
 }
 
@@ -225,7 +225,8 @@ func testRecreate(t *testing.T) {
 // testScale starts two replicas on one volume: two slots, two identities, two lines of one token file.
 func testScale(t *testing.T) {
 	const project, file = "cloud4-test-scale", "examples/testdata/scale/compose.yaml"
-	run(t, "umask 077; bin/confighub token --ca .demo/ca --replicas 2 replica.scale.vm1 >.demo/tokens/replica.scale.vm1")
+	run(t, "umask 077; bin/confighub token --key .demo/ca/secrets/enrol.jwk --ca-url https://genesis.internal:9000 "+
+		"--fingerprint $(<.demo/ca/fingerprint) --host vm1 --stack scale --service replica --replicas 2 >.demo/tokens/replica.scale.vm1")
 	t.Cleanup(func() { compose(t, project, file, "down --volumes --timeout 5 2>&1") })
 	compose(t, project, file, "up -d --no-build --scale replica=2 2>&1")
 	got := map[string]bool{}

@@ -142,7 +142,7 @@ func testImpostor(t *testing.T) {
 		"--network", network, "--add-host", "genesis.internal:" + addressOf(t, impostor), "--volume", files + ":/var/lib/hub/0/identity",
 		"--env", "HUB_IDENTITY_HOST=vm1", "--env", "HUB_IDENTITY_STACK=shop", "--env", "HUB_IDENTITY_SERVICE=web",
 		"--env", "HUB_IDENTITY_CA_URL=https://genesis.internal:9000",
-		"--env", "HUB_IDENTITY_CA_FINGERPRINT=" + strings.TrimSpace(read(t, "../.demo/fingerprint")),
+		"--env", "HUB_IDENTITY_CA_FINGERPRINT=" + strings.TrimSpace(read(t, "../.demo/ca/fingerprint")),
 		"--env", "HUB_CONFIG_SOURCE=https://genesis.internal:8443",
 	}, "cloud4/shop-web")
 	dockertest.WaitFor(t, 30*time.Second, "the container says whom it met", func() bool {

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package examples
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"cloud4.internal/hub/baseimage/dockertest"
+	"github.com/google/go-cmp/cmp"
+)
+
+// settingsPage is made from what the programs say of themselves; UPDATE=1 writes it anew.
+const settingsPage = "../docs/settings.md"
+
+const settingsHead = `# Settings
+
+Made from ` + "`confighub --schema`, `healthhub --schema` and `loghub --schema`" + `, which editors can use as it is. Where they
+stand and how they are merged is in the [README](../README.md#settings). A key below no name has a variable,
+` + "`config.start_wait` is `HUB_CONFIG_START_WAIT`" + `.
+`
+
+// node is the part of JSON Schema that internal/hubfile writes.
+type node struct {
+	Type                 json.RawMessage `json:"type"`
+	Description          string          `json:"description"`
+	Default              json.RawMessage `json:"default"`
+	Enum                 []any           `json:"enum"`
+	Properties           map[string]node `json:"properties"`
+	AdditionalProperties json.RawMessage `json:"additionalProperties"`
+}
+
+// TestSettingsPage holds docs/settings.md against the programs in the image.
+func TestSettingsPage(t *testing.T) {
+	page := settingsHead
+	for _, section := range []struct{ program, name string }{
+		{"confighub", "identity"}, {"confighub", "config"}, {"healthhub", "health"}, {"loghub", "log"},
+	} {
+		raw := dockertest.Docker(t, "run", "--rm", "--label", "cloud4-test", "--entrypoint", section.program, "cloud4/base", "--schema")
+		var schema node
+		if err := json.Unmarshal([]byte(raw), &schema); err != nil {
+			t.Fatal(err)
+		}
+		rows := rows(section.name, schema.Properties[section.name])
+		if len(rows) == 0 {
+			t.Fatalf("%s --schema says nothing of %s", section.program, section.name)
+		}
+		page += "\n## " + section.name + "\n\n| key | default | what |\n|---|---|---|\n" + strings.Join(rows, "")
+	}
+	if os.Getenv("UPDATE") == "1" {
+		if err := os.WriteFile(settingsPage, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(page, read(t, settingsPage)); diff != "" {
+		t.Errorf("docs/settings.md is not what the programs say (UPDATE=1 writes it anew):\n%s", diff)
+	}
+}
+
+// rows are the lines of the table for one key and what is below it.
+func rows(key string, n node) (lines []string) {
+	if len(n.Properties) == 0 && n.below() == nil {
+		return []string{fmt.Sprintf("| `%s` | %s | %s |\n", key, n.fallback(), n.what())}
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.Properties)) {
+		lines = append(lines, rows(key+"."+name, n.Properties[name])...)
+	}
+	if below := n.below(); below != nil {
+		if n.Description != "" {
+			lines = append(lines, fmt.Sprintf("| `%s` | | %s |\n", key, n.what()))
+		}
+		if len(below.Properties) > 0 {
+			lines = append(lines, rows(key+".<name>", *below)...)
+		}
+	}
+	return lines
+}
+
+// below describes the values of an object keyed by name; nil where there are none.
+func (n node) below() *node {
+	var below node
+	if len(n.AdditionalProperties) == 0 || json.Unmarshal(n.AdditionalProperties, &below) != nil {
+		return nil
+	}
+	return &below
+}
+
+func (n node) fallback() string {
+	text := strings.Trim(string(n.Default), `"`)
+	if text == "" {
+		return ""
+	}
+	return "`" + text + "`"
+}
+
+func (n node) what() string {
+	var values []string
+	for _, v := range n.Enum {
+		if s, ok := v.(string); ok && s != "" {
+			values = append(values, "`"+s+"`")
+		}
+	}
+	text := strings.ReplaceAll(n.Description, "|", `\|`)
+	if len(values) > 0 {
+		text += " (" + strings.Join(values, " ") + ")"
+	}
+	return text
+}
