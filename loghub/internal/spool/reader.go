@@ -217,16 +217,16 @@ func (s *Spool) countDamage() {
 	r.holes, r.skip = r.sc.holes, r.sc.skipped
 }
 
-// Ack moves the cursor behind the first n records of d, makes that durable
-// before segments that are wholly acknowledged are removed, and returns how
-// many records wait still.
-func (s *Spool) Ack(d *Delivery, n int) (backlog int64, err error) {
-	if n == 0 {
+// Ack says that the records i to j of d are done with, where those before i
+// were already. It moves the cursor, makes that durable before segments that are
+// wholly acknowledged are removed, and returns how many records wait still.
+func (s *Spool) Ack(d *Delivery, i, j int) (backlog int64, err error) {
+	if i >= j {
 		return s.Stats().Backlog, nil
 	}
 	s.mu.Lock()
-	s.ack = d.after[n-1]
-	s.backlog = max(0, s.backlog-int64(n))
+	s.ack = d.after[j-1]
+	s.backlog = max(0, s.backlog-int64(j-i))
 	if s.backlog == 0 {
 		s.ack = cursor{s.number, s.size}
 	}

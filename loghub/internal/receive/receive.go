@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package receive is the embedded receiver of a genesis machine: OTLP/HTTP in,
+// JSON lines out.
+//
+// Protocol: POST /v1/logs with application/x-protobuf, plain or gzip
+// (opentelemetry-proto, docs/specification.md). Refusals are google.rpc.Status
+// messages. Who sends is what the client certificate says: containers, hosts and
+// genesis servers of the own trust domain may; each record is stamped with
+// cloud4.peer, the certificate's URI, over anything that was sent under that name.
+//
+// Files: <dir>/<peer>.jsonl in the form of package jsonline, where <peer> is
+// web.shop.vm1 (replicas share it), host.vm1 or genesis.config. At 16 MiB a file
+// becomes .1, .1 becomes .2, up to Keep. A request is answered with 200 once its
+// lines are on the disk (fsync); a line that a crash cut short is removed at the
+// next start.
+//
+// Duplicates, told by (peer, service.instance.id, log.record.uid), are dropped
+// within a window of the last 16,384 records of a peer file, which is read back
+// from the file after a restart.
+//
+// Answers: 200; 400 malformed; 403 not allowed; 413 too large; 415 other media;
+// 429 with Retry-After when a peer sends more than its quota (bytes of records in a
+// minute) or the directory is full; 503 when the disk takes nothing.
+//
+// Left out: queries, indexes and retention by age: that is an OTLP engine's.
+package receive
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/internal/spiffe"
+	"cloud4.internal/hub/loghub/internal/jsonline"
+	"github.com/klauspost/compress/gzip"
+	"github.com/rs/zerolog"
+)
+
+// Options make a Receiver. Zero fields mean the defaults.
+type Options struct {
+	Dir        string
+	Keep       int   // old files kept per peer, default 4
+	FileBytes  int64 // of a file before it is rotated, default 16 MiB
+	BodyBytes  int64 // of a request, unpacked, default 16 MiB, at most 64 MiB
+	PeerQuota  int64 // bytes of records from one peer in a minute, default 64 MiB
+	TotalBytes int64 // of all files, default 4 GiB
+	Own        func() (spiffe.ID, error)
+	Log        zerolog.Logger
+}
+
+// Limits that are no options.
+const (
+	windowRecords = 16384
+	maxWindows    = 512 // peers whose windows are kept in memory
+	inFlight      = 4   // requests decoded at the same time; others wait
+)
+
+// Receiver is the HTTP handler.
+type Receiver struct {
+	o      Options
+	slots  chan struct{}
+	now    func() time.Time
+	store  *store
+	quotas *quotas
+
+	mu   sync.Mutex
+	said map[string]time.Time // refusal → when it was logged last
+}
+
+// New prepares the directory.
+func New(o Options) (*Receiver, error) {
+	def := func(v *int64, d int64) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&o.FileBytes, 16<<20)
+	def(&o.BodyBytes, 16<<20)
+	def(&o.PeerQuota, 64<<20)
+	def(&o.TotalBytes, 4<<30)
+	o.BodyBytes = min(o.BodyBytes, 64<<20)
+	if o.Keep <= 0 {
+		o.Keep = 4
+	}
+	st, err := openStore(o.Dir, o.FileBytes, o.Keep, o.TotalBytes)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", o.Dir, err)
+	}
+	return &Receiver{
+		o: o, slots: make(chan struct{}, inFlight), now: time.Now, store: st,
+		quotas: newQuotas(o.PeerQuota), said: make(map[string]time.Time),
+	}, nil
+}
+
+// refusal is an answer that is no success.
+type refusal struct {
+	status int
+	code   int32 // of google.rpc.Status
+	after  time.Duration
+	words  string
+}
+
+func (r *refusal) Error() string { return r.words }
+
+// Codes of google.rpc.Status.
+const (
+	codeInvalid     = 3
+	codeDenied      = 7
+	codeExhausted   = 8
+	codeUnavailable = 14
+)
+
+func invalid(status int, format string, args ...any) error {
+	return &refusal{status: status, code: codeInvalid, words: fmt.Sprintf(format, args...)}
+}
+
+// ServeHTTP takes one export request.
+func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, err := rc.serve(r)
+	if err == nil {
+		w.Header().Set("Content-Type", otlp.ContentType)
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	var ref *refusal
+	if !errors.As(err, &ref) {
+		ref = &refusal{status: http.StatusServiceUnavailable, code: codeUnavailable, after: 5 * time.Second, words: err.Error()}
+	}
+	rc.refused(mtls.Refusal{Remote: r.RemoteAddr, Who: who(id), What: r.Method + " " + r.URL.Path, Why: ref.words})
+	if ref.after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((ref.after+time.Second-1)/time.Second)))
+	}
+	w.Header().Set("Content-Type", otlp.ContentType)
+	w.WriteHeader(ref.status)
+	_, _ = w.Write(otlp.AppendStatus(nil, otlp.Status{Code: ref.code, Message: ref.words}))
+}
+
+func who(id spiffe.ID) string {
+	if id == (spiffe.ID{}) {
+		return ""
+	}
+	return id.String()
+}
+
+// refused logs a refusal, each kind at most once a minute.
+func (rc *Receiver) refused(f mtls.Refusal) {
+	rc.mu.Lock()
+	host, _, _ := strings.Cut(f.Remote, ":")
+	key := host + f.Who + f.What + f.Why
+	quiet := rc.now().Sub(rc.said[key]) < time.Minute
+	if !quiet {
+		if len(rc.said) > 1000 {
+			clear(rc.said)
+		}
+		rc.said[key] = rc.now()
+	}
+	rc.mu.Unlock()
+	if !quiet {
+		rc.o.Log.Warn().Str("remote", f.Remote).Str("peer", f.Who).Str("request", f.What).Msg("refused: " + f.Why)
+	}
+}
+
+// Refused is for mtls.Server: handshakes that failed.
+func (rc *Receiver) Refused(f mtls.Refusal) { rc.refused(f) }
+
+func (rc *Receiver) serve(r *http.Request) (spiffe.ID, error) {
+	id, err := rc.authorize(r)
+	if err != nil {
+		return id, err
+	}
+	if r.URL.Path != "/v1/logs" {
+		return id, &refusal{status: http.StatusNotFound, code: 5, words: "no such path; logs go to /v1/logs"}
+	}
+	if r.Method != http.MethodPost {
+		return id, invalid(http.StatusMethodNotAllowed, "logs are sent with POST, not %s", r.Method)
+	}
+	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != otlp.ContentType {
+		return id, invalid(http.StatusUnsupportedMediaType, "content type must be %s, got %q", otlp.ContentType, media)
+	}
+	select {
+	case rc.slots <- struct{}{}:
+		defer func() { <-rc.slots }()
+	case <-r.Context().Done():
+		return id, r.Context().Err()
+	}
+	body, err := rc.body(r)
+	if err != nil {
+		return id, err
+	}
+	return id, rc.take(id, body)
+}
+
+// authorize names the sender.
+func (rc *Receiver) authorize(r *http.Request) (spiffe.ID, error) {
+	id, err := mtls.Peer(r)
+	if err != nil {
+		return id, &refusal{status: http.StatusUnauthorized, code: 16, words: err.Error()}
+	}
+	own, err := rc.o.Own()
+	if err != nil {
+		return id, err
+	}
+	if id.TrustDomain != own.TrustDomain || id.Role == spiffe.Operator {
+		return id, &refusal{status: http.StatusForbidden, code: codeDenied,
+			words: fmt.Sprintf("%s may not send logs here: containers, hosts and genesis servers of %s may", id, own.TrustDomain)}
+	}
+	return id, nil
+}
+
+// body reads and unpacks the request.
+func (rc *Receiver) body(r *http.Request) ([]byte, error) {
+	var in io.Reader = r.Body
+	switch enc := r.Header.Get("Content-Encoding"); enc {
+	case "", "identity":
+	case "gzip":
+		gz, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return nil, rc.badBody(err)
+		}
+		defer gz.Close()
+		in = gz
+	default:
+		return nil, invalid(http.StatusUnsupportedMediaType, "content encoding must be gzip or none, got %q", enc)
+	}
+	body, err := io.ReadAll(io.LimitReader(in, rc.o.BodyBytes+1))
+	if err != nil {
+		return nil, rc.badBody(err)
+	}
+	if int64(len(body)) > rc.o.BodyBytes {
+		return nil, invalid(http.StatusRequestEntityTooLarge, "request has more than %d bytes unpacked; send smaller batches", rc.o.BodyBytes)
+	}
+	return body, nil
+}
+
+func (rc *Receiver) badBody(err error) error {
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return invalid(http.StatusRequestEntityTooLarge, "request has more than %d bytes; send smaller batches", large.Limit)
+	}
+	return invalid(http.StatusBadRequest, "reading the request: %v", err)
+}
+
+// take decodes the body and stores its records.
+func (rc *Receiver) take(id spiffe.ID, body []byte) error {
+	peer := id.String()
+	if after := rc.quotas.take(peer, int64(len(body)), rc.now()); after > 0 {
+		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: after,
+			words: fmt.Sprintf("more than %d bytes of records in a minute", rc.o.PeerQuota)}
+	}
+	var lines []line
+	first := []otlp.KeyValue{{Key: "cloud4.peer", Value: otlp.String(peer)}}
+	var buf []byte
+	err := otlp.DecodeRequest(body, otlp.Limits{}, func(src *otlp.Source, rec *otlp.Record) error {
+		start := len(buf)
+		buf = jsonline.Append(buf, first, src.Resource, rec)
+		lines = append(lines, line{start: start, end: len(buf), key: rc.store.recordKey(peer, src.Resource, rec.Attributes)})
+		return nil
+	})
+	if err != nil {
+		return invalid(http.StatusBadRequest, "%v", err)
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	err = rc.store.add(id.BundleName(), buf, lines)
+	if errors.Is(err, errFull) {
+		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: time.Minute,
+			words: fmt.Sprintf("the directory of logs holds its %d bytes; remove old files or raise the quota", rc.o.TotalBytes)}
+	}
+	return err
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Package sink is where records go: an OTLP receiver, and the container's own
+// stdout and stderr.
+//
+// Protocol: OTLP/HTTP with protobuf and gzip (opentelemetry-proto,
+// docs/specification.md, "OTLP/HTTP"). One request is in flight, so order is kept.
+// Any 2xx is success, with a body or without. What other answers mean:
+//
+//	no answer, 408 425 429 5xx  retried without end, full jitter up to a minute; Retry-After counts
+//	400 413 422                 the batch is halved until the one record is found; that goes to the dead letters,
+//	                            unless the receiver has taken nothing at all: then it is held
+//	401 403 404, all others     the operator's mistake: held, probed once a minute, said
+//	200 with rejected records   counted and said, never sent again
+//
+// Transport: mutual TLS with the container's identity. A server whose certificate
+// holds a URI of our trust domain must be genesis/log; another engine of the
+// fleet's authority is known by its DNS name. Plain http:// goes to loopback only,
+// unless the settings call it otlp_unsafe.
+//
+// The copy to the container's output is bounded and never waits: what a stuck log
+// driver does not take is dropped and counted.
+package sink

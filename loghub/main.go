@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Loghub turns what a container writes into events and ships them to an OTLP
+// receiver; it is also the small receiver for a genesis machine.
+//
+//	loghub [--config FILE] run
+//	loghub [--config FILE] receive --dir DIR [--listen :4318] [--identity DIR] …
+//	loghub --check | --schema | --version
+//
+// run is the hub in the container. hubinit hands it the pipes of the service and
+// the hubs and the container's own stdout and stderr; without hubinit it reads
+// what is piped into it, and the files of log.files:
+//
+//	make 2>&1 | HUB_LOG_OTLP=http://127.0.0.1:4318 loghub run
+//
+// Settings: the section "log" of the settings file (and "identity" for names), see
+// --schema. Without log.otlp it copies to the container's output and keeps no
+// spool. On TERM it reads its pipes to the end, writes everything to the spool,
+// sends what it can within 1.4 s and says what has to wait.
+//
+// State is in <run>/log.json: a health node and, for each source, position,
+// records and losses; the spool; the receiver.
+//
+// receive writes what containers send as JSON lines, a file for each peer. See
+// package receive for the format, the limits and the answers it gives.
+//
+// Exit codes: 0 done or told to stop, 1 failed, 2 wrong usage or settings.
+package main
+
+import (
+	"os"
+
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/hubfile"
+	"cloud4.internal/hub/internal/identity"
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	os.Exit(daemon.Main(newApp()))
+}
+
+func newApp() *cli.App {
+	return daemon.New("loghub", "turns what a container writes into events and ships them", sections,
+		runCommand(), receiveCommand())
+}
+
+// sections are the settings that loghub reads.
+func sections() []hubfile.Section {
+	return []hubfile.Section{
+		{Name: "identity", Into: new(identity.Settings)},
+		{Name: "log", Into: new(Settings)},
+	}
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/loghub/internal/sink"
+	"cloud4.internal/hub/loghub/internal/source"
+	"cloud4.internal/hub/loghub/internal/spool"
+)
+
+// Timings of log.json.
+const (
+	reportEvery = time.Second      // at most, on change
+	reportBeat  = 10 * time.Second // at least
+	reportValid = 35 * time.Second
+	troubleWait = 10 * time.Second // shorter trouble is none: an identity is on its way, a receiver restarts
+	lossShown   = 5 * time.Minute  // how long a loss makes a warning
+)
+
+// section is what log.json holds besides the health node.
+type section struct {
+	Receiver string        `json:"receiver,omitempty"` // address; absent: none
+	Stdout   string        `json:"stdout"`             // raw, json or off
+	Dropped  int64         `json:"dropped"`            // bytes of the copy that the container's output did not take
+	Where    string        `json:"spool_in"`           // directory, "memory" or "none"
+	Spool    *spool.Stats  `json:"spool,omitempty"`
+	Sender   *sink.State   `json:"sender,omitempty"`
+	Sources  []source.Stat `json:"sources"`
+}
+
+// report keeps log.json up to date.
+type report struct {
+	r     *runner
+	news  chan struct{}
+	since time.Time
+	last  health.State
+	lost  int64
+	lostT time.Time
+	bad   bool // the last write failed, which was said
+}
+
+func newReport(r *runner) *report {
+	return &report{r: r, news: make(chan struct{}, 1), since: time.Now()}
+}
+
+// changed asks for a new file soon.
+func (p *report) changed() {
+	select {
+	case p.news <- struct{}{}:
+	default:
+	}
+}
+
+// run writes the file on change and as a heartbeat until ctx is done.
+func (p *report) run(ctx context.Context) {
+	beat := time.NewTicker(reportBeat)
+	defer beat.Stop()
+	for {
+		p.write()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(reportEvery):
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.news:
+		case <-beat.C:
+		}
+	}
+}
+
+// write writes the file now.
+func (p *report) write() {
+	s := p.section()
+	node := p.node(s)
+	err := health.WriteFile(p.r.hub.RunDir(), health.LogFile, node, s, reportValid)
+	if err != nil && !p.bad {
+		p.r.log.Warn().Err(err).Msg("the state of the logs cannot be told")
+	}
+	p.bad = err != nil
+}
+
+func (p *report) section() section {
+	r := p.r
+	s := section{Receiver: r.settings.OTLP, Stdout: r.settings.Stdout, Where: r.where, Sources: []source.Stat{}}
+	for _, out := range r.outputs {
+		s.Dropped += out.Dropped()
+	}
+	for _, pipe := range r.pipes {
+		s.Sources = append(s.Sources, pipe.Stat())
+	}
+	if r.tails != nil {
+		s.Sources = append(s.Sources, r.tails.Stats()...)
+	}
+	if r.spool != nil {
+		stats, state := r.spool.Stats(), r.sender.State()
+		s.Spool, s.Sender = &stats, &state
+	}
+	return s
+}
+
+// node judges the figures.
+func (p *report) node(s section) health.Node {
+	now := time.Now()
+	n := health.Node{Kind: health.KindHub, Name: "log", ObservedAt: now, Text: "copied to the container's output only"}
+	var lost int64
+	for _, src := range s.Sources {
+		lost += src.Lost + src.LostBytes
+	}
+	if lost != p.lost {
+		p.lost, p.lostT = lost, now
+	}
+	if s.Sender != nil {
+		n.Text = fmt.Sprintf("%d events sent, %d wait", s.Sender.Sent, s.Spool.Backlog)
+	}
+	switch {
+	case s.Sender != nil && s.Sender.Held:
+		n.State, n.Text = health.Warn, "the receiver refuses logs: "+s.Sender.Error
+		n.Action = "look at log.otlp and otlp_path, and at what the receiver says; nothing is lost until the spool is full"
+	case s.Sender != nil && !s.Sender.OK && now.Sub(s.Sender.Since) >= troubleWait:
+		n.State, n.Text = health.Warn, fmt.Sprintf("logs wait in the spool (%d): %s", s.Spool.Backlog, s.Sender.Error)
+		n.Action = "nothing here: they are sent when the receiver is back"
+	case !p.lostT.IsZero() && now.Sub(p.lostT) < lossShown:
+		n.State, n.Text = health.Warn, "log lines were lost in the last minutes; the events say which"
+		n.Action = "see log.quota, or write less"
+	case s.Spool != nil && s.Spool.Bytes > s.Spool.Quota*8/10:
+		n.State, n.Text = health.Warn, fmt.Sprintf("the spool is nearly full: %d of %d bytes", s.Spool.Bytes, s.Spool.Quota)
+		n.Action = "the receiver is too slow for what is written, or away"
+	}
+	if n.State != p.last {
+		p.last, p.since = n.State, now
+	}
+	n.Since = p.since
+	return n
+}

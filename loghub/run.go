@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/hubfile"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/event"
+	"cloud4.internal/hub/loghub/internal/jsonline"
+	"cloud4.internal/hub/loghub/internal/mask"
+	"cloud4.internal/hub/loghub/internal/parse"
+	"cloud4.internal/hub/loghub/internal/sink"
+	"cloud4.internal/hub/loghub/internal/source"
+	"cloud4.internal/hub/loghub/internal/spool"
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+)
+
+// The stop has 2 s (hubinit kills after that); what is measured from TERM.
+const (
+	stopSend   = 1400 * time.Millisecond // last request done, or given up
+	stopOutput = 300 * time.Millisecond  // for the copy, from the moment the pipes are empty
+)
+
+// Memory: the working set is some 3 MB, so collecting early costs little.
+const (
+	gcPercent   = 40
+	memoryLimit = 24 << 20
+)
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "run",
+		Usage: "the hub in the container: pipes and files to events, spool and receiver",
+		Action: daemon.Service(func(c *cli.Context, log zerolog.Logger) error {
+			if c.Args().Present() {
+				return daemon.Usage(fmt.Errorf("run takes no arguments, got %q", c.Args().First()))
+			}
+			var id identity.Settings
+			var settings Settings
+			if _, err := daemon.Settings(c, log,
+				hubfile.Section{Name: "identity", Into: &id}, hubfile.Section{Name: "log", Into: &settings}); err != nil {
+				return err
+			}
+			debug.SetGCPercent(gcPercent)
+			debug.SetMemoryLimit(memoryLimit)
+			hub, err := initctl.FromEnv()
+			if err != nil {
+				return err
+			}
+			r := &runner{hub: hub, id: id, settings: settings, log: log}
+			return r.run(c.Context)
+		}),
+	}
+}
+
+// runner is one `loghub run`.
+type runner struct {
+	hub      *initctl.Hub
+	id       identity.Settings
+	settings Settings
+	log      zerolog.Logger
+
+	files    *identity.Files
+	resource *resource
+	spool    *spool.Spool // nil without a receiver
+	where    string       // of the spool, for people
+	shared   *source.Shared
+	pipes    []*source.Pipe
+	tails    *source.Files // nil without log.files
+	sender   *sink.Sender  // nil without a receiver
+	outputs  map[string]*sink.Output
+	report   *report
+}
+
+func (r *runner) run(ctx context.Context) error {
+	r.files = identity.Open(identity.Dir())
+	r.resource = newResource(r.files, r.id)
+	if err := r.open(); err != nil {
+		return err
+	}
+	if len(r.pipes) == 0 && r.tails == nil {
+		r.log.Info().Msg("nothing to do: no pipe of hubinit or on stdin, and no log.files")
+		return errors.Join(r.hub.Ready(), r.close())
+	}
+	r.report = newReport(r)
+	if err := r.hub.Ready(); err != nil {
+		r.log.Warn().Err(err).Msg("starting")
+	}
+	r.log.Info().Str("otlp", r.settings.OTLP).Str("spool", r.where).Int("pipes", len(r.pipes)).
+		Int("files", len(r.settings.Files)).Str("stdout", r.settings.Stdout).Msg("started")
+	return r.work(ctx)
+}
+
+// open prepares everything that can fail before the first byte is read.
+func (r *runner) open() error {
+	if err := r.openSpool(); err != nil {
+		return err
+	}
+	r.outputs = map[string]*sink.Output{
+		"stdout": sink.NewOutput(r.stream(r.hub.Stdout(), os.Stdout)),
+		"stderr": sink.NewOutput(r.stream(r.hub.Stderr(), os.Stderr)),
+	}
+	r.shared = &source.Shared{Spool: r.spool, Log: r.log, RunDir: r.hub.RunDir()}
+	if r.settings.Mask {
+		r.shared.Masker = mask.New(mask.Secrets(os.Environ(), "/run/secrets"))
+	}
+	if r.settings.Stdout == "json" {
+		r.shared.Emit = r.emitter()
+	}
+	if err := r.openPipes(); err != nil {
+		return err
+	}
+	if len(r.settings.Files) > 0 {
+		if r.spool == nil && r.shared.Emit == nil {
+			r.log.Warn().Msg("log.files are not read: there is neither log.otlp nor log.stdout json to put them")
+		} else {
+			tails, err := source.OpenFiles(r.shared, r.settings.fileSets())
+			if err != nil {
+				return daemon.Usage(err)
+			}
+			r.tails = tails
+		}
+	}
+	return r.openSender()
+}
+
+// stream is where a copy goes: what hubinit handed over, else our own.
+func (r *runner) stream(handed, own *os.File) *os.File {
+	if handed != nil || r.hub.Supervised() {
+		return handed
+	}
+	return own
+}
+
+func (r *runner) openSpool() error {
+	if r.settings.OTLP == "" {
+		r.where = "none"
+		return nil
+	}
+	o := spool.Options{Quota: int64(r.settings.Quota), Flush: r.settings.Fsync}
+	if r.onDisk() {
+		o.Dir = filepath.Join(initctl.StateDir(), "log")
+		s, err := spool.Open(o)
+		if err == nil {
+			r.spool, r.where = s, o.Dir
+			return nil
+		}
+		r.log.Warn().Err(err).Msg("no spool on disk, events wait in memory: what is not sent when the container ends is lost")
+		o.Dir = ""
+	}
+	o.Memory = r.hub.Spool()
+	s, err := spool.Open(o)
+	if err != nil {
+		return err
+	}
+	r.spool, r.where = s, "memory"
+	return nil
+}
+
+// onDisk decides where the spool is. A container that will not come back to its
+// slot must not leave records there.
+func (r *runner) onDisk() bool {
+	switch r.settings.Spool {
+	case "disk":
+		return true
+	case "memory":
+		return false
+	}
+	if slot := initctl.Slot(); slot == initctl.NoSlot || slot == "0" {
+		return slot == "0"
+	}
+	_, err := os.Stat(filepath.Join(identity.Dir(), "id.pem"))
+	return err == nil
+}
+
+// openPipes takes the pipes that hubinit handed over, or a pipe on stdin.
+func (r *runner) openPipes() error {
+	drained := map[string]int64{}
+	if st, err := initctl.ReadState(r.hub.RunDir()); err == nil {
+		for name, p := range st.Pipes {
+			drained[name] = p.Drained + p.Lost
+		}
+	}
+	pipes := r.hub.Pipes()
+	if len(pipes) == 0 && !r.hub.Supervised() {
+		if f := stdin(); f != nil {
+			pipes = map[string]*os.File{"stdin": f}
+		}
+	}
+	for _, name := range []string{"stdout", "stderr", "hubs", "stdin"} {
+		f := pipes[name]
+		if f == nil {
+			continue
+		}
+		o := source.PipeOptions{Name: name, Pipe: f, Drained: drained[name]}
+		r.describe(&o)
+		p, err := source.OpenPipe(r.shared, o)
+		if err != nil {
+			return err
+		}
+		r.pipes = append(r.pipes, p)
+	}
+	return nil
+}
+
+// describe says what becomes of a pipe.
+func (r *runner) describe(o *source.PipeOptions) {
+	out := r.outputs["stdout"]
+	switch o.Name {
+	case "hubs":
+		o.MinSeverity = parse.Warn
+		o.Attrs = []otlp.KeyValue{{Key: event.AttrPipe, Value: otlp.String("hubs")}}
+		o.Copy = r.outputs["stderr"].Add // whatever log.stdout says: it is nowhere else
+		o.Raw = r.spool == nil
+		return
+	case "stderr":
+		out = r.outputs["stderr"]
+	}
+	if o.Name != "stdin" {
+		o.Attrs = []otlp.KeyValue{{Key: event.AttrStream, Value: otlp.String(o.Name)}}
+	}
+	if r.settings.Stdout == "raw" {
+		o.Copy = out.Add
+	}
+	o.Raw = r.spool == nil && r.shared.Emit == nil
+}
+
+// stdin is what is piped into us, opened anew so that its flags are our own; nil
+// if it is no pipe.
+func stdin() *os.File {
+	info, err := os.Stdin.Stat()
+	if err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return nil
+	}
+	f, err := os.OpenFile("/proc/self/fd/0", os.O_RDONLY|openNonblock, 0)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// emitter copies records as JSON lines.
+func (r *runner) emitter() func(string, *otlp.Record) {
+	var mu sync.Mutex // sources are goroutines of their own
+	var buf []byte
+	var decoded otlp.Record
+	return func(stream string, rec *otlp.Record) {
+		if stream == "hubs" {
+			return // copied as they are
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		// The fixed attributes of a source exist in encoded form only.
+		if err := otlp.DecodeRecord(otlp.AppendRecord(nil, rec), &decoded); err != nil {
+			return
+		}
+		buf = jsonline.Append(buf[:0], nil, nil, &decoded)
+		out := r.outputs["stdout"]
+		if stream == "stderr" {
+			out = r.outputs["stderr"]
+		}
+		out.Add(buf)
+	}
+}
+
+func (r *runner) openSender() error {
+	if r.spool == nil {
+		return nil
+	}
+	address, err := r.settings.url()
+	if err != nil {
+		return daemon.Usage(err)
+	}
+	dead := ""
+	if r.where != "memory" {
+		dead = r.where
+	}
+	r.sender = sink.New(sink.Options{
+		URL: address, Headers: r.settings.Headers, Files: r.files, Resource: r.resource.attributes,
+		Scope: otlp.Scope{Name: "loghub", Version: daemon.Version()},
+		Spool: r.spool, Dead: sink.NewDeadLetters(dead), Log: r.log,
+		Changed: func() { r.report.changed() },
+	})
+	return nil
+}
+
+func (r *runner) close() error {
+	if r.spool == nil {
+		return nil
+	}
+	return r.spool.Close()
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"cloud4.internal/hub/internal/hubfile"
+	"cloud4.internal/hub/loghub/internal/sink"
+	"cloud4.internal/hub/loghub/internal/source"
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// Settings is the section "log".
+type Settings struct {
+	OTLP    string                  `json:"otlp" doc:"OTLP receiver, https://genesis.internal:4318; without it events are only copied to the container's output"`
+	Path    string                  `json:"otlp_path" default:"/v1/logs" doc:"path at the receiver: /v1/logs, Loki /otlp/v1/logs, VictoriaLogs /insert/opentelemetry/v1/logs"`
+	Unsafe  bool                    `json:"otlp_unsafe" doc:"allow plain http:// to another machine"`
+	Headers map[string]string       `json:"headers" doc:"headers of each request, such as X-Scope-OrgID"`
+	Stdout  string                  `json:"stdout" default:"raw" enum:"raw|json|off" doc:"copy on the container's own output: the bytes as written, events as JSON lines, or none"`
+	Files   map[string]FileSettings `json:"files" doc:"log files to follow, by a name of your choice"`
+	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk" doc:"where events wait; auto: on disk in a container with a state slot of its own, else in memory"`
+	Quota   hubfile.Bytes           `json:"quota" default:"64MiB" min:"4MiB" max:"16GiB" doc:"size of the spool; when it is reached files wait and pipes shed the least severe first"`
+	Fsync   time.Duration           `json:"fsync" default:"1s" min:"100ms" max:"1m" doc:"how often the spool is forced to the disk"`
+	Mask    bool                    `json:"mask" default:"true" doc:"hide the container's own secrets in events"`
+}
+
+// FileSettings is one entry of log.files.
+type FileSettings struct {
+	Path    string   `json:"path" doc:"absolute path, with * ? [] {} and ** for any number of directories"`
+	Exclude []string `json:"exclude" doc:"patterns of files to leave out"`
+}
+
+// CheckSettings reports what single fields cannot tell.
+func (s Settings) CheckSettings(report func(key, message string)) {
+	if s.OTLP != "" {
+		if err := sink.CheckURL(s.OTLP, s.Unsafe); err != nil {
+			report("otlp", err.Error())
+		}
+	}
+	if !strings.HasPrefix(s.Path, "/") || strings.ContainsAny(s.Path, "?#") {
+		report("otlp_path", "must begin with / and have neither query nor fragment")
+	}
+	for name, value := range s.Headers {
+		if name == "" || strings.ContainsAny(name, " :\r\n") || strings.ContainsAny(value, "\r\n") {
+			report("headers."+name, "is no header")
+		}
+	}
+	for name, f := range s.Files {
+		if !filepath.IsAbs(f.Path) || !doublestar.ValidatePathPattern(f.Path) {
+			report("files."+name+".path", "must be an absolute path or pattern, got "+quote(f.Path))
+		}
+		for _, e := range f.Exclude {
+			if !doublestar.ValidatePathPattern(e) {
+				report("files."+name+".exclude", quote(e)+" is no pattern")
+			}
+		}
+	}
+}
+
+func quote(s string) string { return `"` + s + `"` }
+
+// url is where requests go.
+func (s Settings) url() (string, error) { return url.JoinPath(s.OTLP, s.Path) }
+
+// fileSets gives log.files in a fixed order.
+func (s Settings) fileSets() []source.FileSet {
+	var out []source.FileSet
+	for name, f := range s.Files {
+		out = append(out, source.FileSet{Name: name, Pattern: f.Path, Exclude: f.Exclude})
+	}
+	slices.SortFunc(out, func(a, b source.FileSet) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"syscall"
+	"time"
+
+	"cloud4.internal/hub/internal/daemon"
+)
+
+// openNonblock makes reads of a pipe end at a deadline.
+const openNonblock = syscall.O_NONBLOCK
+
+// work runs everything until ctx is done, then stops in order: sources read to
+// their ends, the spool is forced to the disk, one last bounded sending.
+func (r *runner) work(ctx context.Context) error {
+	// What stands behind the sources stops after them.
+	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBehind()
+	hard, stopHard := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHard()
+	context.AfterFunc(ctx, func() { time.AfterFunc(stopSend, stopHard) })
+
+	var rear sync.WaitGroup
+	for name, out := range r.outputs {
+		rear.Go(func() {
+			left, err := out.Run(behind, stopOutput)
+			if err != nil {
+				r.log.Warn().Err(err).Str("stream", name).Msg("the container's own output takes nothing more")
+			} else if left > 0 {
+				r.log.Warn().Str("stream", name).Int("bytes", left).Msg("the container's own output was too slow: its end is missing there")
+			}
+		})
+	}
+	rear.Go(func() { r.report.run(behind) })
+	if r.spool != nil {
+		rear.Go(func() {
+			r.spool.Run(behind, func(err error) {
+				if err != nil {
+					r.log.Warn().Err(err).Msg("events survive a crash of loghub, but not one of the machine")
+				} else {
+					r.log.Info().Msg("the spool reaches the disk again")
+				}
+			})
+		})
+		rear.Go(func() {
+			if err := r.sender.Run(behind, hard); err != nil {
+				r.log.Warn().Err(err).Msg("sending")
+			}
+		})
+	}
+
+	err := r.read(ctx)
+	var syncErr error
+	if r.spool != nil {
+		syncErr = r.spool.Sync()
+	}
+	stopBehind()
+	rear.Wait()
+	r.flush(hard)
+	return errors.Join(err, syncErr, r.close())
+}
+
+// read runs the sources. When all pipes have ended and there is no file to
+// follow, it is over without TERM too (`cmd | loghub run`).
+func (r *runner) read(ctx context.Context) error {
+	var tasks []daemon.Task
+	for _, p := range r.pipes {
+		tasks = append(tasks, daemon.Task{Name: "reading a pipe", Run: p.Run})
+	}
+	if r.tails != nil {
+		tasks = append(tasks, daemon.Task{Name: "reading log files", Run: r.tails.Run})
+	}
+	return daemon.Run(ctx, tasks...)
+}
+
+// flush sends what waits within the time that is left, and says what stays.
+func (r *runner) flush(hard context.Context) {
+	defer r.report.write()
+	if r.spool == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(hard, stopSend)
+	defer cancel()
+	left := r.sender.Flush(ctx)
+	st := r.sender.State()
+	switch {
+	case left == 0:
+		r.log.Info().Int64("sent", st.Sent).Msg("stopped; every event was acknowledged")
+	case r.where == "memory":
+		r.log.Warn().Int64("events", left).Str("error", st.Error).Msg("stopped; events that were not sent are lost with the container: the spool is in memory")
+	default:
+		r.log.Warn().Int64("events", left).Str("spool", r.where).Str("error", st.Error).Msg("stopped; events that were not sent wait in the spool for the next start")
+	}
+}
