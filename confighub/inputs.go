@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/identity"
+)
+
+// maxSecret bounds a secret's file.
+const maxSecret = 1 << 20
+
+// environment returns the named variables that are set.
+func environment(names []string) map[string]string {
+	values := map[string]string{}
+	for _, name := range names {
+		if value, ok := os.LookupEnv(name); ok {
+			values[name] = value
+		}
+	}
+	return values
+}
+
+// secrets reads the named files. One that cannot be read is absent: a template that uses it then says so.
+func (h *hub) secrets() map[string]string {
+	values := map[string]string{}
+	for name, file := range h.conf.Secrets {
+		value, err := readSecret(file)
+		if err != nil {
+			h.log.Warn().Str("secret", name).Err(err).Msg("a secret cannot be read")
+			continue
+		}
+		values[name] = value
+	}
+	return values
+}
+
+// readSecret reads a file without the one newline that editors put at its end.
+func readSecret(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return "", err
+	}
+	if len(raw) > maxSecret {
+		return "", fmt.Errorf("%s is larger than %d bytes", file, maxSecret)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r"), nil
+}
+
+// identityPEM is the certificate files that targets may be; nil without an identity.
+func identityPEM(files *identity.Files) map[string][]byte {
+	certificate, err := files.Certificate()
+	if err != nil {
+		return nil
+	}
+	roots, err := files.RootCertificates()
+	if err != nil {
+		return nil
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		return nil
+	}
+	var chain, anchors bytes.Buffer
+	for _, raw := range certificate.Certificate {
+		pem.Encode(&chain, &pem.Block{Type: "CERTIFICATE", Bytes: raw})
+	}
+	for _, root := range roots {
+		pem.Encode(&anchors, &pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return map[string][]byte{
+		bundle.IdentityCert: chain.Bytes(), bundle.IdentityKey: key, bundle.IdentityRoots: anchors.Bytes(),
+		bundle.IdentityCombined: append(bytes.Clone(key), chain.Bytes()...),
+	}
+}

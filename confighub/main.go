@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+// Confighub owns a container's identity and its configuration.
+//
+//	confighub run       the hub in the container: enrols and renews the identity, fetches bundles of JSON and
+//	                    mustache, renders, checks, swaps, reloads, and takes back what does not work
+//	confighub serve     the genesis side: publishes a tree of bundles
+//	confighub fleet     which container is to have which configuration, and which it has
+//	confighub token     mints one-time enrolment tokens
+//	confighub ca-init   makes the authority's files
+//	confighub render    renders a template or a bundle here, for people
+//	confighub status    what the hub of this container is doing
+//
+// Settings: the sections identity and config of /etc/hub/hub.json (--config, HUB_CONFIG), drop-ins, environment.
+// Files of run: <state>/identity and <state>/config; config.json, identity.json and service.env in <run>.
+// TERM and INT end a command. Exit codes: 0 done, 1 failed, 2 usage or settings.
+package main
+
+import (
+	"os"
+
+	"cloud4.internal/hub/internal/daemon"
+)
+
+func main() {
+	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
+		runCommand(), serveCommand(), fleetCommand(), tokenCommand(), caInitCommand(), renderCommand(), statusCommand())))
+}

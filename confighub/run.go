@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"cloud4.internal/hub/confighub/internal/apply"
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/enrol"
+	"cloud4.internal/hub/confighub/internal/source"
+	"cloud4.internal/hub/confighub/internal/telemetry"
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// runCommand is `confighub run`, the hub in the container.
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "run",
+		Usage: "keep this container's identity and configuration",
+		Description: `Started by hubinit. Enrols with HUB_TOKEN or HUB_TOKEN_FILE, fetches the bundle, puts it in place and then says
+"ready", which opens the gate for the service. Without a source it is identity alone; without identity.ca_url,
+source and bundle there is nothing to do, and it ends with 0.
+
+With a last-good bundle it waits config.start_wait for the source and then starts from that, marked stale.
+Without one it waits, saying every five seconds what for. Bad settings: it runs on the last that were good,
+else it ends with 2.`,
+		Action: daemon.Service(runHub),
+	}
+}
+
+func runHub(c *cli.Context, log zerolog.Logger) error {
+	ctl, err := initctl.FromEnv()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(initctl.StateDir(), "config")
+	settings, err := loadSettings(c, log, dir)
+	if err != nil {
+		return err
+	}
+	h, err := newHub(settings, ctl, dir, filepath.Dir(c.String("config")), log)
+	if err != nil {
+		return err
+	}
+	if h == nil {
+		log.Info().Msg("nothing to do: no identity.ca_url, no config.source, no bundle beside the settings")
+		node := health.Node{Kind: health.KindHub, Name: "config", State: health.Pass, Text: "nothing to do"}
+		if err := health.WriteFile(ctl.RunDir(), health.ConfigFile, node, nil, 0); err != nil {
+			log.Warn().Err(err).Msg("writing the state file")
+		}
+		return ctl.Ready()
+	}
+	h.tel, err = telemetry.New(c.Context, daemon.Version(), h.id.String())
+	if err != nil {
+		log.Warn().Err(err).Msg("telemetry is off")
+	}
+	tasks := []daemon.Task{
+		{Name: "keeping the identity", Run: h.keeper.Run},
+		{Name: "applying", Run: h.loop},
+		{Name: "reporting", Run: h.reports.run},
+	}
+	if h.src != nil {
+		tasks = append(tasks, daemon.Task{Name: "watching the source", Run: h.watch})
+	}
+	return errors.Join(daemon.Run(c.Context, tasks...), h.tel.Close())
+}
+
+// loadSettings loads the settings, or, when they are bad and a configuration is in place, the last good ones.
+func loadSettings(c *cli.Context, log zerolog.Logger, dir string) (*allSettings, error) {
+	s := new(allSettings)
+	_, err := daemon.Settings(c, log, s.sections()...)
+	if err == nil {
+		err = daemon.Usage(s.contradiction())
+	}
+	if err == nil {
+		return s, nil
+	}
+	good, goodErr := loadGood(dir)
+	store, storeErr := source.ReadStore(dir)
+	if goodErr != nil || storeErr != nil {
+		return nil, err
+	}
+	if _, have := store.Current(); !have {
+		return nil, err
+	}
+	log.Error().Msg(err.Error())
+	log.Warn().Msg("the settings are wrong: this start uses the last that were good")
+	good.stand = err.Error()
+	return good, nil
+}
+
+// newHub wires the parts. It returns nil when the settings leave nothing to do.
+func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsDir string, log zerolog.Logger) (*hub, error) {
+	h := &hub{
+		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: slot(),
+		events: make(chan source.Event), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
+	}
+	if h.conf.Source == "" {
+		beside := filepath.Join(settingsDir, "bundle")
+		if _, err := os.Stat(beside); err == nil {
+			h.conf.Source = "dir:" + beside
+		}
+	}
+	if s.Identity.CAURL == "" && h.conf.Source == "" {
+		return nil, nil
+	}
+	var err error
+	if h.id, err = s.Identity.ID(h.slot); err != nil && !errors.Is(err, identity.ErrUnnamed) {
+		return nil, daemon.Usage(err)
+	}
+	tokens, err := enrol.TokensFrom(os.Getenv)
+	if err != nil {
+		return nil, daemon.Usage(err)
+	}
+	h.keeper, err = enrol.New(enrol.Config{
+		Settings: s.Identity, Slot: h.slot, Dir: identity.Dir(), RunDir: h.runDir, Tokens: tokens, Log: log,
+	})
+	if err != nil {
+		return nil, daemon.Usage(err)
+	}
+	if h.store, err = source.OpenStore(dir); err != nil {
+		log.Warn().Err(err).Msg("what was kept of bundles is lost")
+	}
+	h.applier, err = apply.New(apply.Options{
+		Dir: dir, RunDir: h.runDir, Control: ctl, Settle: h.conf.Settle, Log: log, Step: func(name string) { h.transaction.Step(name) },
+		Policy: h.conf.policy(h.runDir, initctl.VarDir(), initctl.StateDir(), settingsDir),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if h.conf.Source == "" {
+		h.reports = newReporter(nil, h.store, h.id.Instance, log)
+		return h, nil
+	}
+	if h.src, err = h.openSource(); err != nil {
+		return nil, daemon.Usage(fmt.Errorf("config.source: %w", err))
+	}
+	h.reports = newReporter(h.src, h.store, h.id.Instance, log)
+	return h, nil
+}
+
+func (h *hub) openSource() (source.Source, error) {
+	accept := func(p bundle.Pointer) error { return h.store.Accept(p, h.conf.MinSerial, time.Now()) }
+	kind, where, err := h.conf.sourceKind()
+	if err != nil {
+		return nil, err
+	}
+	if kind == "dir" {
+		serial := func(digest string) uint64 { return h.store.DirSerial(digest, time.Now()) }
+		name := "local"
+		if h.id != (spiffe.ID{}) {
+			name = h.id.BundleName()
+		}
+		return source.NewDir(where, name, serial, accept), nil
+	}
+	h.remote = true
+	return source.NewRemote(source.RemoteOptions{
+		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: accept,
+	})
+}
+
+// slot is the number of the state slot; a container without one counts as the first.
+func slot() int {
+	n, err := strconv.Atoi(initctl.Slot())
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"encoding/json"
+	"time"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/source"
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/identity"
+)
+
+const (
+	// stateValid is how long config.json is believed; it is written anew at a third of that.
+	stateValid = 90 * time.Second
+	// maxTexts bounds how many errors the health text quotes.
+	maxTexts = 3
+)
+
+// section is the part "config" of <run>/config.json.
+type section struct {
+	// Applied is what is in place; nil before the first.
+	Applied *appliedState `json:"applied,omitempty"`
+	// Pending is a version that the machine keeps from being put in place.
+	Pending *pendingState `json:"pending,omitempty"`
+	// Rejected is the newest version that was refused or taken back, until one above it is in place.
+	Rejected *source.Bad `json:"rejected,omitempty"`
+	// Stale: what is in place may be older than what genesis has, since that does not answer.
+	Stale bool `json:"stale"`
+	// Trial: the service has not yet been seen to live with what is in place.
+	Trial    bool        `json:"trial"`
+	Source   sourceState `json:"source"`
+	Targets  []string    `json:"targets,omitempty"`
+	Settings string      `json:"settings_error,omitempty"`
+}
+
+type appliedState struct {
+	Version  bundle.Version `json:"version"`
+	Revision string         `json:"revision,omitempty"`
+	At       time.Time      `json:"at"`
+}
+
+type pendingState struct {
+	Version bundle.Version `json:"version"`
+	Error   string         `json:"error"`
+}
+
+type sourceState struct {
+	// Address is config.source; "" for identity alone.
+	Address string `json:"address,omitempty"`
+	// Reached: it answered last time.
+	Reached bool   `json:"reached"`
+	Error   string `json:"error,omitempty"`
+}
+
+// publish writes config.json when something changed, and now and then to keep it valid.
+func (h *hub) publish() {
+	s := h.section()
+	node := health.Node{Kind: health.KindHub, Name: "config", Children: []health.Node{h.configNode(s), h.identityNode()}}
+	node.State = health.Worst(node.Children[0].State, node.Children[1].State)
+	node.Text = node.Children[0].Text
+	if node.Children[1].State > node.Children[0].State {
+		node.Text = node.Children[1].Text
+	}
+	h.stamp(&node)
+	for i := range node.Children {
+		h.stamp(&node.Children[i])
+	}
+	raw, err := json.Marshal([]any{node, s})
+	if err != nil {
+		h.log.Error().Err(err).Msg("encoding the state file")
+		return
+	}
+	if string(raw) == h.written && time.Since(h.writtenAt) < stateValid/3 {
+		return
+	}
+	now := time.Now().UTC()
+	node.ObservedAt = now
+	if err := health.WriteFile(h.runDir, health.ConfigFile, node, s, stateValid); err != nil && h.writtenAt.IsZero() {
+		h.log.Warn().Err(err).Msg("writing the state file")
+	}
+	h.written, h.writtenAt = string(raw), now
+}
+
+// stamp sets since when a node has its state.
+func (h *hub) stamp(n *health.Node) {
+	key := n.Kind + "/" + n.Name
+	if old, ok := h.since[key]; !ok || old.State != n.State {
+		n.Since = time.Now().UTC()
+		h.since[key] = *n
+	}
+	n.Since = h.since[key].Since
+}
+
+func (h *hub) section() section {
+	s := section{
+		Rejected: h.store.LastBad(), Trial: h.store.OnTrial(), Settings: h.settings.stand,
+		Source: sourceState{Address: h.conf.Source, Reached: h.reached, Error: h.sourceErr},
+	}
+	if h.applied != nil {
+		s.Applied = &appliedState{Version: h.applied.pointer.Version(), Revision: h.applied.pointer.Revision, At: h.applied.at}
+		s.Targets = h.applied.targets
+		s.Stale = h.src != nil && !h.reached
+	}
+	if h.pending != nil {
+		s.Pending = &pendingState{Version: h.pending.Version(), Error: h.trouble}
+	}
+	return s
+}
+
+func (h *hub) configNode(s section) health.Node {
+	n := health.Node{Kind: health.KindCheck, Name: "config", State: health.Pass}
+	switch {
+	case h.src == nil:
+		n.Text = "no source: identity alone"
+	case s.Applied == nil:
+		n.State, n.Text = health.Starting, "waiting for the configuration: "+h.whyWaiting()
+		if h.ready {
+			n.State, n.Text = health.Warn, "no configuration: this replica runs without identity"
+		}
+	case s.Settings != "":
+		n.State, n.Text = health.Warn, "the settings are wrong, the last good ones are used: "+s.Settings
+		n.Action = "correct the settings and start the container anew"
+	case s.Rejected != nil:
+		n.State, n.Text = health.Warn, "version "+s.Rejected.Version.String()+" was "+s.Rejected.State+": "+quote(s.Rejected.Errors)
+		n.Action = "correct the configuration at the genesis: " + s.Applied.Version.String() + " stays in place until then"
+	case h.trouble != "":
+		n.State, n.Text = health.Warn, "cannot be put in place, and is tried again: "+h.trouble
+	case s.Stale && h.applied.borrowed:
+		n.State, n.Text = health.Warn, "the configuration is a sibling replica's: this one runs without identity"
+	case s.Stale:
+		n.State, n.Text = health.Warn, "stale: version "+s.Applied.Version.String()+" is in place, and the source does not answer: "+h.whyWaiting()
+	default:
+		n.Text = "version " + s.Applied.Version.String() + " is in place"
+	}
+	return n
+}
+
+func quote(lines []string) string {
+	text := ""
+	for i, line := range lines {
+		if i == maxTexts {
+			return text + "; …"
+		}
+		if i > 0 {
+			text += "; "
+		}
+		text += line
+	}
+	return text
+}
+
+func (h *hub) identityNode() health.Node {
+	n := health.Node{Kind: health.KindCheck, Name: "identity", State: health.Pass}
+	state := h.keeper.State()
+	switch state.State {
+	case identity.StateOff:
+		n.Text = "no identity.ca_url"
+	case identity.StateNone:
+		n.State, n.Text = health.Warn, "this replica runs without identity"
+	case identity.StateEnrolling:
+		n.State, n.Text = health.Starting, "enrolling at "+state.CAURL
+		if state.Error != "" {
+			n.State, n.Text = health.Warn, state.Error
+		}
+	case identity.StateExpired:
+		n.State, n.Text = health.Fail, "expired at "+state.NotAfter.UTC().Format(time.RFC3339)+": "+state.Error
+	case identity.StateValid:
+		n.Text = state.ID + " until " + state.NotAfter.UTC().Format(time.RFC3339)
+		if state.Error != "" {
+			n.State, n.Text = health.Warn, state.Error
+		}
+	default:
+		n.State, n.Text = health.Starting, "starting"
+	}
+	return n
+}
