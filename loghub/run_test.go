@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestEndToEnd(t *testing.T) {
+	g := newGenesis(t)
+	logs := t.TempDir()
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "files": {"app": {"path": "%s/*.log"}}}}`, g.url(), logs))
+	c.env = []string{"DB_PASSWORD=correct-horse-battery", "TZ=UTC"}
+	h := c.start() // before there is an identity
+	fmt.Fprint(c.pipes["stdout"].w, "plain line\n"+
+		`{"level":"warn","time":"2026-11-21T08:00:00Z","message":"json","user":7,"service.name":"forged"}`+"\n"+
+		"password is correct-horse-battery!\n"+
+		"\x1b[31mred\x1b[0m \xff\n\nno end")
+	fmt.Fprint(c.pipes["stderr"].w, "2026-11-21 08:00:01 ERROR it broke\r\n")
+	fmt.Fprint(c.pipes["hubs"].w, `{"level":"info","program":"confighub","message":"quiet"}`+"\n"+`{"level":"warn","program":"confighub","message":"loud"}`+"\n")
+	if err := os.WriteFile(filepath.Join(logs, "a.log"), []byte("from a file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, 10*time.Second, "trouble said", func() bool {
+		return strings.Contains(h.log.String(), "no certificate yet")
+	})
+	c.enrol(g.ca, webID)
+	g.waitMessages(8, nil)
+
+	byMessage := map[string]received{}
+	for _, e := range g.events() {
+		byMessage[e.text("message")] = e
+	}
+	for message, want := range map[string]received{
+		"plain line":                         {"log.iostream": "stdout", "service.name": "web", "service.namespace": "shop", "host.name": "vm1", "service.instance.id": "0", "cloud4.peer": webID.String()},
+		"json":                               {"level": "warn", "time": "2026-11-21T08:00:00Z", "user": 7.0, "app.service.name": "forged", "service.name": "web"},
+		"password is ***!":                   {"log.iostream": "stdout"},
+		"red \uFFFD":                         {"log.iostream": "stdout"},
+		"no end":                             {"log.iostream": "stdout"},
+		"2026-11-21 08:00:01 ERROR it broke": {"level": "error", "time": "2026-11-21T08:00:01Z", "log.iostream": "stderr"},
+		"loud":                               {"hub.pipe": "hubs", "program": "confighub", "level": "warn"},
+		"from a file":                        {"log.file.path": filepath.Join(logs, "a.log"), "hub.files": "app"},
+	} {
+		got, ok := byMessage[message]
+		if !ok {
+			t.Errorf("%q did not arrive", message)
+			continue
+		}
+		for k, v := range want {
+			if diff := cmp.Diff(v, got[k]); diff != "" {
+				t.Errorf("%q: %s: %s", message, k, diff)
+			}
+		}
+		if got.text("log.record.uid") == "" {
+			t.Errorf("%q has no uid", message)
+		}
+	}
+	if _, ok := byMessage["quiet"]; ok {
+		t.Error("an info line of the hubs became an event")
+	}
+	fmt.Fprint(c.pipes["stdout"].w, "the last words\n")
+	if d := h.stop(t); d > 1900*time.Millisecond {
+		t.Errorf("stopping took %s, hubinit gives 2 s", d)
+	}
+	got := g.messages(nil)
+	if got[len(got)-1] != "the last words" {
+		t.Errorf("the last event is %q", got[len(got)-1])
+	}
+	wantOut := "plain line\n{\"level\":\"warn\",\"time\":\"2026-11-21T08:00:00Z\",\"message\":\"json\",\"user\":7,\"service.name\":\"forged\"}\n" +
+		"password is correct-horse-battery!\n\x1b[31mred\x1b[0m \xff\n\nno endthe last words\n"
+	if diff := cmp.Diff(wantOut, content(t, c.out)); diff != "" {
+		t.Error("container's stdout:", diff)
+	}
+	if out := content(t, c.err); !strings.HasPrefix(out, "2026") || !strings.Contains(out, "quiet") || !strings.Contains(out, "loud") {
+		t.Errorf("container's stderr is %q", out)
+	}
+	node, s := c.logState()
+	if s.Spool == nil || s.Spool.Backlog != 0 || s.Sender.LastAck.IsZero() || node.State.String() != "pass" {
+		t.Errorf("log.json: %+v %+v", node, s)
+	}
+}
+
+// generator writes numbered lines until it is told to stop.
+type generator struct {
+	name string
+	n    int
+}
+
+func (g *generator) lines(k int) string {
+	var b strings.Builder
+	for range k {
+		g.n++
+		fmt.Fprintf(&b, "%s %d %s\n", g.name, g.n, strings.Repeat("x", g.n%200))
+	}
+	return b.String()
+}
+
+// TestKill is the oracle of conservation: loghub is killed at random under load;
+// no numbered line of a pipe or a file that is rotated may be missing, come twice
+// or out of order.
+func TestKill(t *testing.T) {
+	for _, mode := range []string{"disk", "memory"} {
+		t.Run(mode, func(t *testing.T) {
+			g := newGenesis(t)
+			logs := t.TempDir()
+			c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "spool": %q, "stdout": "off", "files": {"app": {"path": "%s/app.log"}}}}`, g.url(), mode, logs))
+			c.enrol(g.ca, webID)
+			if mode == "memory" {
+				fd := must(unix.MemfdCreate("spool", unix.MFD_CLOEXEC))
+				c.memory = os.NewFile(uintptr(fd), "memfd")
+				defer c.memory.Close()
+			}
+			stop := make(chan struct{})
+			var writers sync.WaitGroup
+			gens := []*generator{{name: "stdout"}, {name: "stderr"}, {name: "file"}}
+			for _, gen := range gens[:2] {
+				writers.Go(func() {
+					w := c.pipes[gen.name].w
+					for {
+						select {
+						case <-stop:
+							return
+						case <-time.After(time.Duration(rand.IntN(3)) * time.Millisecond):
+						}
+						text := gen.lines(1 + rand.IntN(40))
+						for len(text) > 0 { // in pieces, so that lines are cut
+							n := min(len(text), 1+rand.IntN(3000))
+							if _, err := w.WriteString(text[:n]); err != nil {
+								t.Error(err)
+								return
+							}
+							text = text[n:]
+						}
+					}
+				})
+			}
+			writers.Go(func() { writeRotating(t, filepath.Join(logs, "app.log"), gens[2], stop) })
+
+			for range 10 {
+				h := c.start()
+				time.Sleep(time.Duration(30+rand.IntN(250)) * time.Millisecond)
+				h.kill()
+			}
+			g.stop() // genesis flaps
+			h := c.start()
+			time.Sleep(300 * time.Millisecond)
+			g.start()
+			close(stop)
+			writers.Wait()
+			total := gens[0].n + gens[1].n + gens[2].n
+			waitFor(t, 60*time.Second, fmt.Sprintf("all %d lines", total), func() bool { return len(g.events()) >= total })
+			h.stop(t)
+			checkConserved(t, g, gens)
+			if d := h.log.String(); strings.Contains(d, `"level":"error"`) {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// writeRotating appends to a file and renames it away now and then.
+func writeRotating(t *testing.T, path string, gen *generator, stop chan struct{}) {
+	open := func() *os.File {
+		return must(os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600))
+	}
+	f := open()
+	rotated, rotations := time.Now(), 0
+	for {
+		select {
+		case <-stop:
+			f.Close()
+			return
+		case <-time.After(time.Duration(rand.IntN(4)) * time.Millisecond):
+		}
+		if _, err := f.WriteString(gen.lines(1 + rand.IntN(40))); err != nil {
+			t.Error(err)
+		}
+		if time.Since(rotated) > 900*time.Millisecond {
+			rotated = time.Now()
+			rotations++
+			if err := os.Rename(path, path+"."+strconv.Itoa(rotations)); err != nil {
+				t.Error(err)
+			}
+			// The service goes on in the old file for a moment, as nginx does.
+			if _, err := f.WriteString(gen.lines(5)); err != nil {
+				t.Error(err)
+			}
+			f.Close()
+			f = open()
+		}
+	}
+}
+
+func checkConserved(t *testing.T, g *genesis, gens []*generator) {
+	t.Helper()
+	next := map[string]int{}
+	seen := map[string]bool{}
+	missing, twice, disorder := 0, 0, 0
+	for _, e := range g.events() {
+		name, rest, _ := strings.Cut(e.text("message"), " ")
+		number, tail, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(number)
+		if err != nil || len(tail) != n%200 {
+			t.Errorf("a line nobody wrote: %.80q (uid %s)", e.text("message"), e.text("log.record.uid"))
+			continue
+		}
+		if seen[name+number] {
+			twice++
+			continue
+		}
+		seen[name+number] = true
+		if n < next[name] && name != "file" { // an old and a new file are two sources
+			disorder++
+		}
+		next[name] = n
+	}
+	for _, gen := range gens {
+		for i := 1; i <= gen.n; i++ {
+			if !seen[gen.name+strconv.Itoa(i)] {
+				missing++
+				if missing < 10 {
+					t.Errorf("missing: %s %d", gen.name, i)
+				}
+			}
+		}
+	}
+	t.Logf("%d lines: %d missing, %d twice, %d out of order", len(seen), missing, twice, disorder)
+	if missing+twice+disorder > 0 {
+		t.Errorf("%d missing, %d twice, %d out of order", missing, twice, disorder)
+	}
+}
+
+// TestGenesisFlaps: an outage is said once, and everything catches up.
+func TestGenesisFlaps(t *testing.T) {
+	g := newGenesis(t)
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+	c.enrol(g.ca, webID)
+	h := c.start()
+	for i := range 3 {
+		fmt.Fprintf(c.pipes["stdout"].w, "up %d\n", i)
+		g.waitMessages(2*i+1, nil)
+		g.stop()
+		fmt.Fprintf(c.pipes["stdout"].w, "down %d\n", i)
+		waitFor(t, 10*time.Second, "backlog in log.json", func() bool {
+			_, s := c.logState()
+			return s.Spool != nil && s.Spool.Backlog == 1 && !s.Sender.OK
+		})
+		g.start()
+		g.waitMessages(2*i+2, nil)
+	}
+	h.stop(t)
+	if n := strings.Count(h.log.String(), "logs wait in the spool"); n != 3 {
+		t.Errorf("3 outages were said %d times:\n%s", n, h.log)
+	}
+	if !strings.Contains(h.log.String(), "connection refused: nothing listens there") {
+		t.Errorf("the outage is not explained:\n%s", h.log)
+	}
+}
+
+// TestStopWithoutGenesis: what could not be sent waits for the next start.
+func TestStopWithoutGenesis(t *testing.T) {
+	g := newGenesis(t)
+	g.stop()
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+	c.enrol(g.ca, webID)
+	h := c.start()
+	fmt.Fprint(c.pipes["stdout"].w, "kept\nand this")
+	if d := h.stop(t); d > 1900*time.Millisecond {
+		t.Errorf("stopping took %s", d)
+	}
+	if !strings.Contains(h.log.String(), `"events":2`) {
+		t.Errorf("not said what waits:\n%s", h.log)
+	}
+	g.start()
+	c.pipes["stdout"] = newPipe(t) // a new container on the same slot
+	h = c.start()
+	if diff := cmp.Diff([]string{"kept", "and this"}, g.waitMessages(2, nil)); diff != "" {
+		t.Error(diff)
+	}
+	h.stop(t)
+}
+
+// TestDrainedByHubinit: what hubinit read while loghub was dead is told.
+func TestDrainedByHubinit(t *testing.T) {
+	g := newGenesis(t)
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+	c.enrol(g.ca, webID)
+	h := c.start()
+	fmt.Fprint(c.pipes["stdout"].w, "one\n")
+	g.waitMessages(1, nil)
+	h.kill()
+	fmt.Fprint(c.pipes["stdout"].w, "0123456789\n")
+	if n := must(unix.Read(int(c.pipes["stdout"].r.Fd()), make([]byte, 100))); n != 11 {
+		t.Fatal(n)
+	}
+	state := `{"schema":1,"boot":"b","pipes":{"stdout":{"drained":11,"lost":0}}}`
+	if err := os.WriteFile(filepath.Join(c.run, "init.json"), []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h = c.start()
+	fmt.Fprint(c.pipes["stdout"].w, "two\n")
+	want := []string{"one", "lost 11 bytes of stdout: read by hubinit", "two"}
+	if diff := cmp.Diff(want, g.waitMessages(3, nil)); diff != "" {
+		t.Error(diff)
+	}
+	h.stop(t)
+}
+
+// TestPoisonRecord: one record that the receiver never takes must not hold the others.
+func TestPoisonRecord(t *testing.T) {
+	g := newGenesis(t)
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+	c.enrol(g.ca, webID)
+	front := func(w http.ResponseWriter, r *http.Request) bool { return refusePoison(w, r) }
+	g.front.Store(&front)
+	var text strings.Builder
+	for i := range 100 {
+		if i == 37 {
+			text.WriteString("POISON\n")
+		}
+		fmt.Fprintf(&text, "line %d\n", i)
+	}
+	fmt.Fprint(c.pipes["stdout"].w, text.String())
+	h := c.start()
+	if got := g.waitMessages(100, nil); len(got) != 100 || got[37] != "line 37" {
+		t.Errorf("%d events arrived", len(got))
+	}
+	waitFor(t, 5*time.Second, "dead letter", func() bool {
+		b, err := os.ReadFile(filepath.Join(c.state, "log", "dead.jsonl"))
+		return err == nil && strings.Contains(string(b), "poison")
+	})
+	h.stop(t)
+}
+
+// TestWrongReceiver: who refuses everything must not empty the spool.
+func TestWrongReceiver(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusNotFound, http.StatusForbidden} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			g := newGenesis(t)
+			c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+			c.enrol(g.ca, webID)
+			front := func(w http.ResponseWriter, _ *http.Request) bool {
+				http.Error(w, "not here", status)
+				return true
+			}
+			g.front.Store(&front)
+			h := c.start()
+			fmt.Fprint(c.pipes["stdout"].w, "a\nb\nc\n")
+			waitFor(t, 10*time.Second, "warning in log.json", func() bool {
+				node, s := c.logState()
+				return node.State.String() == "warn" && s.Sender.Held && s.Spool.Backlog == 3 && strings.Contains(node.Text, "not here")
+			})
+			h.kill()
+			g.front.Store(nil)
+			h = c.start()
+			if diff := cmp.Diff([]string{"a", "b", "c"}, g.waitMessages(3, nil)); diff != "" {
+				t.Error(diff)
+			}
+			h.stop(t)
+		})
+	}
+}
+
+// TestStuckStdout: a log driver that takes nothing stalls neither the service nor
+// the events.
+func TestStuckStdout(t *testing.T) {
+	g := newGenesis(t)
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+	c.enrol(g.ca, webID)
+	stuck := newPipe(t)
+	c.out = stuck.w
+	h := c.start()
+	gen := generator{name: "stdout"}
+	for range 100 {
+		if _, err := c.pipes["stdout"].w.WriteString(gen.lines(100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, 20*time.Second, "all lines", func() bool { return len(g.events()) == gen.n })
+	waitFor(t, 5*time.Second, "dropped bytes in log.json", func() bool {
+		_, s := c.logState()
+		return s.Dropped > 100_000
+	})
+	if d := h.stop(t); d > 1900*time.Millisecond {
+		t.Errorf("stopping took %s", d)
+	}
+}
+
+// TestQuota: without a receiver pipes shed the least severe first, and tell.
+func TestQuota(t *testing.T) {
+	g := newGenesis(t)
+	g.stop()
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "quota": "4MiB", "spool": "memory", "stdout": "off"}}`, g.url()))
+	c.enrol(g.ca, webID)
+	h := c.start()
+	pad := strings.Repeat("y", 1000)
+	count := map[string]int{}
+	for i := range 6000 {
+		level := "DEBUG"
+		if i%10 == 0 {
+			level = "ERROR"
+		}
+		count[level]++
+		fmt.Fprintf(c.pipes["stdout"].w, "%s %d %s\n", level, count[level], pad)
+	}
+	waitFor(t, 10*time.Second, "losses in log.json", func() bool {
+		node, s := c.logState()
+		return len(s.Sources) > 0 && s.Sources[0].Lost > 1000 && node.State.String() == "warn"
+	})
+	g.start()
+	var errors, debug int
+	var told float64
+	waitFor(t, 30*time.Second, "every line, or its loss", func() bool {
+		errors, debug, told = 0, 0, 0
+		for _, e := range g.events() {
+			switch {
+			case e["event_name"] == "hub.loss":
+				told += e["hub.loss.count"].(float64)
+			case e["level"] == "error":
+				errors++
+			case e["level"] == "debug":
+				debug++
+			}
+		}
+		return errors+debug+int(told) == 6000
+	})
+	if errors != count["ERROR"] {
+		t.Errorf("%d of %d errors survived, %d debug", errors, count["ERROR"], debug)
+	}
+	h.stop(t)
+}
+
+// refusePoison answers 400 to every request that holds the word POISON.
+func refusePoison(w http.ResponseWriter, r *http.Request) bool {
+	body, restore := readBody(r)
+	if strings.Contains(body, "POISON") {
+		http.Error(w, "poison", http.StatusBadRequest)
+		return true
+	}
+	restore()
+	return false
+}
