@@ -25,12 +25,13 @@ FUZZTIME  ?= 20s
 # the linker from dropping unused methods), and the command line library's manual writer. 10 MB in all.
 TAGS := nopgx,nomysql,nobadger,nobbolt,grpcnotrace,urfave_cli_no_docs
 
-# Every go command below, those of scripts and tests too, sees the same tags.
-export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
+# Every go command below, those of scripts and tests too, builds alike, so that each package is compiled once; only the
+# race detector, which needs cgo, builds all of it again. buildvcs would refuse a checkout that belongs to
+# another user, and VERSION says the same.
+export GOFLAGS     := $(GOFLAGS) -tags=$(TAGS) -trimpath -buildvcs=false
+export CGO_ENABLED := 0
 
-# buildvcs would refuse a checkout that belongs to another user; VERSION says the same.
-LDFLAGS := -s -w -X cloud4.internal/hub/internal/daemon.version=$(VERSION) -X main.version=$(VERSION)
-BUILD    = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+BUILD = go build -ldflags '-s -w -X cloud4.internal/hub/internal/daemon.version=$(VERSION) -X main.version=$(VERSION)'
 
 .PHONY: build build-all test check vuln image demo demo-down bench fuzz soak clean help
 
