@@ -16,7 +16,7 @@
 //
 // A certificate is renewed at half of its lifetime; the moment is spread by ±10 % of that half, by a hash of the
 // name, so that a fleet that started at one moment does not renew at one. Time is that of the wall clock, looked at
-// every 30 s or lifetime/20: a timer would sleep through a suspended machine. An expired certificate is renewed with a token
+// every 30 s, near its end more often: a timer would sleep through a suspended machine. An expired certificate is renewed with a token
 // that it signs itself (claims.allowRenewalAfterExpiry). After each renewal the authority's roots are fetched and kept, which is
 // how a new root reaches the fleet.
 //
@@ -68,8 +68,9 @@ import (
 
 // The pauses of the keeper.
 const (
-	lookEvery    = 30 * time.Second // at a certificate, at most; lifetime/20 where that is less
-	tokenEvery   = 2 * time.Second  // at the token, while it is waited for or has been refused
+	lookEvery    = 30 * time.Second // at a certificate, at most; 1/20 of the time it has left where that is less
+	lookMin      = 200 * time.Millisecond
+	tokenEvery   = time.Second      // at the token, while it is waited for or has been refused
 	refusedPause = 5 * time.Minute  // after the authority said no
 	retryMin     = time.Second      // after the network said no: upper limits of the first …
 	retryMax     = time.Minute      // … and of every later pause
@@ -104,7 +105,8 @@ type Keeper struct {
 	tried     string    // the token at the last attempt
 	last      error     // of the last step
 	pinned    *x509.Certificate
-	judged    bool // the identity on the disk is of the authority in the settings
+	obtained  time.Time // when the certificate at hand was; zero if in an earlier life
+	judged    bool      // the identity on the disk is of the authority in the settings
 	published bool
 	said      string // the trouble last logged
 	saidAt    time.Time
@@ -216,12 +218,20 @@ func (k *Keeper) say(s identity.Status) {
 	k.said, k.saidAt = s.Error, now
 }
 
-// renewAt is when a certificate of id is to be renewed: half of its lifetime after it began, up to 10 % of that
-// half earlier or later, always at the same point for the same name.
-func renewAt(id spiffe.ID, cert *x509.Certificate) time.Time {
+// renewAt is when a certificate is to be renewed: half of its lifetime after it began, up to 10 % of that half
+// earlier or later, always at the same point for the same name. An authority may date certificates back by more than
+// half of their lifetime; then it is a third of what was left when this one came, else every look would renew it.
+func (k *Keeper) renewAt(cert *x509.Certificate) time.Time {
 	half := cert.NotAfter.Sub(cert.NotBefore) / 2
 	h := fnv.New64a()
-	h.Write([]byte(id.String()))
+	h.Write([]byte(k.id.String()))
 	spread := time.Duration(h.Sum64()%2001) - 1000 // -1000 … 1000
-	return cert.NotBefore.Add(half + half/10*spread/1000)
+	at := cert.NotBefore.Add(half + half/1000*spread/10)
+	if k.obtained.IsZero() {
+		return at
+	}
+	if least := k.obtained.Add(cert.NotAfter.Sub(k.obtained) / 3); least.After(at) {
+		return least
+	}
+	return at
 }

@@ -137,7 +137,7 @@ func usable(cert *tls.Certificate, now time.Time) bool {
 
 // due says whether to renew: the time has come, or the settings name another root than those on the disk.
 func (k *Keeper) due(cert *tls.Certificate, now time.Time) bool {
-	return !now.Before(renewAt(k.id, cert.Leaf)) || !k.ofAuthority()
+	return !now.Before(k.renewAt(cert.Leaf)) || !k.ofAuthority()
 }
 
 // ofAuthority says whether the identity on the disk is known to be of the authority in the settings.
@@ -270,7 +270,7 @@ func (k *Keeper) ask(ctx context.Context, roots []*x509.Certificate, key crypto.
 	if err := identity.SaveIdentity(k.conf.Dir, key, chain); err != nil {
 		return err
 	}
-	k.judged = true
+	k.judged, k.obtained = true, time.Now().Round(0) // without the monotonic clock, which stops in a suspended machine
 	k.conf.Log.Info().Str("identity", k.id.String()).Str("serial", chain[0].SerialNumber.String()).
 		Time("not_after", chain[0].NotAfter.UTC()).Msg("a new certificate")
 	fetched, err := a.fetchRoots(ctx)
@@ -306,7 +306,7 @@ func (k *Keeper) describe(cert *tls.Certificate, err error) identity.Status {
 	s.State = identity.StateValid
 	s.Serial = cert.Leaf.SerialNumber.String()
 	s.NotBefore, s.NotAfter = cert.Leaf.NotBefore, cert.Leaf.NotAfter
-	s.RenewAt = renewAt(k.id, cert.Leaf)
+	s.RenewAt = k.renewAt(cert.Leaf)
 	if !usable(cert, now) {
 		s.State = identity.StateExpired
 	}
@@ -324,7 +324,7 @@ func (k *Keeper) pause(cert *tls.Certificate, err error) time.Duration {
 	const atOnce = 10 * time.Millisecond
 	switch {
 	case cert != nil && usable(cert, time.Now()):
-		return min(lookEvery, cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore)/20)
+		return max(lookMin, min(lookEvery, time.Until(cert.Leaf.NotAfter)/20))
 	case err == nil: // an identity was set aside, or has expired just now
 		return atOnce
 	case k.retryAt.IsZero():

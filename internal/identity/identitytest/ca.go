@@ -19,9 +19,9 @@ package identitytest
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"io"
 	"log"
 	"net"
@@ -32,14 +32,13 @@ import (
 	"testing"
 	"time"
 
-	"crypto/tls"
-
 	"github.com/go-chi/chi/v5"
 	"github.com/smallstep/certificates/api"
 	"github.com/smallstep/certificates/authority"
 	"github.com/smallstep/certificates/authority/config"
 	"github.com/smallstep/certificates/authority/provisioner"
 	"github.com/smallstep/certificates/db"
+	"github.com/smallstep/certificates/errs"
 	"go.step.sm/crypto/jose"
 	"go.step.sm/crypto/minica"
 )
@@ -53,7 +52,8 @@ type CA struct {
 	Fingerprint string // SHA-256 of the root, hex
 
 	lifetime time.Duration
-	pki      *minica.CA
+	backdate time.Duration
+	pki      minica.CA
 	key      *jose.JSONWebKey // of the provisioner, private
 	used     db.AuthDB        // tokens that are spent
 	address  string
@@ -68,9 +68,13 @@ type CA struct {
 // Option changes what New makes.
 type Option func(*CA)
 
-// Lifetime sets how long certificates live, 1 s and up; without it 24 h. They are valid from this moment, not
-// from a minute ago as at an authority in earnest.
+// Lifetime sets how long certificates live from now, 1 s and up; without it 24 h.
 func Lifetime(d time.Duration) Option { return func(ca *CA) { ca.lifetime = d } }
+
+// Backdate sets how long before now certificates begin to be valid; without it not at all, where an authority in
+// earnest takes a minute. A test that lets an expired certificate be renewed needs a minute at least, since the
+// authority judges it as of one minute before its end.
+func Backdate(d time.Duration) Option { return func(ca *CA) { ca.backdate = d } }
 
 // New starts an authority with keys of its own; it ends with the test.
 func New(t testing.TB, opts ...Option) *CA {
@@ -80,7 +84,7 @@ func New(t testing.TB, opts ...Option) *CA {
 		o(ca)
 	}
 	var err error
-	if ca.pki, err = minica.New(minica.WithName("Test")); err != nil {
+	if err = ca.makeKeys(); err != nil {
 		t.Fatalf("making the authority's keys: %v", err)
 	}
 	if ca.key, err = jose.GenerateJWK("EC", "P-256", "ES256", "sig", "", 0); err != nil {
@@ -114,7 +118,7 @@ func (ca *CA) configure(t testing.TB, withProvisioner bool) {
 		Address:        "127.0.0.1:0",
 		AuthorityConfig: &config.AuthConfig{
 			Claims:   claims,
-			Backdate: &provisioner.Duration{},
+			Backdate: &provisioner.Duration{Duration: ca.backdate},
 			// The time in a token has whole seconds, so one made right after the start looks older than it.
 			DisableIssuedAtCheck: true,
 		},
@@ -140,7 +144,7 @@ func (ca *CA) configure(t testing.TB, withProvisioner bool) {
 
 func (ca *CA) authorizeRenewal(ctx context.Context, p *provisioner.Controller, cert *x509.Certificate) error {
 	if ca.refuse.Load() {
-		return errors.New("renewals are refused")
+		return errs.Unauthorized("renewals are refused")
 	}
 	return provisioner.DefaultAuthorizeRenew(ctx, p, cert)
 }
