@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/render"
+)
+
+func TestFirst(t *testing.T) {
+	w := newWorld(t)
+	w.write("old.conf", "image", 0o640)
+	g := generation(1,
+		w.file("a.conf", "one"), w.file("deep/er/b.conf", "two", func(f *render.File) { f.Mode = 0o600 }),
+		w.file("old.conf", "three"), w.file("once.conf", "four", func(f *render.File) { f.Once = true }))
+	g.Output.Env = []string{"A=1", "B=x\ny"}
+	outcome, err := w.applier().Apply(t.Context(), g, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"a.conf": "-rw-r--r-- one", "deep/er/b.conf": "-rw------- two", "old.conf": "-rw-r--r-- three", "once.conf": "-rw-r--r-- four"}
+	if diff := cmp.Diff(want, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{w.path("a.conf"), w.path("deep/er/b.conf"), w.path("old.conf"), w.path("once.conf"), filepath.Join(w.run, "service.env")}, outcome.Changed); diff != "" {
+		t.Error(diff)
+	}
+	env, err := os.ReadFile(filepath.Join(w.run, "service.env"))
+	if err != nil || string(env) != "A=1\x00B=x\ny\x00" {
+		t.Errorf("service.env is %q, %v", env, err)
+	}
+	if asked := w.control.requests(); asked != nil {
+		t.Errorf("a first generation asked hubinit for %v", asked)
+	}
+	if left := w.leftovers(); left != nil {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestUnchangedTouchesNothing(t *testing.T) {
+	w := newWorld(t)
+	g := generation(1, w.file("a.conf", "one", reload("signal:HUP")))
+	if _, err := w.applier().Apply(t.Context(), g, true); err != nil {
+		t.Fatal(err)
+	}
+	before := inode(t, w.path("a.conf"))
+	outcome, err := w.applier().Apply(t.Context(), g, false)
+	if err != nil || outcome.Changed != nil || outcome.Reloads != nil {
+		t.Errorf("got %+v, %v", outcome, err)
+	}
+	if after := inode(t, w.path("a.conf")); after != before {
+		t.Error("the file was written again")
+	}
+	if asked := w.control.requests(); asked != nil {
+		t.Errorf("asked hubinit for %v", asked)
+	}
+}
+
+func inode(t *testing.T, name string) uint64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sys().(*syscall.Stat_t).Ino
+}
+
+func TestReloadOnceForEachAction(t *testing.T) {
+	w := newWorld(t)
+	count := filepath.Join(t.TempDir(), "count")
+	w.actions = map[string][]string{"count": {"sh", "-c", "echo x >>" + count}}
+	a := w.applier()
+	g := generation(1, w.file("a", "1", reload("count")), w.file("b", "1", reload("signal:HUP")), w.file("c", "1", reload("count")), w.file("d", "1"))
+	outcome, err := a.Apply(t.Context(), g, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"count", "signal:HUP"}, outcome.Reloads); diff != "" {
+		t.Error(diff)
+	}
+	if raw, _ := os.ReadFile(count); string(raw) != "x\n" {
+		t.Errorf("the command ran as %q", raw)
+	}
+	if diff := cmp.Diff([]string{"hold", "signal HUP", "release"}, w.control.requests()); diff != "" {
+		t.Error(diff)
+	}
+	g = generation(2, w.file("a", "2", reload("count")), w.file("b", "2", reload("restart")), w.file("c", "1"), w.file("d", "1"))
+	if outcome, err = a.Apply(t.Context(), g, false); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"restart"}, outcome.Reloads); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLeavingTargets(t *testing.T) {
+	w := newWorld(t)
+	w.write("image.conf", "image", 0o640)
+	a := w.applier()
+	if _, err := a.Apply(t.Context(), generation(1, w.file("image.conf", "ours", reload("signal:USR1")), w.file("new.conf", "ours"), w.file("edited.conf", "ours")), true); err != nil {
+		t.Fatal(err)
+	}
+	w.write("edited.conf", "somebody else's", 0o644)
+	outcome, err := w.applier().Apply(t.Context(), generation(2), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"image.conf": "-rw-r----- image", "edited.conf": "-rw-r--r-- somebody else's"}
+	if diff := cmp.Diff(want, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"signal:USR1"}, outcome.Reloads); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRejectedChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	secret := "hunter2hunter2"
+	w.actions = map[string][]string{
+		"no":   {"sh", "-c", "echo checked {{path}} with " + secret + "; exit 3"},
+		"tree": {"sh", "-c", "cat {{root}}" + w.path("a") + " {{root}}" + w.path("b") + "; exit 1"},
+		"gone": {"/no/such/program"},
+	}
+	tests := []struct {
+		name string
+		file func(*render.File)
+		want string
+	}{
+		{"failing check", check("no"), w.path("a") + ": check no: exit status 3: checked " + w.path("a") + " with ***"},
+		{"all targets", check("tree"), w.path("a") + ": check tree: exit status 1: newkept"},
+		{"no program", check("gone"), w.path("a") + ": check gone: fork/exec /no/such/program: no such file or directory"},
+		{"no action", check("unknown"), "bundle.json: targets." + w.path("a") + `: check: no action "unknown" in this image's settings (config.actions)`},
+		{"own command", func(f *render.File) { f.Reload = bundle.Action{Argv: []string{"rm", "-rf", "/x"}} },
+			"bundle.json: targets." + w.path("a") + ": reload: brings a command of its own (rm -rf /x), which this image's settings do not allow: name an action of config.actions, or set config.bundle_commands"},
+		{"owner", func(f *render.File) { f.Owner = "nobody-here" }, "bundle.json: targets." + w.path("a") + ".owner: no user nobody-here in this container"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w.write("a", "old", 0o644)
+			w.write("b", "kept", 0o644)
+			before := w.tree()
+			g := generation(1, w.file("a", "new", tt.file), w.file("b", "kept"), w.file("made/for/c", "new"))
+			g.Output.Redact = []string{secret}
+			_, err := w.applier().Apply(t.Context(), g, false)
+			rejected, ok := errors.AsType[*Rejected](err)
+			if !ok {
+				t.Fatalf("got %v, want Rejected", err)
+			}
+			if diff := cmp.Diff([]string{tt.want}, rejected.Lines); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(before, w.tree()); diff != "" {
+				t.Error(diff)
+			}
+			if _, err := os.Stat(w.path("made")); err == nil {
+				t.Error("a directory made for a target stays")
+			}
+			if left := append(w.leftovers(), w.control.requests()...); left != nil {
+				t.Errorf("left or asked: %v", left)
+			}
+		})
+	}
+}
+
+func TestCheckIsBounded(t *testing.T) {
+	begin := time.Now()
+	err := run(t.Context(), 200*time.Millisecond, []string{"sh", "-c", "echo begun; sleep 60 & sleep 60"})
+	if err == nil || err.Error() != "not done after 200ms: begun" {
+		t.Errorf("got %v", err)
+	}
+	err = run(t.Context(), 5*time.Second, []string{"sh", "-c", "yes | head -c 100000; echo end; exit 1"})
+	if err == nil || len(err.Error()) > maxTold+100 || !strings.HasSuffix(err.Error(), "end") {
+		t.Errorf("the output is not cut: %d bytes", len(err.Error()))
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestRollback(t *testing.T) {
+	tests := []struct {
+		name    string
+		prepare func(*world)
+		reload  string
+		want    string
+		asked   []string
+	}{
+		{"reload fails", func(w *world) {
+			w.actions = map[string][]string{"bad": {"sh", "-c", "grep -q new " + w.path("a") + " && echo refused && exit 1; exit 0"}}
+		}, "bad", "reload bad: exit status 1: refused", []string{"hold", "hold", "release"}},
+		{"service exits", func(w *world) { w.control.onSignal = func() { w.control.exit(7, "") } },
+			"signal:HUP", "the service exited with code 7 on the new configuration", []string{"hold", "signal HUP", "hold", "restart", "release"}},
+		{"service is killed", func(w *world) { w.control.onSignal = func() { w.control.exit(139, "SEGV") } },
+			"signal:HUP", "the service was killed by SIGSEGV on the new configuration", []string{"hold", "signal HUP", "hold", "restart", "release"}},
+		{"health gets worse", func(w *world) { w.healthhub(`{"verdict":"worse","reasons":["check page: 503"]}`) },
+			"signal:HUP", "check page: 503", []string{"hold", "signal HUP", "hold", "signal HUP", "release"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.settle = 2 * time.Second
+			w.write("a", "old", 0o640)
+			w.write("gone", "old", 0o600)
+			a := w.applier()
+			if _, err := a.Apply(t.Context(), generation(1, w.file("a", "good"), w.file("gone", "good")), true); err != nil {
+				t.Fatal(err)
+			}
+			before := w.tree()
+			tt.prepare(w)
+			a = w.applier()
+			g := generation(2, w.file("a", "new", reload(tt.reload)), w.file("b", "new"))
+			g.Output.Env = []string{"A=1"}
+			_, err := a.Apply(t.Context(), g, false)
+			back, ok := errors.AsType[*RolledBack](err)
+			if !ok {
+				t.Fatalf("got %v, want RolledBack", err)
+			}
+			if diff := cmp.Diff([]string{tt.want}, back.Lines); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(before, w.tree()); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(tt.asked, w.control.requests()); diff != "" {
+				t.Error(diff)
+			}
+			if _, err := os.Stat(filepath.Join(w.run, "service.env")); err == nil {
+				t.Error("the environment stays")
+			}
+			if left := w.leftovers(); left != nil {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+// healthhub answers questions about settling.
+func (w *world) healthhub(answer string) {
+	w.t.Helper()
+	listener, err := net.Listen("unix", filepath.Join(w.run, "health.sock"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.URL.Path != "/v1/settle" || r.URL.Query().Get("for") == "" {
+			http.Error(rw, "unexpected", http.StatusBadRequest)
+			return
+		}
+		fmt.Fprint(rw, answer)
+	})}
+	go server.Serve(listener)
+	w.t.Cleanup(func() { server.Close() })
+}
+
+func TestSettleInPeace(t *testing.T) {
+	w := newWorld(t)
+	w.settle = 300 * time.Millisecond
+	w.healthhub(`{"verdict":"ok"}`)
+	begin := time.Now()
+	if _, err := w.applier().Apply(t.Context(), generation(1, w.file("a", "1", reload("restart"))), false); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took < w.settle {
+		t.Errorf("settled after %s", took)
+	}
+	if diff := cmp.Diff([]string{"hold", "restart", "release"}, w.control.requests()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLinksAreRefused(t *testing.T) {
+	w := newWorld(t)
+	outside := t.TempDir()
+	if err := os.Symlink(outside, w.path("dir")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(outside, "x"), w.path("file")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(w.path("fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"dir/x":  w.path("dir") + " is a link, which targets are not reached through: name the real path",
+		"file":   w.path("file") + " is a link, which is not followed and not replaced: name the real path",
+		"fifo":   w.path("fifo") + " is not a regular file",
+		"fifo/x": w.path("fifo") + " is not a directory",
+	} {
+		_, err := w.applier().Apply(t.Context(), generation(1, w.file(name, "x")), true)
+		if err == nil || err.Error() != "target "+w.path(name)+": "+want {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if entries, _ := os.ReadDir(outside); len(entries) != 0 {
+		t.Errorf("something was written through a link: %v", entries)
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	p := Policy{Targets: []string{"/etc", "/srv/*/conf", "/opt/**/*.yml"}, Never: []string{"/etc/own"}}
+	for target, want := range map[string]bool{
+		"/etc/nginx/nginx.conf": true, "/etc/hub/hub.json": false, "/etc/passwd": false, "/etc/ld.so.preload": false, "/etc/ld.so.conf.d/x": false,
+		"/etc/hubcap": true, "/etc/own": false, "/etc/own/x": false, "/etc/passwd-x": true, "/srv/a/conf": true, "/srv/a/conf/b": true, "/srv/a/b": false,
+		"/opt/a/b/c.yml": true, "/opt/a/b/c.txt": false, "/usr/local/bin/x": false, "/proc/sys/x": false, "/var/lib/x": false, "/etc": false,
+	} {
+		if got := p.allows(target); (got == "") != want {
+			t.Errorf("%s: %q, want allowed %v", target, got, want)
+		}
+	}
+}

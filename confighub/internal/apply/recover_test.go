@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloud4.internal/hub/internal/initctl"
+)
+
+// Environment of the re-executed child.
+const (
+	childBase  = "APPLY_TEST_BASE"
+	childPoint = "APPLY_TEST_POINT"
+	childFirst = "APPLY_TEST_FIRST"
+)
+
+func TestMain(m *testing.M) {
+	switch base := os.Getenv(childBase); {
+	case base != "" && os.Getenv(childPoint) == "mount":
+		os.Exit(mounted(base))
+	case base != "":
+		os.Exit(child(base))
+	}
+	os.Exit(m.Run())
+}
+
+// fatal is a testing.TB of a child that is no test.
+type fatal struct{ testing.TB }
+
+func (fatal) Helper()           {}
+func (fatal) Fatal(args ...any) { fmt.Fprintln(os.Stderr, args...); os.Exit(1) }
+
+// child applies generation two and dies at the named point.
+func child(base string) int {
+	w := worldIn(fatal{}, base)
+	state, err := initctl.ReadState(w.run)
+	if err != nil {
+		return 1
+	}
+	w.control.service = state.Service
+	w.fault = func(point string) {
+		if point == os.Getenv(childPoint) {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	_, err = w.applier().Apply(context.Background(), second(w), os.Getenv(childFirst) != "")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func first(w *world) Generation {
+	return generation(1, w.file("a", "one"), w.file("b", "one"), w.file("leaves", "one"))
+}
+
+func second(w *world) Generation {
+	return generation(2, w.file("a", "two", reload("signal:HUP")), w.file("b", "two"), w.file("new/c", "two"))
+}
+
+// Whatever the moment of a crash, the next start finds all of the old files or all of the new ones.
+func TestCrash(t *testing.T) {
+	old := map[string]string{"a": "-rw-r--r-- one", "b": "-rw-r--r-- one", "leaves": "-rw-r--r-- one"}
+	new := map[string]string{"a": "-rw-r--r-- two", "b": "-rw-r--r-- two", "new/c": "-rw-r--r-- two"}
+	tests := []struct {
+		point    string
+		finished bool
+	}{
+		{"staged", false}, {"checked", false}, {"journaled", false}, {"swapped-0", false}, {"swapped-1", false}, {"swapped-2", false},
+		{"swapped-3", true}, {"swapped", true}, {"reloaded", true}, {"settled", true}, {"remembered", true},
+	}
+	for _, tt := range tests {
+		for _, running := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, running %v", tt.point, running), func(t *testing.T) {
+				if !running && (tt.point == "reloaded" || tt.point == "settled") {
+					t.Log("a first generation has no such point")
+					return
+				}
+				w := newWorld(t)
+				if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
+					t.Fatal(err)
+				}
+				w.crash(tt.point, !running)
+				w.control.service.State = initctl.ServiceRunning
+				if !running { // the next start of the container, before its service
+					w.control.service = initctl.ServiceState{State: initctl.ServiceWaiting}
+					w.control.store()
+				}
+				a := w.applier()
+				found, err := a.Recover()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if found.Version.Serial != 2 || found.Finished != tt.finished || found.Owed != (tt.finished && running) || found.Lines != nil {
+					t.Errorf("recovered %+v", found)
+				}
+				want := old
+				if tt.finished {
+					want = new
+				}
+				if diff := cmp.Diff(want, w.tree()); diff != "" {
+					t.Error(diff)
+				}
+				if found.Owed {
+					if err := a.Resume(t.Context()); err != nil {
+						t.Error(err)
+					}
+					if diff := cmp.Diff([]string{"hold", "signal HUP", "release"}, w.control.requests()); diff != "" {
+						t.Error(diff)
+					}
+				}
+				if left := w.leftovers(); left != nil {
+					t.Errorf("left: %v", left)
+				}
+				// The records fit: the next generation takes away what the one before made.
+				if _, err := w.applier().Apply(t.Context(), generation(3), true); err != nil {
+					t.Fatal(err)
+				}
+				if tree := w.tree(); len(tree) != 0 {
+					t.Errorf("an empty generation leaves %v", tree)
+				}
+			})
+		}
+	}
+}
+
+// crash runs the child until it kills itself at the point.
+func (w *world) crash(point string, first bool) {
+	w.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childBase+"="+filepath.Dir(w.state), childPoint+"="+point)
+	if first {
+		cmd.Env = append(cmd.Env, childFirst+"=1")
+	}
+	out, err := cmd.CombinedOutput()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		w.t.Fatalf("the child ended with %v: %s", err, out)
+	}
+}
+
+// A crash on the way back is undone too.
+func TestCrashOfUndo(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
+		t.Fatal(err)
+	}
+	before := w.tree()
+	w.crash("swapped-2", false)
+	w.fault = func(point string) {
+		if point == "undone-2" {
+			panic(point)
+		}
+	}
+	func() {
+		defer func() { recover() }()
+		w.applier().Recover()
+	}()
+	w.fault = nil
+	if _, err := w.applier().Recover(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A new container has the files of its image: they are neither old nor new and stay. What the cut off transaction
+// was to remove belongs to the last good generation and is back.
+func TestRecoverInAnotherContainer(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
+		t.Fatal(err)
+	}
+	w.crash("swapped-1", false)
+	if err := os.RemoveAll(w.etc); err != nil {
+		t.Fatal(err)
+	}
+	w.write("a", "image", 0o644)
+	if _, err := w.applier().Recover(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "-rw-r--r-- image", "leaves": "-rw-r--r-- one"}, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A finished transaction that the service never took up is settled at the next start, and taken back when the
+// service dies of it.
+func TestResumeTakesBack(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
+		t.Fatal(err)
+	}
+	before := w.tree()
+	w.crash("swapped", false)
+	w.settle = 2 * time.Second
+	w.control.onSignal = func() { w.control.exit(1, "") }
+	a := w.applier()
+	found, err := a.Recover()
+	if err != nil || !found.Owed {
+		t.Fatalf("recovered %+v, %v", found, err)
+	}
+	if _, ok := errors.AsType[*RolledBack](a.Resume(t.Context())); !ok {
+		t.Error("not taken back")
+	}
+	if diff := cmp.Diff(before, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"hold", "signal HUP", "hold", "restart", "release"}, w.control.requests()); diff != "" {
+		t.Error(diff)
+	}
+}
