@@ -118,7 +118,7 @@ give_up() {
         state=$(docker inspect --format '{{.State.Status}} {{with .State.Health}}{{.Status}}{{end}}' "$id")
         [[ $state != "running healthy" && $state != "running " ]] || continue
         printf '\n  %s is %s; its last lines:\n' "$name" "$state"
-        docker logs --tail 15 "$id" 2>&1 | quote
+        docker logs --tail 12 "$id" 2>&1 | cut -c 1-200 | quote
     done < <(ours)
     printf '\n  %sThe demo ended at: %s%s\n' "$red" "$1" "$plain"
     note "What runs is left as it is: docker ps --filter name=cloud4- . Again: make demo. Away: make demo-down."
@@ -314,18 +314,24 @@ show_refusal() {
     before=$(curl -s "$page") pid=$(service_pid web)
     start=$(now)
     edit 's/listen 80;/lisen 80;/' services/web/templates/nginx.conf
-    work "refused by web" within 30 refusal_in_logs "$(container "$shop" web)"
+    work "refused by nginx -t in web, told in docker logs" within 30 refusal_in_logs "$(container "$shop" web)"
+    docker logs --tail 200 "$(container "$shop" web)" 2>&1 | grep -F lisen | tail -n 1 |
+        sed 's/.*"message":"//; s/\\n.*//; s/\\"/"/g; s/"}$//' | wrap | quote
     [[ $(curl -s "$page") == "$before" && $(service_pid web) == "$pid" ]] || give_up "nothing changed for the service"
-    tick "page and process $pid unchanged" "$(took "$start")"
-    tick "docker logs of web"
-    docker logs --since "$((start / 1000))" "$(container "$shop" web)" 2>&1 | grep -F lisen | head -n 2 | quote
-    work "the health of web says so" within 30 status_says "$shop" host rejected
-    inside "$shop" host healthhub status | grep -F config | quote
-    work "the genesis machine was told" within 30 refusal_in_logs "$(container "$genesis" config)"
-    start=$(now)
+    tick "the page and nginx's process $pid are what they were"
+    work "the health of vm1 says so" within 30 status_says "$shop" host lisen
+    inside "$shop" host healthhub status | grep -F lisen | wrap | quote
+    work "the genesis machine knows" within 30 fleet_says rejected
+    inside "$genesis" config confighub fleet | cut -c 1-110 | quote
     edit 's/lisen 80;/listen 80;/' services/web/templates/nginx.conf
-    work "mended" within 30 status_says "$shop" host pass
+    work "mended, and the fleet is as it is to be" within 60 fleet_is_well
 }
+
+wrap() { fold -s -w 104; }
+
+fleet_says() { inside "$genesis" config confighub fleet | grep -qF "$1"; }
+
+fleet_is_well() { ! fleet_says rejected && ! status_says "$shop" host lisen; }
 
 refusal_in_logs() { docker logs --tail 200 "$1" 2>&1 | grep -qF lisen; }
 
@@ -340,10 +346,28 @@ show_stop() {
     code=$(docker inspect --format '{{.State.ExitCode}}' "$id")
     tick "docker stop: exit code $code, nginx's own" "$(took "$start")"
     last=$(docker logs --tail 50 "$id" 2>&1 | grep -F '[notice]' | tail -n 1)
-    work "its last line reached the genesis machine" within 10 event_arrived "$last"
+    work "its last line is with the genesis machine" within 10 event_arrived "$last"
     printf '%s\n' "$last" | quote
+    last_events 1 web | quote
     work "started again" docker start "$id"
     work "page served" within 30 page_says "$(value greeting)"
+}
+
+# event_arrived LINE: the genesis machine keeps the event that loghub made of this line of nginx's,
+# "2026/11/21 08:39:09 [notice] 33#33: exit".
+event_arrived() {
+    local day clock pid message
+    read -r day clock _ pid message <<<"$1"
+    inside "$genesis" log grep -q "\"time\":\"${day//\//-}T${clock}Z\".*\"message\":\"$message\".*\"process.pid\":${pid%%#*}[,}]" \
+        /events/web.shop.vm1.jsonl
+}
+
+# last_events N [SERVICE] prints events as the genesis machine keeps them: time, level, service, source, message.
+last_events() {
+    inside "$genesis" log sh -c "tail -qn $1 /events/${2:-*}.shop.vm1.jsonl" | sort -st , -k 1,1 | tail -n "$1" | sed -E '
+        s/^\{"time":"[^"]*T([^"Z.]*)[^"]*","level":"([^"]*)","message":"(([^"\\]|\\.)*)".*"service.name":"([^"]*)".*"log\.(iostream|file\.path)":"([^"]*)".*/\1  \2  \5  \7  \3/
+        s/\\"/"/g' | awk '{source = $4; sub(".*/", "", source); text = $0; for (i = 0; i < 4; i++) sub(/^[^ ]+ +/, "", text)
+            printf "%s  %-5s %-4s %-11s %s\n", $1, $2, $3, source, text}' | cut -c 1-110
 }
 
 summary() {

@@ -8,7 +8,11 @@ readonly width=76
 work_dir=$(mktemp -d)
 # output: everything a step wrote; remark: what it wants to see in its own line.
 readonly work_dir output=$work_dir/output remark=$work_dir/remark
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf -- "$work_dir"' EXIT
+
+# A step that is under way when the demo is interrupted goes with it, and all it has started.
+step_pid=
+trap '[[ -z $step_pid ]] || kill -- "-$step_pid" 2>/dev/null || true; rm -rf -- "$work_dir"' EXIT
+trap 'exit 130' INT TERM
 
 if [[ -t 1 ]]; then
     live=yes bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
@@ -49,14 +53,18 @@ quote() { sed "s/^/      /"; }
 # work TEXT COMMAND…: runs the command with its output in a file. On success the line ends with the time, and
 # with the last line of $remark where the command wrote one; a failure shows the output and ends the demo.
 work() {
-    local text=$1 start pid
+    local text=$1 start code=0
     shift
     start=$(now)
     : >"$remark"
-    "$@" >"$output" 2>&1 &
-    pid=$!
-    attend "$pid" "$text" "$start"
-    if wait "$pid"; then
+    set -m # a process group of its own
+    "$@" >"$output" 2>&1 </dev/null &
+    step_pid=$!
+    set +m
+    attend "$step_pid" "$text" "$start"
+    wait "$step_pid" || code=$?
+    step_pid=
+    if ((code == 0)); then
         tick "$(with_remark "$text")" "$(took "$start")"
         return
     fi
