@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package parse
+
+import (
+	"encoding/hex"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"cloud4.internal/hub/internal/otlp"
+	"github.com/google/go-cmp/cmp"
+)
+
+// want is an event in the words of a test.
+type want struct {
+	Time  string
+	Level string
+	Word  string
+	Body  string
+	Attrs map[string]any
+	Trace string
+}
+
+func view(rec *otlp.Record) want {
+	w := want{Level: Level(rec.Severity), Word: rec.SeverityText, Body: string(rec.Body.Bytes), Trace: hex.EncodeToString(rec.TraceID)}
+	if rec.Time != 0 {
+		w.Time = time.Unix(0, int64(rec.Time)).UTC().Format(time.RFC3339Nano)
+	}
+	for _, kv := range rec.Attributes {
+		if w.Attrs == nil {
+			w.Attrs = map[string]any{}
+		}
+		w.Attrs[kv.Key] = plain(kv.Value)
+	}
+	return w
+}
+
+func plain(v otlp.Value) any {
+	switch v.Kind {
+	case otlp.KindString:
+		return string(v.Bytes)
+	case otlp.KindInt:
+		return v.Int()
+	case otlp.KindDouble:
+		return v.Double()
+	case otlp.KindBool:
+		return v.Bool()
+	case otlp.KindArray:
+		out := []any{}
+		for _, e := range v.Array {
+			out = append(out, plain(e))
+		}
+		return out
+	case otlp.KindMap:
+		out := map[string]any{}
+		for _, kv := range v.Map {
+			out[kv.Key] = plain(kv.Value)
+		}
+		return out
+	}
+	return nil
+}
+
+type attrs = map[string]any
+
+func TestParse(t *testing.T) {
+	berlin := time.FixedZone("CET", 3600)
+	tests := []struct {
+		name string
+		line string
+		want want
+	}{
+		{"zerolog", `{"level":"warn","user":"ann","n":3,"time":"2026-11-21T07:55:42.5+01:00","message":"it \"is\" \u00e4\ud83d\ude00\n"}`,
+			want{Time: "2026-11-21T06:55:42.5Z", Level: "warn", Word: "warn", Body: "it \"is\" ä😀\n", Attrs: attrs{"user": "ann", "n": int64(3)}}},
+		{"slog", `{"time":"2026-11-21T07:55:42.123456789Z","level":"INFO","msg":"hi","source":{"function":"main.f","line":7}}`,
+			want{Time: "2026-11-21T07:55:42.123456789Z", Level: "info", Word: "INFO", Body: "hi", Attrs: attrs{"source": attrs{"function": "main.f", "line": int64(7)}}}},
+		{"zap", `{"level":"dpanic","ts":1790000000.25,"caller":"a.go:1","msg":"boom","stacktrace":"x\ny"}`,
+			want{Time: "2026-09-21T14:13:20.25Z", Level: "error", Word: "dpanic", Body: "boom", Attrs: attrs{"caller": "a.go:1", "stacktrace": "x\ny"}}},
+		{"pino", `{"level":50,"time":1790000000123,"pid":1,"msg":"m"}`,
+			want{Time: "2026-09-21T14:13:20.123Z", Level: "error", Word: "50", Body: "m", Attrs: attrs{"pid": int64(1)}}},
+		{"trace", `{"msg":"m","trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"zz"}`,
+			want{Body: "m", Trace: "0af7651916cd43dd8448eb211c80319c", Attrs: attrs{"app.span_id": "zz"}}},
+		{"reserved and double", `{"msg":"m","message":"second","service.name":"x","log.record.uid":"y","cloud4.peer":"z","a":1,"a":2,"time":"no time"}`,
+			want{Body: "m", Attrs: attrs{"app.message": "second", "app.service.name": "x", "app.log.record.uid": "y", "app.cloud4.peer": "z", "a": int64(1), "app.a": int64(2), "app.time": "no time"}}},
+		{"no message", `{"a":[1,-2.5,true,null,"x",[]],"big":12345678901234567890,"e":1e3}`,
+			want{Body: `{"a":[1,-2.5,true,null,"x",[]],"big":12345678901234567890,"e":1e3}`, Attrs: attrs{"a": []any{int64(1), -2.5, true, nil, "x", []any{}}, "big": "12345678901234567890", "e": 1000.0}}},
+		{"deep", `{"msg":"m","a":{"b":{"c":{"d":{"e":{"f":{"g":{"h":{"i":[1,{"j":"]"}]}}}}}}}}}`,
+			want{Body: "m", Attrs: attrs{"a": attrs{"b": attrs{"c": attrs{"d": attrs{"e": attrs{"f": attrs{"g": attrs{"h": attrs{"i": `[1,{"j":"]"}]`}}}}}}}}}}},
+		{"broken JSON", `{"level":"error","msg":"cut`, want{Body: `{"level":"error","msg":"cut`}},
+		{"JSON and more", `{"msg":"m"} ERROR tail`, want{Level: "error", Word: "ERROR", Body: `{"msg":"m"} ERROR tail`}},
+
+		{"nginx combined", `203.0.113.7 - ann [21/Nov/2026:07:55:42 +0100] "GET /a/b?x=1&y=2 HTTP/1.1" 404 612 "http://ref/" "curl/8 \x22q\x22"`,
+			want{Time: "2026-11-21T06:55:42Z", Level: "info", Body: `203.0.113.7 - ann [21/Nov/2026:07:55:42 +0100] "GET /a/b?x=1&y=2 HTTP/1.1" 404 612 "http://ref/" "curl/8 \x22q\x22"`,
+				Attrs: attrs{"client.address": "203.0.113.7", "user.name": "ann", "http.request.method": "GET", "url.path": "/a/b", "url.query": "x=1&y=2",
+					"network.protocol.version": "1.1", "http.response.status_code": int64(404), "http.response.body.size": int64(612),
+					"http.request.header.referer": "http://ref/", "user_agent.original": `curl/8 \x22q\x22`}}},
+		{"common", `::1 - - [21/Nov/2026:07:55:42 +0000] "\x16\x03" 400 -`,
+			want{Time: "2026-11-21T07:55:42Z", Level: "info", Body: `::1 - - [21/Nov/2026:07:55:42 +0000] "\x16\x03" 400 -`,
+				Attrs: attrs{"client.address": "::1", "http.request.original": `\x16\x03`, "http.response.status_code": int64(400)}}},
+		{"nginx error", `2026/11/21 07:55:42 [error] 12#13: *7 open() "/x" failed (2: No such file or directory), client: 203.0.113.7, server: _, request: "GET /x HTTP/1.1", host: "h"`,
+			want{Time: "2026-11-21T06:55:42Z", Level: "error", Word: "error",
+				Body:  `open() "/x" failed (2: No such file or directory), client: 203.0.113.7, server: _, request: "GET /x HTTP/1.1", host: "h"`,
+				Attrs: attrs{"process.pid": int64(12), "thread.id": int64(13), "nginx.connection": int64(7), "client.address": "203.0.113.7"}}},
+		{"nginx notice", `2026/11/21 07:55:42 [notice] 1#1: start worker processes`,
+			want{Time: "2026-11-21T06:55:42Z", Level: "info", Word: "notice", Body: `start worker processes`, Attrs: attrs{"process.pid": int64(1), "thread.id": int64(1)}}},
+		{"redis", `1:M 21 Nov 2026 07:55:42.123 # WARNING overcommit_memory is set to 0!`,
+			want{Time: "2026-11-21T06:55:42.123Z", Level: "warn", Word: "warning", Body: "WARNING overcommit_memory is set to 0!", Attrs: attrs{"process.pid": int64(1), "redis.role": "master"}}},
+
+		{"text", "just words", want{Body: "just words"}},
+		{"postgres", "2026-11-21 07:55:42.123 UTC [27] FATAL:  the database system is starting up",
+			want{Time: "2026-11-21T07:55:42.123Z", Level: "fatal", Word: "FATAL", Body: "2026-11-21 07:55:42.123 UTC [27] FATAL:  the database system is starting up"}},
+		{"python", "2026-11-21 07:55:42,123 WARNING root: hm",
+			want{Time: "2026-11-21T06:55:42.123Z", Level: "warn", Word: "WARNING", Body: "2026-11-21 07:55:42,123 WARNING root: hm"}},
+		{"brackets", "[2026-11-21T07:55:42Z] [warn] x", want{Time: "2026-11-21T07:55:42Z", Level: "warn", Word: "warn", Body: "[2026-11-21T07:55:42Z] [warn] x"}},
+		{"logfmt", `level=debug msg="x"`, want{Level: "debug", Word: "debug", Body: `level=debug msg="x"`}},
+		{"go panic", "panic: runtime error", want{Level: "error", Word: "panic", Body: "panic: runtime error"}},
+		{"words in passing", "no error here, the info page; error_log=x /var/log/error.log", want{Body: "no error here, the info page; error_log=x /var/log/error.log"}},
+		{"no such day", "2026-13-41 07:55:42 x", want{Body: "2026-13-41 07:55:42 x"}},
+	}
+	p := New(berlin)
+	var rec otlp.Record
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p.Parse([]byte(tt.line), &rec)
+			if diff := cmp.Diff(tt.want, view(&rec)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestLocalTimeAcrossTheChange(t *testing.T) {
+	loc, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err) // the machine's zoneinfo is part of every Go installation
+	}
+	p := New(loc)
+	for line, want := range map[string]string{
+		"2026-10-25 01:59:59 x": "2026-10-24T23:59:59Z",
+		"2026-10-25 03:00:00 x": "2026-10-25T02:00:00Z",
+		"2026-07-01 12:00:00 x": "2026-07-01T10:00:00Z",
+	} {
+		var rec otlp.Record
+		p.Parse([]byte(line), &rec)
+		if got := view(&rec).Time; got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
+}
+
+func TestManyAttributesAreCounted(t *testing.T) {
+	line := []byte(`{"msg":"m"`)
+	for i := range 200 {
+		line = append(line, `,"k`...)
+		line = append(line, byte('0'+i/100), byte('0'+i/10%10), byte('0'+i%10))
+		line = append(line, `":1`...)
+	}
+	var rec otlp.Record
+	New(nil).Parse(append(line, '}'), &rec)
+	if len(rec.Attributes) != maxAttributes || rec.Dropped != 200-maxAttributes {
+		t.Errorf("%d attributes, %d dropped", len(rec.Attributes), rec.Dropped)
+	}
+}
+
+// FuzzParse: any line makes a record that encodes to valid OTLP with unique keys,
+// none of them ours.
+func FuzzParse(f *testing.F) {
+	for _, line := range []string{
+		`{"level":"warn","a":{"b":[1,2,{"c":null}]},"time":1790000000}`, `{"a":"\ud800\u0041\\"}`, `1:M 21 Nov 2026 07:55:42.123 * x`,
+		`1.2.3.4 - - [21/Nov/2026:07:55:42 +0000] "GET / HTTP/1.1" 200 1 "-" "-"`, `2026/11/21 07:55:42 [error] 1#1: *1 x, client: y`, `ERROR x`, ``,
+	} {
+		f.Add([]byte(line))
+	}
+	p := New(time.UTC)
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if !utf8.Valid(line) {
+			return // package frame repairs lines first
+		}
+		var rec, back otlp.Record
+		p.Parse(line, &rec)
+		if err := otlp.DecodeRecord(otlp.AppendRecord(nil, &rec), &back); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, kv := range rec.Attributes {
+			if seen[kv.Key] {
+				t.Errorf("%q stands twice", kv.Key)
+			}
+			seen[kv.Key] = true
+			if reserved(kv.Key) && (len(kv.Key) < 4 || kv.Key[:4] != "app.") {
+				t.Errorf("the line set %q", kv.Key)
+			}
+		}
+	})
+}
+
+func benchmark(b *testing.B, line string) {
+	p := New(time.UTC)
+	var rec otlp.Record
+	b.SetBytes(int64(len(line)))
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Parse([]byte(line), &rec)
+	}
+}
+
+func BenchmarkAccess(b *testing.B) {
+	benchmark(b, `203.0.113.7 - - [21/Nov/2026:07:55:42 +0000] "GET /index.html?a=1 HTTP/1.1" 200 612 "-" "Mozilla/5.0 (X11; Linux x86_64)"`)
+}
+
+func BenchmarkJSON(b *testing.B) {
+	benchmark(b, `{"level":"info","time":"2026-11-21T07:55:42.123Z","request_id":"a81bc81b","method":"GET","path":"/index.html","status":200,"duration":12.25,"message":"request done"}`)
+}
