@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,6 +120,20 @@ func (g *Genesis) WriteTree(t testing.TB, files map[string]string) {
 		if err := os.Rename(path+"~", path); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// PublishTree writes files like WriteTree and waits until confighub serve has read them, for good or bad.
+func (g *Genesis) PublishTree(t testing.TB, files map[string]string) {
+	t.Helper()
+	read := func() int {
+		said := g.Config.Output.String()
+		return strings.Count(said, "tree published") + strings.Count(said, "the tree is broken: what was published")
+	}
+	before := read()
+	g.WriteTree(t, files)
+	if !Eventually(t.Context(), 10*time.Second, func() bool { return read() > before }) {
+		t.Fatalf("confighub serve did not read the tree:\n%s", g.Config.Output)
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"testing"
 
 	"cloud4.internal/hub/internal/identity"
@@ -22,11 +23,16 @@ type Impostor struct {
 	// URL is where clients would look for the real one.
 	URL string
 
-	requests atomic.Int64
+	mu       sync.Mutex
+	requests []string
 }
 
-// Requests is how many requests reached it, whatever it answered (200).
-func (i *Impostor) Requests() int { return int(i.requests.Load()) }
+// Requests is what reached it, "GET /v1/…", answered with 200.
+func (i *Impostor) Requests() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.requests)
+}
 
 // Impostor starts one, until the test ends.
 func (g *Genesis) Impostor(t testing.TB, id spiffe.ID, dnsName string) *Impostor {
@@ -41,8 +47,12 @@ func (g *Genesis) Impostor(t testing.TB, id spiffe.ID, dnsName string) *Impostor
 		t.Fatal(err)
 	}
 	i := &Impostor{URL: "https://" + dnsName + ":" + port}
-	count := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { i.requests.Add(1) })
-	server := mtls.Server(files, count, func(mtls.Refusal) {})
+	note := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.requests = append(i.requests, r.Method+" "+r.URL.Path)
+	})
+	server := mtls.Server(files, note, func(mtls.Refusal) {})
 	done := make(chan error, 1)
 	go func() { done <- server.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {

@@ -52,7 +52,10 @@ func (g *Genesis) newServer(t testing.TB, dir string, id spiffe.ID, o options, p
 	s.URL = "https://" + id.DNSNames()[0] + ":" + port
 	s.argv = append([]string{Program(t, program)}, args...)
 	s.argv = append(s.argv, "--listen", s.Address)
-	if program == "healthhub" {
+	switch program {
+	case "loghub":
+		s.argv = append(s.argv, "--dir", filepath.Join(s.State, "events"))
+	case "healthhub":
 		s.Readers = freeAddress(t)
 		s.argv = append(s.argv, "--readers", s.Readers)
 	}
