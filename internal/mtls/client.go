@@ -3,11 +3,15 @@
 package mtls
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
+	"syscall"
 	"time"
 
 	"cloud4.internal/hub/internal/identity"
@@ -57,7 +61,65 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	return current.RoundTrip(req)
+	return Asking{current}.RoundTrip(req)
+}
+
+// Asking is a transport that finds out why a server ends its connections, so that [Explain] can tell: where a
+// request failed on a connection that was cut, it connects once more and waits for the alert. In TLS 1.3 the client is through
+// with the handshake before the server has judged its certificate (RFC 8446 §2), and if it then writes before it
+// reads, it finds a closed connection instead of the reason.
+type Asking struct{ *http.Transport }
+
+// RoundTrip sends a request.
+func (a Asking) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := a.Transport.RoundTrip(req)
+	if err != nil && cut(err) {
+		if alert := askWhy(req.Context(), a.TLSClientConfig, req.URL); alert != nil {
+			err = alert
+		}
+	}
+	return resp, err
+}
+
+// notEstablished is all that net/http's HTTP/2 says when a connection ended before its first request; it keeps the
+// value to itself.
+const notEstablished = "http2: client conn could not be established"
+
+// cut says whether a request failed because the other side ended the connection, without a reason.
+func cut(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || err.Error() == notEstablished
+}
+
+// The bounds of askWhy. An HTTP/2 server speaks first, so the wait for its word is short.
+const (
+	askDialTimeout = 5 * time.Second
+	askReadTimeout = 2 * time.Second
+)
+
+// askWhy connects once more to hear why the server ends our connections; nil if it does not say.
+func askWhy(ctx context.Context, conf *tls.Config, u *url.URL) error {
+	ctx, cancel := context.WithTimeout(ctx, askDialTimeout)
+	defer cancel()
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	conf = conf.Clone()
+	conf.ServerName = u.Hostname()
+	conf.NextProtos = []string{"h2", "http/1.1"}
+	conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(askReadTimeout)); err != nil {
+		return nil
+	}
+	_, err = conn.Read(make([]byte, 1))
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return err
+	}
+	return nil
 }
 
 // CloseIdleConnections lets http.Client.CloseIdleConnections work.

@@ -155,7 +155,7 @@ func explainConnection(err error) string {
 		return "no route to it: is the address right, and the machine on this network?"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), timeout(err):
 		return "no answer in time: is the machine up, and no firewall between?"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), strings.Contains(err.Error(), notEstablished):
 		return "the connection was cut; if it happens at every try, the server refuses our certificate: its log says why"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the server closed the connection without an answer: is it just starting, or the port another program's?"

@@ -155,7 +155,7 @@ func (a *authority) renew(ctx context.Context, id spiffe.ID, cert *tls.Certifica
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
 	})
 	defer tr.CloseIdleConnections()
-	resp, err := a.client.RenewWithContext(ctx, tr)
+	resp, err := a.client.RenewWithContext(ctx, mtls.Asking{Transport: tr})
 	if err != nil {
 		return nil, a.explain(err)
 	}
