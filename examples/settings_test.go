@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -110,4 +111,19 @@ func (n node) what() string {
 		text += " (" + strings.Join(values, " ") + ")"
 	}
 	return text
+}
+
+// TestReadmeSettings holds that every setting the README names is one.
+func TestReadmeSettings(t *testing.T) {
+	page := read(t, settingsPage)
+	keys := regexp.MustCompile("`(identity|config|health|log)\\.([a-z_]+|<name>)(\\.([a-z_]+|<name>))*`").FindAllString(read(t, "../README.md"), -1)
+	if len(keys) < 10 {
+		t.Fatalf("only %d settings found: the expression is wrong", len(keys))
+	}
+	for _, key := range keys {
+		key = strings.Trim(key, "`")
+		if !strings.Contains(page, "| `"+key+"`") && !strings.Contains(page, "| `"+key+".") {
+			t.Errorf("README.md names %s, which is no setting", key)
+		}
+	}
 }
