@@ -134,36 +134,49 @@ func firstOf(a, b string) string {
 	return b
 }
 
-// CarrySince gives every node of next that does not say since when its state is what it is a time: that of
-// the same node in prev if the state is the same, else now. prev may be nil.
+// CarrySince gives next and its children, where they do not say since when their state is what it is, a
+// time: that of the same node in prev if the state is the same, else now. prev may be nil.
 func CarrySince(prev, next *health.Node, now time.Time) {
-	if next.Since.IsZero() {
-		next.Since = now
-		if prev != nil && prev.State == next.State && !prev.Since.IsZero() {
-			next.Since = prev.Since
-		}
-	}
-	type key struct{ kind, name string }
-	old := map[key]*health.Node{}
-	if prev != nil {
-		for i := range prev.Children {
-			old[key{prev.Children[i].Kind, prev.Children[i].Name}] = &prev.Children[i]
-		}
-	}
+	carrySince(prev, next, now)
 	for i := range next.Children {
 		child := &next.Children[i]
-		CarrySince(old[key{child.Kind, child.Name}], child, now)
+		if child.Since.IsZero() {
+			carrySince(sibling(prev, child), child, now)
+		}
 	}
 }
 
-// Silence makes a tree that nothing is known of any more unknown from root to leaf. Texts stay: they are the last that
-// was seen.
-func Silence(n health.Node) health.Node {
-	n.State = health.Unknown
+func carrySince(prev, next *health.Node, now time.Time) {
+	switch {
+	case !next.Since.IsZero():
+	case prev != nil && prev.State == next.State && !prev.Since.IsZero():
+		next.Since = prev.Since
+	default:
+		next.Since = now
+	}
+}
+
+// sibling finds the node in prev's children that is what n is.
+func sibling(prev, n *health.Node) *health.Node {
+	if prev == nil {
+		return nil
+	}
+	for i := range prev.Children {
+		if old := &prev.Children[i]; old.Kind == n.Kind && old.Name == n.Name {
+			return old
+		}
+	}
+	return nil
+}
+
+// Silence makes a tree that nothing is known of any more unknown from root to leaf, since the given time. Texts
+// stay: they are the last that was seen.
+func Silence(n health.Node, since time.Time) health.Node {
+	n.State, n.Since = health.Unknown, since
 	n.SetFlag(health.FlagStale, true)
 	children := make([]health.Node, len(n.Children))
 	for i := range n.Children {
-		children[i] = Silence(n.Children[i])
+		children[i] = Silence(n.Children[i], since)
 	}
 	n.Children = children
 	return n

@@ -108,7 +108,7 @@ func TestReasons(t *testing.T) {
 		check("page", health.Fail, health.FlagSuppressedBy+"db"), check("db", health.Fail), check("x", health.Fail, health.FlagInfo),
 	})
 	db := Container("db", []health.Node{check("port", health.Unknown, health.FlagCritical)})
-	gone := Silence(Container("gone", []health.Node{check("port", health.Pass, health.FlagCritical)}))
+	gone := Silence(Container("gone", []health.Node{check("port", health.Pass, health.FlagCritical)}), time.Time{})
 	gone.Text = "silent"
 	host := Host("vm1", []health.Node{web, db, gone})
 	want := "db: port: unknown; gone: unknown: silent; web: db: fail"
@@ -213,7 +213,7 @@ func TestProperties(t *testing.T) {
 			before = after
 		}
 		if silent := Fleet("fleet", append([]health.Node(nil), before.Children...)); len(silent.Children) > 0 {
-			silent.Children[0] = Silence(silent.Children[0])
+			silent.Children[0] = Silence(silent.Children[0], time.Time{})
 			after := Fleet("fleet", silent.Children)
 			if after.State < min(before.State, health.Unknown) || *after.Score > *before.Score && after.State >= before.State {
 				t.Fatalf("silence: fleet from %v %d to %v %d", before.State, *before.Score, after.State, *after.Score)

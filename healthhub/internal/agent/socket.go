@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"cloud4.internal/hub/healthhub/internal/monitor"
+	"cloud4.internal/hub/internal/health"
+)
+
+// Socket is the name of the socket in the run directory.
+const Socket = "health.sock"
+
+const (
+	maxConnections = 64
+	maxBody        = 16 << 10
+	stopLimit      = time.Second
+	maxSettle      = 5 * time.Minute
+)
+
+// listen opens health.sock, for every user of the container, and returns what serves on it:
+//
+//	GET  /livez /readyz /health /v1/summary /v1/snapshot /metrics
+//	POST /v1/report   {"name": "backup", "state": "pass", "text": "3 GiB", "ttl": "26h"}
+//	POST /v1/settle?for=10s
+func (a *Agent) listen() (serve func(context.Context), err error) {
+	path := filepath.Join(a.RunDir, Socket)
+	// One that a killed predecessor left. Two of us at one time there are not: hubinit starts one.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	server := &http.Server{
+		Handler:           http.MaxBytesHandler(a.handler(), maxBody),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second,
+		WriteTimeout:   maxSettle + time.Minute,
+		MaxHeaderBytes: 8 << 10,
+		ErrorLog:       log.New(a.Log, "", 0),
+		ConnState:      bound(maxConnections),
+	}
+	return func(ctx context.Context) {
+		server.BaseContext = func(net.Listener) context.Context { return ctx } // ends settles
+		down := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(down)
+			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+			defer cancel()
+			if server.Shutdown(limited) != nil {
+				server.Close()
+			}
+		})
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			a.Log.Error().Err(err).Msg("health.sock does not answer any more")
+		}
+		if !stop() {
+			<-down
+		}
+	}, nil
+}
+
+// Client talks to the health.sock of a run directory; the host in the URL is not looked at.
+func Client(runDir string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(runDir, Socket))
+		},
+	}}
+}
+
+func (a *Agent) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /", a.page.Handler())
+	mux.HandleFunc("POST /v1/report", a.takeReport)
+	mux.HandleFunc("POST /v1/settle", a.settle)
+	return mux
+}
+
+// Push is the body of POST /v1/report.
+type Push struct {
+	Name  string       `json:"name"`
+	State health.State `json:"state"`
+	Text  string       `json:"text,omitempty"`
+	TTL   string       `json:"ttl,omitempty"` // a duration as in 5m; empty: the check's own
+}
+
+func (a *Agent) takeReport(w http.ResponseWriter, r *http.Request) {
+	var in Push
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		http.Error(w, "reading the report: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	p := monitor.Push{Name: in.Name, State: in.State, Text: in.Text}
+	if in.TTL != "" {
+		var err error
+		if p.TTL, err = time.ParseDuration(in.TTL); err != nil || p.TTL < time.Second {
+			http.Error(w, fmt.Sprintf("ttl %.40q: want a duration of at least a second, as in 5m", in.TTL), http.StatusBadRequest)
+			return
+		}
+	}
+	switch err := a.monitor.Push(p); {
+	case errors.Is(err, monitor.ErrPolled):
+		http.Error(w, err.Error(), http.StatusConflict)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (a *Agent) settle(w http.ResponseWriter, r *http.Request) {
+	d, err := time.ParseDuration(r.URL.Query().Get("for"))
+	if err != nil || d < time.Second || d > maxSettle {
+		http.Error(w, fmt.Sprintf("for=%.40q: want a duration between 1s and %s, as in for=10s", r.URL.Query().Get("for"), maxSettle), http.StatusBadRequest)
+		return
+	}
+	verdict, err := a.monitor.Settle(r.Context(), d)
+	switch {
+	case errors.Is(err, monitor.ErrBusy):
+		http.Error(w, err.Error(), http.StatusTooManyRequests)
+		return
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(verdict)
+}
+
+// bound closes connections beyond n: a service that opens them without end must not take all descriptors.
+func bound(n int64) func(net.Conn, http.ConnState) {
+	var open atomic.Int64
+	return func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > n {
+				c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
+	}
+}

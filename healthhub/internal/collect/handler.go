@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package collect
+
+import (
+	"errors"
+	"net/http"
+
+	"cloud4.internal/hub/healthhub/internal/report"
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/mtls"
+)
+
+// Bytes of one report: a container's, and a host's with all its containers.
+const (
+	maxContainerBytes = 1 << 20
+	maxHostBytes      = 8 << 20
+)
+
+// Handler takes POST report.Path over mutual TLS. Reports that are not taken are told to refused, and to their sender.
+func (c *Collector) Handler(refused func(mtls.Refusal)) http.Handler {
+	limit := int64(maxContainerBytes)
+	if c.kind == health.KindHost {
+		limit = maxHostBytes
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from, err := mtls.Peer(r)
+		if err != nil {
+			mtls.Refuse(w, r, http.StatusUnauthorized, err.Error(), refused)
+			return
+		}
+		got, err := report.Decode(http.MaxBytesReader(w, r.Body, limit), c.Limits())
+		if err != nil {
+			status := http.StatusBadRequest
+			if errors.As(err, new(*http.MaxBytesError)) {
+				status = http.StatusRequestEntityTooLarge
+			}
+			mtls.Refuse(w, r, status, err.Error(), refused)
+			return
+		}
+		if err := c.Take(from, got); err != nil {
+			status := http.StatusInternalServerError
+			if refusal, ok := errors.AsType[*Refusal](err); ok {
+				status = refusal.Status
+			}
+			mtls.Refuse(w, r, status, err.Error(), refused)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+}

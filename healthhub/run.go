@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"cloud4.internal/hub/healthhub/internal/agent"
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "run",
+		Usage:  "run the checks of this container",
+		Action: daemon.Service(run),
+	}
+}
+
+func run(c *cli.Context, log zerolog.Logger) error {
+	beSmall()
+	hub, err := initctl.FromEnv()
+	if err != nil {
+		return err
+	}
+	s, sections := newSettings()
+	if _, err := daemon.Settings(c, log, sections...); err != nil {
+		return err
+	}
+	a, err := agent.New(agent.Config{
+		Name: containerName(s.identity), RunDir: initctl.RunDir(), Settings: s.health, Supervised: hub.Supervised(),
+		Files: identity.Open(identity.Dir()), Log: log, Ready: hub.Ready,
+	})
+	if err != nil {
+		return daemon.Usage(err)
+	}
+	return a.Run(c.Context)
+}
+
+// beSmall trades CPU time, of which checks need next to none, for memory, of which there is one process a container:
+// one thread runs Go code, and garbage is collected at a fraction of Go's usual growth.
+func beSmall() {
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(25)
+	debug.SetMemoryLimit(24 << 20)
+}
+
+// containerName is what this container is called in reports: its identity's name, else the machine's.
+func containerName(s identity.Settings) string {
+	slot, err := strconv.Atoi(initctl.Slot())
+	if err != nil {
+		slot = 0 // no slot: no identity either, and the name is for people
+	}
+	if id, err := s.ID(slot); err == nil {
+		return nodeName(id)
+	}
+	host, err := os.Hostname()
+	if host = strings.ToLower(host); err != nil || health.CheckName(health.KindContainer, host) != nil {
+		return "container"
+	}
+	return host
+}
+
+// nodeName is the name of an identity's node: replicas are told apart.
+func nodeName(id spiffe.ID) string {
+	if id.Instance != "" {
+		return fmt.Sprintf("%s/%s", id.BundleName(), id.Instance)
+	}
+	return id.BundleName()
+}

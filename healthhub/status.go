@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"cloud4.internal/hub/healthhub/internal/agent"
+	"cloud4.internal/hub/healthhub/internal/page"
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// maxTree bounds what is read of a snapshot.
+const maxTree = 64 << 20
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show the health of this container, a host or the fleet",
+		Description: "Without flags: this container. On a docker host or the genesis machine, --level host or --level fleet asks the dashboard\n" +
+			"beside it; --dashboard asks another one, --host a server by mutual TLS, which wants an operator's, host's or genesis identity.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "level", Usage: "container, host or fleet", Value: health.KindContainer},
+			&cli.StringFlag{Name: "dashboard", Usage: "`URL` of a dashboard, http://127.0.0.1:8480"},
+			&cli.StringFlag{Name: "host", Usage: "`URL` of a healthhub serve, https://vm1.internal:8444"},
+			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem, for --host", Value: identity.Dir()},
+			&cli.BoolFlag{Name: "all", Usage: "show the checks of containers that are well, too"},
+			&cli.BoolFlag{Name: "json", Usage: "print the snapshot as it came"},
+		},
+		Action: statusAction,
+	}
+}
+
+func statusAction(c *cli.Context) error {
+	client, base, err := statusServer(c)
+	if err != nil {
+		return daemon.Usage(err)
+	}
+	body, err := fetchTree(c.Context, client, base)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		_, err := c.App.Writer.Write(body)
+		return err
+	}
+	var tree page.Tree
+	if err := json.Unmarshal(body, &tree); err != nil || tree.Node == nil {
+		return fmt.Errorf("reading the snapshot of %s: it is none (%v)", base, err)
+	}
+	t := table{now: time.Now(), all: c.Bool("all")}
+	if f, ok := c.App.Writer.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		t.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		t.width, _, _ = term.GetSize(int(f.Fd())) // 0 when nobody knows: then nothing is cut
+	}
+	_, err = io.WriteString(c.App.Writer, t.draw(tree.Node))
+	return err
+}
+
+// statusServer says whom to ask, and how.
+func statusServer(c *cli.Context) (*http.Client, string, error) {
+	level, dashboard, host := c.String("level"), c.String("dashboard"), c.String("host")
+	switch {
+	case c.Args().Present():
+		return nil, "", fmt.Errorf("status takes no arguments, got %q", c.Args().First())
+	case dashboard != "" && host != "":
+		return nil, "", errors.New("--dashboard and --host are two ways to ask: give one")
+	case dashboard != "":
+		return &http.Client{Transport: &http.Transport{}}, dashboard, nil
+	case host != "":
+		files := identity.Open(c.String("identity"))
+		server := func(id spiffe.ID) error {
+			own, err := files.ID()
+			if err != nil {
+				return err
+			}
+			return mtls.AnyOf(mtls.Host(own.TrustDomain, ""), mtls.Genesis(own.TrustDomain, spiffe.KindHealth))(id)
+		}
+		return &http.Client{Transport: mtls.Transport(files, server)}, host, nil
+	case level == health.KindContainer:
+		return agent.Client(initctl.RunDir()), "http://healthhub", nil
+	case level == health.KindHost || level == health.KindFleet:
+		return &http.Client{Transport: &http.Transport{}}, "http://127.0.0.1:8480", nil
+	}
+	return nil, "", fmt.Errorf("--level must be container, host or fleet, got %q", level)
+}
+
+func fetchTree(ctx context.Context, client *http.Client, base string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/v1/snapshot", nil)
+	if err != nil {
+		return nil, daemon.Usage(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("asking healthhub: %s", mtls.Explain(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTree))
+	if err != nil {
+		return nil, fmt.Errorf("asking healthhub: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("asking healthhub: %s: %s", resp.Status, strings.TrimSpace(string(body[:min(len(body), 1024)])))
+	}
+	return body, nil
+}
