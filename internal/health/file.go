@@ -48,8 +48,16 @@ type File struct {
 	Section        json.RawMessage
 }
 
-// WriteFile replaces <runDir>/<name>.json atomically. section is encoded as JSON under the key name; nil leaves it
-// out. validFor is how long the file is to be believed, at most MaxValid; 0: as long as it stands.
+// sectionKey is the key of a file's section: its name, but in health.json, where that is the node's, the program's.
+func sectionKey(name string) string {
+	if name == HealthFile {
+		return "healthhub"
+	}
+	return name
+}
+
+// WriteFile replaces <runDir>/<name>.json atomically. section is encoded as JSON under the key name (healthhub
+// in health.json); nil leaves it out. validFor is how long the file is to be believed, at most MaxValid; 0: as long as it stands.
 func WriteFile(runDir, name string, node Node, section any, validFor time.Duration) error {
 	out := map[string]any{
 		"schema": fileSchema, "program": name + "hub", "pid": os.Getpid(),
@@ -63,7 +71,7 @@ func WriteFile(runDir, name string, node Node, section any, validFor time.Durati
 		out["valid_until_boot"] = now + min(validFor, MaxValid).Seconds()
 	}
 	if section != nil {
-		out[name] = section
+		out[sectionKey(name)] = section
 	}
 	data, err := json.Marshal(out)
 	if err != nil {
@@ -107,7 +115,7 @@ func ReadFile(runDir, name string) (*File, error) {
 	}
 	return &File{
 		Schema: head.Schema, Program: head.Program, PID: head.PID, WrittenAt: head.WrittenAt,
-		ValidUntilBoot: head.ValidUntilBoot, Health: head.Health, Section: sections[name],
+		ValidUntilBoot: head.ValidUntilBoot, Health: head.Health, Section: sections[sectionKey(name)],
 	}, nil
 }
 

@@ -168,6 +168,22 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// In health.json the key health is the node's, as in every file.
+func TestHealthFileHasBoth(t *testing.T) {
+	dir := t.TempDir()
+	node := Node{Kind: KindContainer, Name: "web.shop.vm1", State: Pass}
+	if err := WriteFile(dir, HealthFile, node, map[string]int{"checks": 4}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f, err := ReadFile(dir, HealthFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(node, f.Health); diff != "" || string(f.Section) != `{"checks":4}` {
+		t.Errorf("section %s, node %s", f.Section, diff)
+	}
+}
+
 func TestStale(t *testing.T) {
 	now, err := bootSeconds()
 	if err != nil {
