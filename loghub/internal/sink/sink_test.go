@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/identity/identitytest"
+	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/internal/spiffe"
+	"cloud4.internal/hub/loghub/internal/spool"
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/gzip"
+	"github.com/rs/zerolog"
+)
+
+// engine is an OTLP receiver that answers as it is told.
+type engine struct {
+	mu     sync.Mutex
+	got    []string                                             // bodies of accepted records
+	counts []int                                                // records of each request
+	at     []time.Time                                          // when each came
+	path   string                                               // of the last request
+	header http.Header                                          // of the last request
+	answer func(n int, body string, w http.ResponseWriter) bool // of the n-th request; false: 200
+}
+
+func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	gz, err := gzip.NewReader(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), 400)
+		return
+	}
+	body, err := io.ReadAll(gz)
+	if err != nil {
+		http.Error(w, err.Error(), 400)
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var texts []string
+	if err := otlp.DecodeRequest(body, otlp.Limits{}, func(_ *otlp.Source, rec *otlp.Record) error {
+		texts = append(texts, string(rec.Body.Bytes))
+		return nil
+	}); err != nil {
+		http.Error(w, err.Error(), 400)
+		return
+	}
+	e.counts, e.at, e.path, e.header = append(e.counts, len(texts)), append(e.at, time.Now()), r.URL.Path, r.Header
+	if e.answer != nil && e.answer(len(e.counts), strings.Join(texts, " "), w) {
+		return
+	}
+	e.got = append(e.got, texts...)
+}
+
+func (e *engine) texts() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]string(nil), e.got...)
+}
+
+func waitFor(t *testing.T, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	end := time.Now().Add(d)
+	for !ok() {
+		if time.Now().After(end) {
+			t.Fatalf("after %s: no %s", d, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// rig is a sender with a spool of n records "r1"… in memory.
+type rig struct {
+	*Sender
+	spool *spool.Spool
+	batch *spool.Batch
+	seq   uint64
+	log   *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *syncBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *syncBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newRig(t *testing.T, url string, files *identity.Files, n int) *rig {
+	t.Helper()
+	sp, err := spool.Open(spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sp.Close() })
+	src, err := sp.Register("a", spool.State{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{spool: sp, batch: spool.NewBatch(src), log: &syncBuffer{}}
+	r.put(t, n)
+	r.Sender = New(Options{
+		URL: url, Files: files, Headers: map[string]string{"X-Scope-OrgID": "shop"},
+		Resource: func() []otlp.KeyValue { return []otlp.KeyValue{{Key: "service.name", Value: otlp.String("web")}} },
+		Scope:    otlp.Scope{Name: "loghub"}, Spool: sp, Dead: NewDeadLetters(t.TempDir()),
+		Log: zerolog.New(r.log), Changed: func() {},
+	})
+	return r
+}
+
+func (r *rig) put(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		r.seq++
+		r.batch.Record(r.seq, r.seq, &otlp.Record{Body: otlp.String(fmt.Sprintf("r%d", r.seq))})
+	}
+	if err := r.spool.Commit(r.batch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs the sender until the test ends.
+func (r *rig) run(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx, ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+func numbers(from, to int) []string {
+	var out []string
+	for i := from; i <= to; i++ {
+		out = append(out, fmt.Sprintf("r%d", i))
+	}
+	return out
+}
+
+func status(code int, header ...string) func(int, string, http.ResponseWriter) bool {
+	return func(_ int, _ string, w http.ResponseWriter) bool {
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(code)
+		return true
+	}
+}
+
+// first answers the first request so and takes the others.
+func first(f func(int, string, http.ResponseWriter) bool) func(int, string, http.ResponseWriter) bool {
+	return func(n int, body string, w http.ResponseWriter) bool { return n == 1 && f(n, body, w) }
+}
+
+func TestAnswers(t *testing.T) {
+	tests := []struct {
+		name     string
+		answer   func(int, string, http.ResponseWriter) bool
+		accepted int // records the engine must have in the end
+		wait     time.Duration
+		check    func(t *testing.T, s State, e *engine)
+	}{
+		{"200 without a body", status(200), 0, 0, nil},
+		{"204", status(204), 0, 0, nil},
+		{"202 with JSON", func(_ int, _ string, w http.ResponseWriter) bool {
+			w.WriteHeader(202)
+			fmt.Fprint(w, `{"partialSuccess":{}}`)
+			return true
+		}, 0, 0, nil},
+		{"partial success", func(_ int, _ string, w http.ResponseWriter) bool {
+			_, _ = w.Write(otlp.AppendResponse(nil, otlp.Response{Rejected: 2, Message: "too old"}))
+			return true
+		}, 0, 0, func(t *testing.T, s State, e *engine) {
+			if s.Rejected != 2 || len(e.counts) != 1 {
+				t.Errorf("%+v, %d requests", s, len(e.counts))
+			}
+		}},
+		{"503 once", first(status(503)), 10, 0, nil},
+		{"500 once", first(status(500)), 10, 0, nil},
+		{"429 with Retry-After", first(status(429, "Retry-After", "2")), 10, 2 * time.Second, nil},
+		{"connection cut once", first(func(_ int, _ string, w http.ResponseWriter) bool {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				c.Close()
+			}
+			return true
+		}), 10, 0, nil},
+		{"413 for more than 3", func(_ int, body string, w http.ResponseWriter) bool {
+			if strings.Count(body, " ") < 3 {
+				return false
+			}
+			w.WriteHeader(413)
+			return true
+		}, 10, 0, nil},
+		{"400 for one", func(_ int, body string, w http.ResponseWriter) bool {
+			if !strings.Contains(" "+body+" ", " r1 ") {
+				return false
+			}
+			w.Header().Set("Content-Type", otlp.ContentType)
+			w.WriteHeader(400)
+			_, _ = w.Write(otlp.AppendStatus(nil, otlp.Status{Code: 3, Message: "r1 is bad"}))
+			return true
+		}, 9, 0, func(t *testing.T, s State, e *engine) {
+			if s.Dead != 1 || s.DeadLost != 0 {
+				t.Errorf("%+v", s)
+			}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := &engine{answer: tt.answer}
+			srv := httptest.NewServer(e)
+			defer srv.Close()
+			r := newRig(t, srv.URL+"/otlp/v1/logs", nil, 10)
+			r.run(t)
+			waitFor(t, 15*time.Second, "empty spool", func() bool { return r.spool.Stats().Backlog == 0 })
+			if got := unique(e.texts()); len(got) != tt.accepted {
+				t.Errorf("accepted %v", got)
+			}
+			if tt.wait > 0 && e.at[1].Sub(e.at[0]) < tt.wait {
+				t.Errorf("came back after %s", e.at[1].Sub(e.at[0]))
+			}
+			if e.path != "/otlp/v1/logs" || e.header.Get("X-Scope-OrgID") != "shop" || e.header.Get("Content-Type") != otlp.ContentType {
+				t.Errorf("request to %s with %v", e.path, e.header)
+			}
+			if tt.check != nil {
+				tt.check(t, r.State(), e)
+			}
+		})
+	}
+}
+
+func unique(in []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range in {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func TestHeld(t *testing.T) {
+	for _, code := range []int{400, 401, 403, 404, 405, 415} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			e := &engine{answer: status(code)}
+			srv := httptest.NewServer(e)
+			defer srv.Close()
+			r := newRig(t, srv.URL, nil, 3)
+			r.run(t)
+			waitFor(t, 10*time.Second, "held", func() bool { return r.State().Held })
+			if s := r.State(); s.Dead != 0 || r.spool.Stats().Backlog != 3 || !strings.Contains(s.Error, fmt.Sprint(code)) {
+				t.Errorf("%+v, backlog %d", s, r.spool.Stats().Backlog)
+			}
+		})
+	}
+}
+
+// TestOrderAndBatches: a backlog goes in full batches, in order, the next lines
+// after a quiet time at once.
+func TestOrderAndBatches(t *testing.T) {
+	e := &engine{}
+	srv := httptest.NewServer(e)
+	defer srv.Close()
+	r := newRig(t, srv.URL, nil, 1200)
+	r.run(t)
+	waitFor(t, 10*time.Second, "all", func() bool { return len(e.texts()) == 1200 })
+	if diff := cmp.Diff(numbers(1, 1200), e.texts()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]int{512, 512, 176}, e.counts); diff != "" {
+		t.Error(diff)
+	}
+	waitFor(t, 3*time.Second, "quiet", func() bool { return time.Since(e.at[2]) > 1100*time.Millisecond })
+	start := time.Now()
+	r.put(t, 1)
+	waitFor(t, 5*time.Second, "one more", func() bool { return len(e.texts()) == 1201 })
+	if d := time.Since(start); d > 500*time.Millisecond {
+		t.Errorf("the first line after quiet took %s", d)
+	}
+}
+
+// TestServerRole: a genuine certificate of the fleet with the right name, but of
+// somebody else, gets nothing.
+func TestServerRole(t *testing.T) {
+	ca := identitytest.New(t)
+	must := func(id spiffe.ID, err error) spiffe.ID {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	own := ca.Files(t, must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")))
+	tests := []struct {
+		name string
+		id   spiffe.ID
+		ok   bool
+	}{
+		{"genesis log", must(spiffe.ForGenesis("cloud4.internal", "log")), true},
+		{"genesis config", must(spiffe.ForGenesis("cloud4.internal", "config")), false},
+		{"a container", must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "evil", "")), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := &engine{}
+			srv := mtls.Server(ca.Files(t, tt.id), e, func(mtls.Refusal) {})
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- srv.ServeTLS(ln, "", "") }()
+			defer func() {
+				srv.Close()
+				if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+					t.Error(err)
+				}
+			}()
+			r := newRig(t, "https://"+ln.Addr().String(), own, 1)
+			r.run(t)
+			if tt.ok {
+				waitFor(t, 10*time.Second, "record", func() bool { return len(e.texts()) == 1 })
+				return
+			}
+			waitFor(t, 10*time.Second, "refusal", func() bool { return strings.Contains(r.log.String(), "wrong role") })
+			if e.texts() != nil {
+				t.Error("records went to the wrong server")
+			}
+		})
+	}
+}
+
+func TestCheckURL(t *testing.T) {
+	tests := []struct {
+		url    string
+		unsafe bool
+		ok     bool
+	}{
+		{"https://genesis.internal:4318", false, true},
+		{"http://127.0.0.1:4318", false, true}, {"http://[::1]:4318/x", false, true}, {"http://localhost", false, true},
+		{"http://genesis.internal:4318", false, false}, {"http://genesis.internal:4318", true, true},
+		{"genesis.internal:4318", false, false}, {"ftp://x", false, false}, {"https://u:p@x", false, false}, {"https://x/?a=1", false, false}, {"https://", false, false},
+	}
+	for _, tt := range tests {
+		if err := CheckURL(tt.url, tt.unsafe); (err == nil) != tt.ok {
+			t.Errorf("%s (unsafe %v): %v", tt.url, tt.unsafe, err)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	for h, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-3": 0, "999999": retryAfterMax, "soon": 0,
+		"Sat, 21 Nov 2026 08:00:30 GMT": 30 * time.Second, "Sat, 21 Nov 2026 07:00:00 GMT": 0,
+	} {
+		if got := retryAfter(h, now); got != want {
+			t.Errorf("%q: %s, want %s", h, got, want)
+		}
+	}
+}
+
+func TestDeadLettersAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	d := NewDeadLetters(dir)
+	record := make([]byte, 1<<20)
+	for range 10 {
+		if err := d.Add(record, "no"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var size int64
+	for _, name := range []string{"/dead.jsonl", "/dead.jsonl.1"} {
+		info, err := os.Stat(dir + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+	}
+	if n, lost := d.Counts(); n != 10 || lost != 0 || size > 2*maxDeadBytes {
+		t.Errorf("%d letters, %d lost, %d bytes", n, lost, size)
+	}
+	if err := NewDeadLetters("").Add(record, "no"); err == nil {
+		t.Error("no directory, and no error")
+	}
+}
+
+func TestOutput(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	o := NewOutput(f)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if left, err := o.Run(ctx, time.Second); left != 0 || err != nil {
+			t.Error(left, err)
+		}
+	}()
+	var want bytes.Buffer
+	for i := range 200 {
+		data := bytes.Repeat([]byte{byte('a' + i%26)}, i*20)
+		want.Write(data)
+		o.Add(data)
+		waitFor(t, 5*time.Second, "room", o.idle)
+	}
+	cancel()
+	<-done
+	got, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want.Bytes()) || o.Dropped() != 0 {
+		t.Errorf("%d bytes of %d, %d dropped", len(got), want.Len(), o.Dropped())
+	}
+}
