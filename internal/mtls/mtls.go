@@ -60,29 +60,6 @@ func Operator(trustDomain, name string) Rule {
 	return exactly(want, "operator "+name)
 }
 
-// Container accepts every container of a docker host, or with host "" of the fleet.
-func Container(trustDomain, host string) Rule {
-	if host == "" {
-		return anyOfRole(trustDomain, spiffe.Container)
-	}
-	return func(id spiffe.ID) error {
-		if id.TrustDomain == trustDomain && id.Role == spiffe.Container && id.Host == host {
-			return nil
-		}
-		return &RoleError{Got: id, Wanted: "a container of host " + host}
-	}
-}
-
-// Member accepts everybody of the trust domain.
-func Member(trustDomain string) Rule {
-	return func(id spiffe.ID) error {
-		if id.TrustDomain == trustDomain {
-			return nil
-		}
-		return &RoleError{Got: id, Wanted: "of the trust domain " + trustDomain}
-	}
-}
-
 // AnyOf accepts whom one of the rules accepts; without rules nobody.
 func AnyOf(rules ...Rule) Rule {
 	return func(id spiffe.ID) error {
@@ -118,9 +95,7 @@ func exactly(want spiffe.ID, words string) Rule {
 }
 
 func anyOfRole(trustDomain string, role spiffe.Role) Rule {
-	words := map[spiffe.Role]string{
-		spiffe.Container: "a container", spiffe.Host: "a docker host", spiffe.Operator: "an operator",
-	}[role]
+	words := map[spiffe.Role]string{spiffe.Host: "a docker host", spiffe.Operator: "an operator"}[role]
 	return func(id spiffe.ID) error {
 		if id.TrustDomain == trustDomain && id.Role == role {
 			return nil
