@@ -19,8 +19,9 @@ import (
 const MaxLine = 1 << 20
 
 // Next takes the first line off data, which continues a line that began with
-// carried bytes. n is how many bytes of data it takes, its newline included; 0
-// says that data holds no whole line. continues says that the line was cut.
+// carried bytes. n is how many bytes of data it takes, its newline included.
+// continues says that the line was cut; then n may be 0, when what was carried is
+// all a line can have. Without it, n = 0 says that data holds no whole line.
 func Next(data []byte, carried int) (line []byte, n int, continues bool) {
 	room := max(MaxLine-carried, 0)
 	i := bytes.IndexByte(data[:min(len(data), room+1)], '\n')

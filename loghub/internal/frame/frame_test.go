@@ -29,6 +29,8 @@ func TestNext(t *testing.T) {
 		{"longest", long + "\n", 0, long, frame.MaxLine + 1, false},
 		{"too long", long + "b", 0, long, frame.MaxLine, true},
 		{"too long with what was carried", "abc", frame.MaxLine - 2, "ab", 2, true},
+		{"full with what was carried", "abc\n", frame.MaxLine, "", 0, true},
+		{"end of a full line", "\n", frame.MaxLine, "", 1, false},
 		{"end of a carried line", "ab\n", frame.MaxLine - 2, "ab", 3, false},
 	}
 	for _, tt := range tests {

@@ -313,7 +313,7 @@ func (p *Pipe) frame(data []byte) {
 	}
 	for {
 		line, n, continues := frame.Next(data, len(p.carry))
-		if n == 0 {
+		if n == 0 && !continues {
 			break
 		}
 		if len(p.carry) > 0 {

@@ -212,7 +212,7 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	t.next = start
 	for {
 		line, taken, continues := frame.Next(data, 0)
-		if taken == 0 {
+		if taken == 0 && !continues {
 			break
 		}
 		t.line(line, int64(taken), continues)
