@@ -473,7 +473,7 @@ func (h *hub) whyWaiting() string {
 		return h.trouble
 	case h.store.LastBad() != nil:
 		bad := h.store.LastBad()
-		return "a version better than " + bad.Version.String() + ", which was refused: " + strings.Join(bad.Errors, "; ")
+		return "a newer version, since " + bad.Version.String() + " was refused: " + strings.Join(bad.Errors, "; ")
 	}
 	return "an answer of " + h.conf.Source
 }

@@ -51,7 +51,7 @@ func runHub(c *cli.Context, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	h, err := newHub(settings, ctl, dir, filepath.Dir(c.String("config")), log)
+	h, err := newHub(settings, ctl, dir, c.String("config"), log)
 	if err != nil {
 		return err
 	}
@@ -103,13 +103,13 @@ func loadSettings(c *cli.Context, log zerolog.Logger, dir string) (*allSettings,
 }
 
 // newHub wires the parts. It returns nil when the settings leave nothing to do.
-func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsDir string, log zerolog.Logger) (*hub, error) {
+func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zerolog.Logger) (*hub, error) {
 	h := &hub{
 		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: slot(),
 		events: make(chan source.Event), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
 	}
 	if h.conf.Source == "" {
-		beside := filepath.Join(settingsDir, "bundle")
+		beside := filepath.Join(filepath.Dir(settingsFile), "bundle")
 		if _, err := os.Stat(beside); err == nil {
 			h.conf.Source = "dir:" + beside
 		}
@@ -136,7 +136,7 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsDir string, log zerol
 	}
 	h.applier, err = apply.New(apply.Options{
 		Dir: dir, RunDir: h.runDir, Control: ctl, Settle: h.conf.Settle, Log: log, Step: func(name string) { h.transaction.Step(name) },
-		Policy: h.conf.policy(h.runDir, initctl.VarDir(), initctl.StateDir(), settingsDir),
+		Policy: h.conf.policy(append(settingsPlaces(settingsFile), h.runDir, initctl.VarDir(), initctl.StateDir())...),
 	})
 	if err != nil {
 		return nil, err
@@ -150,6 +150,18 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsDir string, log zerol
 	}
 	h.reports = newReporter(h.src, h.store, h.id.Instance, log)
 	return h, nil
+}
+
+// settingsPlaces are the settings and what the hubs read beside them, which no bundle may write.
+func settingsPlaces(file string) []string {
+	if absolute, err := filepath.Abs(file); err == nil {
+		file = absolute
+	}
+	places := []string{file}
+	for _, name := range []string{"hub.d", "bundle", "init.d", "stop.d"} {
+		places = append(places, filepath.Join(filepath.Dir(file), name))
+	}
+	return places
 }
 
 func (h *hub) openSource() (source.Source, error) {
