@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,7 +17,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"github.com/tailscale/hujson"
 	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/healthhub/internal/collect"
@@ -160,14 +160,11 @@ func readExpected(path string, self spiffe.ID) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what is expected: %w", err)
 	}
-	if data, err = hujson.Standardize(data); err != nil {
-		return nil, fmt.Errorf("reading what is expected: %s: %w", path, err)
-	}
 	var list struct {
 		Containers []string `json:"containers"`
 		Hosts      []string `json:"hosts"`
 	}
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
+	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&list); err != nil {
 		return nil, fmt.Errorf("reading what is expected: %s: %w", path, err)

@@ -20,6 +20,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/page"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/hubfile"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/mtls"
@@ -33,10 +34,11 @@ func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show the health of this container, a host or the fleet",
-		Description: "Without flags: this container. On a docker host or the genesis machine, --level host or --level fleet asks the dashboard\n" +
-			"beside it; --dashboard asks another one, --host a server by mutual TLS, which wants an operator's, host's or genesis identity.",
+		Description: "Asks the healthhub of this container or, where the settings name a docker host or genesis/health, the dashboard beside it;\n" +
+			"--level says which. --dashboard asks another dashboard, --host a server by mutual TLS, which wants the identity of\n" +
+			"an operator, a host or a genesis server.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "level", Usage: "container, host or fleet", Value: health.KindContainer},
+			&cli.StringFlag{Name: "level", Usage: "container, host or fleet; without it what this machine is by its settings"},
 			&cli.StringFlag{Name: "dashboard", Usage: "`URL` of a dashboard, http://127.0.0.1:8480"},
 			&cli.StringFlag{Name: "host", Usage: "`URL` of a healthhub serve, https://vm1.internal:8444"},
 			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem, for --host", Value: identity.Dir()},
@@ -76,6 +78,9 @@ func statusAction(c *cli.Context) error {
 // statusServer says whom to ask, and how.
 func statusServer(c *cli.Context) (*http.Client, string, error) {
 	level, dashboard, host := c.String("level"), c.String("dashboard"), c.String("host")
+	if level == "" {
+		level = ownLevel(c)
+	}
 	switch {
 	case c.Args().Present():
 		return nil, "", fmt.Errorf("status takes no arguments, got %q", c.Args().First())
@@ -99,6 +104,19 @@ func statusServer(c *cli.Context) (*http.Client, string, error) {
 		return &http.Client{Transport: &http.Transport{}}, "http://127.0.0.1:8480", nil
 	}
 	return nil, "", fmt.Errorf("--level must be container, host or fleet, got %q", level)
+}
+
+// ownLevel is what this machine has to show by its settings; those that cannot be read are for others to complain of.
+func ownLevel(c *cli.Context) string {
+	s, sections := newSettings()
+	hubfile.Load(daemon.Source(c), sections...)
+	switch id, err := s.identity.ID(0); {
+	case err == nil && id.Role == spiffe.Host:
+		return health.KindHost
+	case err == nil && id.Role == spiffe.Genesis && id.Name == spiffe.KindHealth:
+		return health.KindFleet
+	}
+	return health.KindContainer
 }
 
 func fetchTree(ctx context.Context, client *http.Client, base string) ([]byte, error) {
