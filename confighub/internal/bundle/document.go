@@ -26,7 +26,8 @@ func parseDocument(file string, raw []byte) (*document, Problems) {
 	if line := tooDeep(raw); line > 0 {
 		return nil, Problems{{File: file, Line: line, Message: fmt.Sprintf("is nested deeper than %d", maxDepth)}}
 	}
-	parsed, err := hujson.Parse(raw)
+	// A comment on the last line needs an end for the parser, and not for people.
+	parsed, err := hujson.Parse(append(bytes.Clone(raw), '\n'))
 	if err != nil {
 		line, message := syntaxError(err)
 		return nil, Problems{{File: file, Line: line, Message: message}}
