@@ -116,9 +116,9 @@ give_up() {
     local id name state
     while read -r id name; do
         state=$(docker inspect --format '{{.State.Status}} {{with .State.Health}}{{.Status}}{{end}}' "$id")
-        [[ $state != "running healthy" && $state != "running " ]] || continue
-        printf '\n  %s is %s; its last lines:\n' "$name" "$state"
-        docker logs --tail 12 "$id" 2>&1 | cut -c 1-200 | quote
+        if [[ $state == running* ]] && docker exec "$id" hubinit probe >/dev/null 2>&1; then continue; fi
+        printf '\n  %s is %s; not well; its last lines:\n' "$name" "$state"
+        docker logs --tail 5 "$id" 2>&1 | cut -c 1-200 | quote
     done < <(ours)
     printf '\n  %sThe demo ended at: %s%s\n' "$red" "$1" "$plain"
     note "What runs is left as it is: docker ps --filter name=cloud4- . Again: make demo. Away: make demo-down."
@@ -174,8 +174,9 @@ build_programs() {
     make -C "$root" --no-print-directory build
     local name
     for name in hubinit confighub healthhub loghub; do
-        printf '%s %s MB  ' "$name" "$(megabytes "$(stat -c %s "$root/bin/$name")")"
+        printf '%s %s  ' "$name" "$(megabytes "$(stat -c %s "$root/bin/$name")")"
     done >"$remark"
+    printf '(MB)' >>"$remark"
 }
 
 megabytes() { awk -v n="$1" 'BEGIN {printf "%.1f", n / 1e6}'; }
@@ -211,7 +212,7 @@ make_authority() {
     mkdir -p "$CLOUD4_DEMO/tokens"
     touch "$CLOUD4_DEMO/.made-by-demo"
     cp -r "$here/genesis/tree" "$tree"
-    "$root/bin/confighub" ca-init --dir "$CLOUD4_DEMO/ca" --seen-as /ca >"$remark"
+    "$root/bin/confighub" ca-init --dir "$CLOUD4_DEMO/ca" --seen-as /ca | cut -c 1-16 >"$remark"
     local kind service
     for kind in config log health; do
         mint "genesis.$kind" --genesis "$kind"
@@ -232,8 +233,8 @@ mint() {
 
 make_network() { docker network create --label "$CLOUD4_NETWORK" "$CLOUD4_NETWORK"; }
 
-# healthy PROJECT SERVICE: Docker says so, after hubinit's probe.
-healthy() { [[ $(docker inspect --format '{{.State.Health.Status}}' "$(container "$1" "$2")") == healthy ]]; }
+# healthy PROJECT SERVICE asks what Docker asks, without waiting for its turn.
+healthy() { inside "$1" "$2" hubinit probe; }
 
 # identity_of PROJECT SERVICE writes the URI of its certificate as the remark.
 identity_of() { inside "$1" "$2" cat /run/hub/identity.json | field id >"$remark" && [[ -s $remark ]]; }
@@ -243,7 +244,7 @@ field() { grep -o "\"$1\": *\(\"[^\"]*\"\|[0-9.]*\)" | head -n 1 | sed 's/^"[^"]
 
 start_genesis() {
     section "The genesis machine, genesis.internal"
-    work "certificate authority made, root" make_authority
+    work "certificate authority and one-time tokens made; root" make_authority
     CLOUD4_CA_FINGERPRINT=$(<"$CLOUD4_DEMO/ca/fingerprint")
     work "network $CLOUD4_NETWORK" make_network
     work "containers started" compose "$genesis" up -d --no-build
@@ -264,8 +265,20 @@ start_shop() {
     work "page served" within 30 page_says "$(value greeting)"
     for service in web db; do
         work "$service healthy" within 60 healthy "$shop" "$service"
+        tick "$service: from the container's start to its service, all of the above included" "$(start_time "$service")"
     done
+    work "both have reported to vm1" within 30 reported
 }
+
+# start_time SERVICE: from the start of the container, as the engine saw it, to the start of its service.
+start_time() {
+    local container service
+    container=$(date -d "$(docker inspect --format '{{.State.StartedAt}}' "$(container "$shop" "$1")")" +%s%3N)
+    service=$(date -d "$(service_state "$1" | field started_at)" +%s%3N)
+    printf '%d ms' $((service - container))
+}
+
+reported() { status_says "$shop" host web.shop.vm1 && status_says "$shop" host db.shop.vm1; }
 
 # value NAME prints a string of the tree's defaults.
 value() { field "$1" <"$tree/defaults/data/site.json"; }
@@ -273,7 +286,9 @@ value() { field "$1" <"$tree/defaults/data/site.json"; }
 page_says() { curl -sf --max-time 2 "$page" | grep -qF "$1"; }
 
 # service_pid is the process id of nginx inside its container, from the state that hubinit keeps.
-service_pid() { inside "$shop" "$1" cat /run/hub/init.json | tr -d '\n' | sed 's/.*"service": *//' | field pid; }
+service_pid() { service_state "$1" | field pid; }
+
+service_state() { inside "$shop" "$1" cat /run/hub/init.json | tr -d '\n' | sed 's/.*"service": *//'; }
 
 show_state() {
     section "What there is now"
@@ -300,7 +315,11 @@ show_change() {
     curl -s "$page" | sed -n 's/^ *<p>\([^<]*\)<.*/\1/p' | head -n 1 | quote
     [[ $(service_pid web) == "$pid" ]] || give_up "nginx is still the same process"
     tick "nginx is still process $pid of its container"
+    work "watched for ten seconds and kept" within 30 kept
 }
+
+# kept: the version that web applied last is confirmed, and not on trial any more.
+kept() { ! inside "$shop" web confighub status | grep -q 'on trial'; }
 
 # edit SCRIPT FILE changes a file of the tree in one step, as an editor or git does.
 edit() {
@@ -320,7 +339,7 @@ show_refusal() {
     [[ $(curl -s "$page") == "$before" && $(service_pid web) == "$pid" ]] || give_up "nothing changed for the service"
     tick "the page and nginx's process $pid are what they were"
     work "the health of vm1 says so" within 30 status_says "$shop" host lisen
-    inside "$shop" host healthhub status | grep -F lisen | wrap | quote
+    inside "$shop" host healthhub status | grep -F web.shop.vm1 | cut -c 1-104 | tail -n 1 | quote
     work "the genesis machine knows" within 30 fleet_says rejected
     inside "$genesis" config confighub fleet | cut -c 1-110 | quote
     edit 's/lisen 80;/listen 80;/' services/web/templates/nginx.conf
@@ -349,8 +368,9 @@ show_stop() {
     work "its last line is with the genesis machine" within 10 event_arrived "$last"
     printf '%s\n' "$last" | quote
     last_events 1 web | quote
-    work "started again" docker start "$id"
+    work "started again, with the identity it has" docker start "$id"
     work "page served" within 30 page_says "$(value greeting)"
+    tick "from the container's start to its service" "$(start_time web)"
 }
 
 # event_arrived LINE: the genesis machine keeps the event that loghub made of this line of nginx's,
