@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Init prepares argv to run as process 1 of new PID and mount namespaces with a
@@ -30,10 +31,23 @@ func Init(t testing.TB, argv ...string) *exec.Cmd {
 	t.Cleanup(func() {
 		if cmd.Process != nil {
 			cmd.Process.Kill() // process 1: the kernel kills the namespace with it
-			cmd.Wait()         // a second Wait returns an error at once
+			awaitDeath(cmd.Process.Pid)
 		}
 	})
 	return cmd
+}
+
+// awaitDeath returns when the process is gone or a zombie, which process 1 becomes
+// only after all others of its namespace. To reap it is its starter's, with
+// cmd.Wait, which two must not call at once.
+func awaitDeath(pid int) {
+	for range 1000 {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // becomeInit is the first act inside the namespaces: mount /proc, unseen from
