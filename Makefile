@@ -2,9 +2,10 @@
 #
 # `make` builds the four programs into bin/; `make help` lists the rest.
 #
-# VERSION    what the programs say they are; from git, else "devel"
-# FUZZTIME   how long `make fuzz` works on each target, default 20s
-# CI=true    nothing may be left out: without a Docker engine `make test` fails at once
+# VERSION        what the programs say they are; from git, else "devel"
+# FUZZTIME       how long `make fuzz` works on each target, default 20s
+# SOAK_MINUTES   after how long `make soak` begins no new round, default 30; its tests see HUB_SOAK=1 and may last longer
+# CI=true        nothing may be left out: without a Docker engine `make test` fails at once
 #
 # Container tests are those of the packages that import baseimage/dockertest. They run when HUB_DOCKER=1, which
 # `make test` sets for them once the image is built; a plain `go test` says that they are left out, and
@@ -19,7 +20,8 @@ MAKEFLAGS   += --no-builtin-rules --no-print-directory
 PROGRAMS  := ./confighub ./healthhub ./loghub ./baseimage/hubinit
 PLATFORMS := linux/amd64 linux/arm64 linux/arm/v7
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-FUZZTIME  ?= 20s
+FUZZTIME     ?= 20s
+SOAK_MINUTES ?= 30
 
 # Left out of the certificate client that confighub links: databases that a client has no use for, gRPC's tracing (it keeps
 # the linker from dropping unused methods), and the command line library's manual writer. 10 MB in all.
@@ -88,8 +90,12 @@ bench: image ## benchmarks of the packages, then of containers side by side
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@FUZZTIME='$(FUZZTIME)' .ci/fuzz
 
-soak: ## the unit tests with HUB_SOAK=1, which makes some of them long
-	HUB_SOAK=1 go test -count=1 -timeout 60m $$(.ci/packages unit)
+soak: ## unit tests again and again, shuffled, with the race detector, for SOAK_MINUTES (30)
+	@packages=$$(.ci/packages unit)
+	for ((round = 1; SECONDS < 60 * $(SOAK_MINUTES); round++)); do
+		echo "== round $$round after $$SECONDS s"
+		HUB_SOAK=1 CGO_ENABLED=1 go test -race -count=1 -shuffle=on -timeout 60m $$packages
+	done
 
 clean: ## remove what was built; images and the demo stay
 	rm -rf bin dist
