@@ -310,10 +310,10 @@ func (s *Store) Accept(p bundle.Pointer, minSerial uint64, now time.Time) error 
 		return ErrNotNew
 	case slices.ContainsFunc(s.book.Bad, func(b Bad) bool { return b.Version == p.Version() }):
 		return ErrNotNew
-	case p.Serial < minSerial:
-		return fmt.Errorf("version %s is not taken: its serial is below config.min_serial, %d", p.Version(), minSerial)
 	case p.Serial <= s.book.Serial:
 		return fmt.Errorf("version %s is not taken: its serial is not above %d, which was in place before (a rollback needs a new serial)", p.Version(), s.book.Serial)
+	case p.Serial < minSerial:
+		return fmt.Errorf("version %s is not taken: its serial is below config.min_serial, %d", p.Version(), minSerial)
 	case !p.Expires.IsZero() && now.After(p.Expires):
 		return fmt.Errorf("version %s is not taken: it expired at %s", p.Version(), p.Expires.UTC().Format(time.RFC3339))
 	}
