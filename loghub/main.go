@@ -16,7 +16,7 @@
 // Settings: the section "log" of the settings file (and "identity" for names), see
 // --schema. Without log.otlp it copies to the container's output and keeps no
 // spool. On TERM it reads its pipes to the end, writes everything to the spool,
-// sends what it can within 1.4 s and says what has to wait.
+// sends what it can within 1.1 s and says what has to wait.
 //
 // State is in <run>/log.json: a health node and, for each source, position,
 // records and losses; the spool; the receiver.

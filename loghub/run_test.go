@@ -296,6 +296,37 @@ func TestStopWithoutGenesis(t *testing.T) {
 	h.stop(t)
 }
 
+// TestDamagedSpool: rotten bytes cost the records they hit, and are told.
+func TestDamagedSpool(t *testing.T) {
+	g := newGenesis(t)
+	g.stop()
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+	c.enrol(g.ca, webID)
+	h := c.start()
+	gen := generator{name: "stdout"}
+	fmt.Fprint(c.pipes["stdout"].w, gen.lines(300))
+	waitFor(t, 10*time.Second, "backlog", func() bool {
+		_, s := c.logState()
+		return s.Spool != nil && s.Spool.Backlog == 300
+	})
+	h.kill()
+	segments := must(filepath.Glob(filepath.Join(c.state, "log", "*.seg")))
+	f := must(os.OpenFile(segments[0], os.O_RDWR, 0))
+	size := must(f.Stat()).Size()
+	must(f.WriteAt([]byte("rotten"), size/2))
+	f.Close()
+	g.start()
+	h = c.start()
+	got := g.waitMessages(300, nil) // 299 and the loss
+	if last := got[len(got)-1]; !strings.HasSuffix(last, "of spool: spool damaged") {
+		t.Errorf("the last event is %q", last)
+	}
+	if !strings.Contains(h.log.String(), "the spool is damaged") {
+		t.Errorf("not said:\n%s", h.log)
+	}
+	h.stop(t)
+}
+
 // TestDrainedByHubinit: what hubinit read while loghub was dead is told.
 func TestDrainedByHubinit(t *testing.T) {
 	g := newGenesis(t)

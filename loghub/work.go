@@ -6,14 +6,10 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"syscall"
 	"time"
 
 	"cloud4.internal/hub/internal/daemon"
 )
-
-// openNonblock makes reads of a pipe end at a deadline.
-const openNonblock = syscall.O_NONBLOCK
 
 // work runs everything until ctx is done, then stops in order: sources read to
 // their ends, the spool is forced to the disk, one last bounded sending.

@@ -23,11 +23,11 @@ const (
 
 // Reasons of a loss.
 const (
-	ReasonQuota     = "spool full"                // the quota of the spool
-	ReasonWrite     = "spool not writable"        // disk full or broken
-	ReasonRestart   = "restarted while shedding"  // only the bytes are known
-	ReasonDrained   = "read by hubinit"           // loghub was away; they are in the container's own output
-	ReasonTruncated = "file truncated in reading" // copytruncate, or the service started it anew
+	ReasonQuota   = "spool full"               // the quota of the spool
+	ReasonWrite   = "spool not writable"       // disk full or broken
+	ReasonRestart = "restarted while shedding" // only the bytes are known
+	ReasonDrained = "read by hubinit"          // loghub was away; they are in the container's own output
+	ReasonDamaged = "spool damaged"            // frames that failed their checksum; a frame is a record or a place
 )
 
 // Loss adds up what a source could not keep. The zero Loss is none.

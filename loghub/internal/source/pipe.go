@@ -459,5 +459,5 @@ func pipeName(f *os.File) (string, error) {
 
 // newEpoch names a life of a pipe: when it began, in base 36, and which it is.
 func newEpoch(name string) string {
-	return strconv.FormatInt(time.Now().UnixMilli(), 36) + strings.ToLower(name[:1]) + name[len(name)-1:]
+	return strconv.FormatInt(time.Now().UnixMicro(), 36) + strings.ToLower(name[:1]) + name[len(name)-1:]
 }

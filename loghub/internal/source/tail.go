@@ -90,7 +90,7 @@ func (t *tail) resume(size int64) error {
 
 // begin starts a generation of the file.
 func (t *tail) begin() {
-	t.aux = fileAux{Path: t.path, Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMilli(), 36)}
+	t.aux = fileAux{Path: t.path, Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36)}
 	t.builder = t.newBuilder()
 }
 
