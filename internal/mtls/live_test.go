@@ -19,7 +19,7 @@ import (
 
 // TestExpiryOnALiveConnection keeps a connection open beyond the end of the certificate it was made with.
 func TestExpiryOnALiveConnection(t *testing.T) {
-	long, short := identitytest.New(t), identitytest.New(t, identitytest.Lifetime(2*time.Second))
+	long, short := identitytest.New(t), identitytest.New(t, identitytest.Lifetime(4*time.Second))
 	both := append(long.Roots(), short.Roots()...)
 	serverDir, clientDir := long.Dir(t, genesis), short.Dir(t, web)
 	for _, dir := range []string{serverDir, clientDir} {
@@ -34,7 +34,7 @@ func TestExpiryOnALiveConnection(t *testing.T) {
 	if err != nil || status != 200 {
 		t.Fatalf("got %d %q, error %v", status, body, err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); status == 200; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); status == 200; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("still let in")
 		}

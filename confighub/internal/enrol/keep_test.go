@@ -146,7 +146,7 @@ func TestNewAuthority(t *testing.T) {
 
 func TestFrozen(t *testing.T) {
 	t.Parallel()
-	ca := identitytest.New(t, identitytest.Lifetime(5*time.Second), identitytest.Backdate(2*time.Minute))
+	ca := identitytest.New(t, identitytest.Lifetime(7*time.Second), identitytest.Backdate(2*time.Minute))
 	m := newMachine(t)
 	k, _ := m.start(t, ca.Settings(web), 0, with(ca.Token(t, web)))
 	ready(t, k)
@@ -156,7 +156,7 @@ func TestFrozen(t *testing.T) {
 	if diff := cmp.Diff(want, k.State().Error); diff != "" {
 		t.Errorf("said (-want +got):\n%s", diff)
 	}
-	waitFor(t, 10*time.Second, "expired", func() bool { return k.State().State == identity.StateExpired })
+	waitFor(t, 15*time.Second, "expired", func() bool { return k.State().State == identity.StateExpired })
 	// It is tried again after minutes, not at once: an authority that would renew now is not asked.
 	ca.RestoreProvisioner(t)
 	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
@@ -175,7 +175,7 @@ func TestFrozenThenNewToken(t *testing.T) {
 	ready(t, k)
 	key := m.key(t)
 	ca.RefuseRenewals(true)
-	waitFor(t, 10*time.Second, "expired", func() bool { return k.State().State == identity.StateExpired })
+	waitFor(t, 15*time.Second, "expired", func() bool { return k.State().State == identity.StateExpired })
 	source.set(ca.Token(t, web))
 	waitFor(t, 10*time.Second, "enrolled anew", func() bool { return k.State().State == identity.StateValid })
 	if m.key(t) != key {
