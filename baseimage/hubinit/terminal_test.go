@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"cloud4.internal/hub/internal/proctest"
+)
+
+// openTerminal opens a pseudo-terminal pair by hand (pty(7)).
+func openTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	var number, unlock int32
+	for request, arg := range map[uintptr]*int32{syscall.TIOCGPTN: &number, syscall.TIOCSPTLCK: &unlock} {
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), request, uintptr(unsafe.Pointer(arg))); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slave.Close() })
+	return master, slave
+}
+
+// onTerminal starts hubinit as a session's leader with the terminal on 0 to 2, as
+// `docker run -it` does; what the terminal shows goes to w.out.
+func onTerminal(t *testing.T, hubs string, argv ...string) (*world, *os.File) {
+	t.Helper()
+	master, slave := openTerminal(t)
+	w := newWorld(t, hubs).setenv("PS1=prompt> ", "TERM=dumb", "HISTFILE=", "HOME=/nonexistent")
+	w.cmd = proctest.Init(t, append([]string{w.path("bin/hubinit")}, argv...)...)
+	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = slave, slave, slave
+	w.cmd.SysProcAttr.Setsid, w.cmd.SysProcAttr.Setctty, w.cmd.SysProcAttr.Ctty = true, true, 0
+	w.launch()
+	slave.Close()
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := master.Read(buf)
+			w.out.Write(buf[:n])
+			if err != nil {
+				return // EIO: the last holder of the terminal is gone
+			}
+		}
+	}()
+	return w, master
+}
+
+// TestTerminal: an interactive shell has job control; ^C ends what runs in its
+// foreground and not the shell; its output is not captured.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	w, keyboard := onTerminal(t, "loghub,healthhub,confighub", "bash", "--norc", "--noprofile", "-i")
+	typed := func(text string) { fmt.Fprint(keyboard, text) }
+	w.waitOut("prompt> ")
+	typed("echo flags $-\r")
+	w.waitFor("job control", func() bool {
+		for line := range strings.Lines(w.out.String()) {
+			if strings.HasPrefix(line, "flags ") && strings.Contains(line, "m") && strings.Contains(line, "i") {
+				return true
+			}
+		}
+		return false
+	})
+	typed("sh -c 'echo begun; exec sleep 60'\r")
+	w.waitOut("\nbegun")
+	typed("\x03")
+	typed("echo code $?\r")
+	w.waitOut("\ncode 130")
+	typed("grep SigIgn /proc/self/status; ps -o pgid=,tpgid= -p $$ | { read p t; [ $p = $t ] || echo foreground mine; }\r")
+	w.waitOut("SigIgn:\t0000000000000000")
+	typed("exit 3\r")
+	w.wantExit(3)
+	if strings.Contains(w.out.String(), "job control") || strings.Contains(w.out.String(), "cannot set terminal") {
+		t.Errorf("bash complains: %s", w.out)
+	}
+	if strings.Contains(w.out.String(), `{"level"`) {
+		t.Errorf("messages on a terminal are not for people: %s", w.out)
+	}
+}
+
+// TestTerminalInterrupt: ^C reaches a plain service directly, once.
+func TestTerminalInterrupt(t *testing.T) {
+	t.Parallel()
+	w, keyboard := onTerminal(t, "none", proctest.Argv("trap=INT:6", "print=up", "wait")...)
+	w.waitOut("up")
+	fmt.Fprint(keyboard, "\x03")
+	w.wantExit(6)
+}
+
+// TestTerminalRestart: a restart in place keeps the terminal.
+func TestTerminalRestart(t *testing.T) {
+	t.Parallel()
+	master, slave := openTerminal(t)
+	w := newWorld(t, "confighub")
+	w.setenv("PLAY_CONFIGHUB=ready;await:" + w.path("go") + ";restart;note:restarted;wait")
+	w.cmd = proctest.Init(t, w.path("bin/hubinit"), "sh", "-c", "trap 'exit 1' TERM; while read word; do echo got $word; done")
+	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = slave, slave, slave
+	w.cmd.SysProcAttr.Setsid, w.cmd.SysProcAttr.Setctty, w.cmd.SysProcAttr.Ctty = true, true, 0
+	w.launch()
+	slave.Close()
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := master.Read(buf)
+			w.out.Write(buf[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	fmt.Fprint(master, "one\r")
+	w.waitOut("got one")
+	os.WriteFile(w.path("go"), nil, 0o644)
+	w.waitJournal("restarted")
+	fmt.Fprint(master, "two\r")
+	w.waitOut("got two")
+	w.signal(syscall.SIGTERM)
+	w.wantExit(1)
+}
+
+// TestNoTerminal: /dev/null is a character device, but no terminal.
+func TestNoTerminal(t *testing.T) {
+	t.Parallel()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if isTerminal(int(null.Fd())) {
+		t.Error("/dev/null counts as a terminal")
+	}
+	_, slave := openTerminal(t)
+	if !isTerminal(int(slave.Fd())) {
+		t.Error("a terminal does not count as one")
+	}
+}
