@@ -244,6 +244,10 @@ func (c *Collector) Run(ctx context.Context) error {
 			case <-ctx.Done():
 				timer.Stop()
 			}
+			select {
+			case <-c.dirty: // what came meanwhile is in this sum
+			default:
+			}
 			c.sum()
 		case <-ticker.C:
 			if c.aged() {
