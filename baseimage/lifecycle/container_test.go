@@ -131,14 +131,17 @@ func (c *container) start() {
 		defer close(done)
 		_ = cmd.Wait() // its code is looked at by who waits for it
 	}(c.cmd, c.done)
+	cmd, done, output := c.cmd, c.done, c.output
 	c.t.Cleanup(func() {
-		if !c.ended() {
-			_ = c.cmd.Process.Kill()
-			<-c.done
-		}
 		if c.t.Failed() {
-			c.t.Logf("docker logs of %s:\n%s", c.id.BundleName(), c.output)
+			c.t.Logf("docker logs of %s:\n%s", c.id.BundleName(), output)
+			for _, name := range []string{"init", "config", "health", "log"} {
+				raw, _ := os.ReadFile(filepath.Join(c.run, name+".json"))
+				c.t.Logf("%s.json: %s", name, raw)
+			}
 		}
+		_ = cmd.Process.Kill() // the whole namespace; it may have ended by itself
+		<-done
 	})
 }
 
@@ -219,6 +222,16 @@ func (c *container) say(stream, text string) {
 		c.t.Fatal(err)
 	}
 	answer.Body.Close()
+}
+
+// report is what a script in the container says with healthhub report.
+func (c *container) report(name, state, text string) {
+	c.t.Helper()
+	cmd := exec.Command(genesistest.Program(c.t, "healthhub"), "report", name, state, text)
+	cmd.Env = append(os.Environ(), "HUB_RUN_DIR="+c.run)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		c.t.Fatalf("healthhub report: %v\n%s", err, said)
+	}
 }
 
 // state is init.json.

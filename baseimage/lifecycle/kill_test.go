@@ -94,7 +94,7 @@ func TestStop(t *testing.T) {
 			g := genesistest.New(t)
 			c := newService(t, g, "signal:HUP", test.args...)
 			c.up("first")
-			c.until("loghub is ready", func(s *initctl.State) bool { return s.Hubs[initctl.Loghub].Ready })
+			g.WaitEvent(t, c.id, "service: configuration read: first", soon)
 			code, took := c.stop()
 			if code != test.code || took < test.atLeast || took > test.below {
 				t.Errorf("exit code %d after %v, want %d after %v to %v", code, took, test.code, test.atLeast, test.below)

@@ -81,8 +81,7 @@ func New(t testing.TB, opts ...Option) *Genesis {
 	g.Config = g.newServer(t, dir, ID(t)(spiffe.ForGenesis(TrustDomain, spiffe.KindConfig)), o, "confighub", "serve", "--root", g.Tree)
 	g.Log = g.newServer(t, dir, ID(t)(spiffe.ForGenesis(TrustDomain, spiffe.KindLog)), o, "loghub", "receive")
 	g.Fleet = g.newServer(t, dir, ID(t)(spiffe.ForGenesis(TrustDomain, spiffe.KindHealth)), o, "healthhub", "serve")
-	g.Host = g.newServer(t, dir, ID(t)(spiffe.ForHost(TrustDomain, HostName)), o, "healthhub", "serve")
-	g.Host.settings["health"] = map[string]any{"report_to": g.Fleet.URL}
+	g.Host = g.newServer(t, dir, ID(t)(spiffe.ForHost(TrustDomain, HostName)), o, "healthhub", "serve", "--report-to", g.Fleet.URL)
 	for _, s := range []*Server{g.Config, g.Log, g.Fleet, g.Host} {
 		s.Start(t)
 	}

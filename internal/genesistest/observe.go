@@ -135,8 +135,9 @@ func (g *Genesis) WaitEvent(t testing.TB, peer spiffe.ID, text string, d time.Du
 // Snapshot is the health tree of the host as healthhub serve shows it to readers; ok is false while it does not answer.
 func (g *Genesis) Snapshot(t testing.TB) (node health.Node, ok bool) {
 	t.Helper()
-	ok = getJSON(t, http.DefaultClient, "http://"+g.Host.Readers+"/v1/snapshot", &node)
-	return node, ok
+	var snapshot struct{ Node health.Node }
+	ok = getJSON(t, http.DefaultClient, "http://"+g.Host.Readers+"/v1/snapshot", &snapshot)
+	return snapshot.Node, ok
 }
 
 // Find returns the first node of this name below node, itself included.

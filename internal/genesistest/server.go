@@ -22,7 +22,7 @@ type Server struct {
 	ID spiffe.ID
 	// URL is what clients are told: https://genesis.internal:<port>.
 	URL string
-	// Address is host:port of the same on loopback; Readers that of the pages without certificates, where there are any.
+	// Address is host:port of the same on loopback; Readers that of the dashboard, where there is one.
 	Address, Readers string
 	// State is the directory of what outlives a restart.
 	State  string
@@ -57,7 +57,7 @@ func (g *Genesis) newServer(t testing.TB, dir string, id spiffe.ID, o options, p
 		s.argv = append(s.argv, "--dir", filepath.Join(s.State, "events"))
 	case "healthhub":
 		s.Readers = freeAddress(t)
-		s.argv = append(s.argv, "--readers", s.Readers)
+		s.argv = append(s.argv, "--dashboard", s.Readers)
 	}
 	s.env = []string{"HUB_STATE_DIR=" + s.State, "HUB_RUN_DIR=" + filepath.Join(dir, "run"), "HUB_CONFIG=" + filepath.Join(dir, "hub.json")}
 	for _, sub := range []string{"state", "run"} {
