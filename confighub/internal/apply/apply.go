@@ -153,39 +153,45 @@ func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome,
 		a.discard(p)
 		return Outcome{}, err
 	}
-	if !first {
-		if err := a.hold(ctx, p); err != nil {
-			a.discard(p)
-			return Outcome{}, fmt.Errorf("holding the service: %w", err)
+	if first {
+		if err := a.swap(p); err != nil {
+			return Outcome{}, a.takeBack(ctx, p, first, nil, []string{err.Error()})
 		}
+		return outcome, a.finish(p)
+	}
+	if err := a.hold(ctx, p); err != nil {
+		a.discard(p)
+		return Outcome{}, fmt.Errorf("holding the service: %w", err)
 	}
 	if err := a.swap(p); err != nil {
 		return Outcome{}, a.takeBack(ctx, p, first, nil, []string{err.Error()})
 	}
-	a.opts.Step("swap")
-	if first {
-		return outcome, a.finish(p)
-	}
+	err = a.takeUp(ctx, p, &outcome)
+	return outcome, err
+}
+
+// takeUp lets the service take up what was swapped, and watches it.
+func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 	before, _ := a.service()
 	ran, err := a.reload(ctx, p.journal.Reloads)
 	outcome.Reloads = ran
 	if ctx.Err() != nil {
-		return outcome, ErrInterrupted
+		return ErrInterrupted
 	}
 	if err != nil {
-		return outcome, a.takeBack(ctx, p, first, before, []string{a.redact(p, err.Error())})
+		return a.takeBack(ctx, p, false, before, []string{a.redact(p, err.Error())})
 	}
 	a.opts.Step("reload")
 	a.opts.fault("reloaded")
 	if reasons := a.settle(ctx, before, slices.Contains(ran, actionRestart)); len(reasons) > 0 {
-		return outcome, a.takeBack(ctx, p, first, before, reasons)
+		return a.takeBack(ctx, p, false, before, reasons)
 	}
 	if ctx.Err() != nil {
-		return outcome, ErrInterrupted
+		return ErrInterrupted
 	}
 	a.opts.Step("settle")
 	a.opts.fault("settled")
-	return outcome, errors.Join(a.finish(p), a.release())
+	return errors.Join(a.finish(p), a.release())
 }
 
 // prepare stages every change, checks them all and writes the journal.

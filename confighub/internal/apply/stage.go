@@ -104,6 +104,7 @@ func (a *Applier) swap(p *plan) error {
 		}
 		a.opts.fault(fmt.Sprintf("swapped-%d", i))
 	}
+	a.opts.Step("swap")
 	a.opts.fault("swapped")
 	return nil
 }

@@ -77,13 +77,7 @@ func (s *schema) wellFormed(v any, key string) {
 		case "additionalProperties", "propertyNames", "items", "not":
 			s.wellFormed(value, child)
 		case "allOf", "anyOf":
-			list, ok := value.([]any)
-			if !ok || len(list) == 0 {
-				s.bad(child, "must be a list of schemas")
-			}
-			for i, e := range list {
-				s.wellFormed(e, fmt.Sprintf("%s[%d]", child, i))
-			}
+			s.listOfSchemas(value, child)
 		case "pattern":
 			if text, ok := value.(string); !ok {
 				s.bad(child, "must be a regular expression")
@@ -102,6 +96,16 @@ func (s *schema) wellFormed(v any, key string) {
 		default:
 			s.bad(child, "is a keyword that schemas here do not have")
 		}
+	}
+}
+
+func (s *schema) listOfSchemas(value any, key string) {
+	list, ok := value.([]any)
+	if !ok || len(list) == 0 {
+		s.bad(key, "must be a list of schemas")
+	}
+	for i, e := range list {
+		s.wellFormed(e, fmt.Sprintf("%s[%d]", key, i))
 	}
 }
 

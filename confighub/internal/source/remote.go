@@ -179,18 +179,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (r *Remote) poll(ctx context.Context) (*Offer, time.Duration, error) {
 	pollCtx, cancel := context.WithTimeoutCause(ctx, pollTimeout, errors.New("no answer to the poll in time"))
 	defer cancel()
-	request, err := r.request(pollCtx, http.MethodGet, "current", nil)
-	if err != nil {
-		return nil, 0, err
-	}
-	r.polls++
-	if r.etag != "" {
-		request.Header.Set("Prefer", fmt.Sprintf("wait=%d", waitSeconds))
-		if r.polls%wholeEvery != 0 {
-			request.Header.Set("If-None-Match", r.etag)
-		}
-	}
-	response, err := r.client.Do(request)
+	response, err := r.current(pollCtx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -226,6 +215,22 @@ func (r *Remote) poll(ctx context.Context) (*Offer, time.Duration, error) {
 	r.etag = response.Header.Get("ETag")
 	offer := unpack(pointer, packed)
 	return &offer, min(next, afterChange), nil
+}
+
+// current asks for the envelope, with what is known of it.
+func (r *Remote) current(ctx context.Context) (*http.Response, error) {
+	request, err := r.request(ctx, http.MethodGet, "current", nil)
+	if err != nil {
+		return nil, err
+	}
+	r.polls++
+	if r.etag != "" {
+		request.Header.Set("Prefer", fmt.Sprintf("wait=%d", waitSeconds))
+		if r.polls%wholeEvery != 0 {
+			request.Header.Set("If-None-Match", r.etag)
+		}
+	}
+	return r.client.Do(request)
 }
 
 // pointer verifies an envelope and what it says.

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"cloud4.internal/hub/confighub/internal/apply"
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/confighub/internal/source"
+)
+
+// event is what the source said.
+func (h *hub) event(ctx context.Context, e source.Event) {
+	if e.Err != nil {
+		if h.sourceErr != e.Err.Error() && (h.reached || h.ready) {
+			h.log.Warn().Str("source", h.conf.Source).Msg("the source of configuration is in trouble, what is in place stays: " + e.Err.Error())
+		}
+		h.reached, h.sourceErr = false, e.Err.Error()
+		return
+	}
+	if h.sourceErr != "" {
+		h.log.Info().Str("source", h.conf.Source).Msg("the source of configuration answers again")
+	}
+	h.reached, h.sourceErr = true, ""
+	if e.Offer == nil {
+		h.startFromGood(ctx)
+		return
+	}
+	h.take(ctx, *e.Offer)
+	// An offer that was refused must not keep a start from what it has.
+	if !h.ready && h.applied == nil {
+		h.startFromGood(ctx)
+	}
+}
+
+// take puts a new version in place, or refuses it.
+func (h *hub) take(ctx context.Context, offer source.Offer) {
+	v := offer.Version()
+	if offer.Err != nil {
+		h.failed(v, offer.Err, &offer)
+		return
+	}
+	if err := h.store.Propose(offer); err != nil {
+		h.pending = &offer
+		h.postpone(err)
+		return
+	}
+	first := h.waiting()
+	if err := h.put(ctx, offer.Pointer, offer.Bundle, first); err != nil {
+		h.failed(v, err, &offer)
+		return
+	}
+	h.pending = nil
+	// A service that has not started, or that nobody watches, confirms nothing; without hubinit nobody ever will.
+	h.warn(h.store.Adopt(v, !first || !h.ctl.Supervised()))
+	h.warn(h.settings.saveGood(h.dir))
+	h.reports.add(bundle.Applied{Version: v, State: bundle.StateApplied})
+	h.open()
+}
+
+// failed deals with a version that is not in place: bad for good, or tried again when the machine was in the way.
+func (h *hub) failed(v bundle.Version, err error, offer *source.Offer) {
+	bad := source.Bad{Version: v, State: bundle.StateRejected, At: time.Now().UTC()}
+	rejected, isRejected := errors.AsType[*apply.Rejected](err)
+	rolledBack, isRolledBack := errors.AsType[*apply.RolledBack](err)
+	unrendered, isUnrendered := errors.AsType[render.Problems](err)
+	switch {
+	case errors.Is(err, apply.ErrInterrupted), errors.Is(err, context.Canceled):
+		return
+	case isRejected:
+		bad.Errors = rejected.Lines
+	case isUnrendered:
+		bad.Errors = unrendered
+	case isRolledBack:
+		bad.State, bad.Errors = bundle.StateRolledBack, rolledBack.Lines
+	case offer != nil && offer.Err != nil:
+		bad.Errors = strings.Split(err.Error(), "\n")
+	default:
+		h.pending = offer
+		h.postpone(err)
+		return
+	}
+	h.pending = nil
+	for _, line := range bad.Errors {
+		h.log.Error().Stringer("version", v).Str("state", bad.State).Msg(line)
+	}
+	h.warn(h.store.MarkBad(bad))
+	h.reports.bad()
+}
+
+// put renders a bundle and applies it.
+func (h *hub) put(ctx context.Context, p bundle.Pointer, b *bundle.Bundle, first bool) error {
+	begin := time.Now()
+	ctx, h.transaction = h.tel.Transaction(ctx, p.Serial, p.Digest)
+	h.generation = h.keeper.Files().Generation()
+	if h.conf.Strict {
+		strict := *b
+		strict.Manifest.Strict = true
+		b = &strict
+	}
+	out, err := render.Render(b, h.inputs())
+	if err != nil {
+		h.transaction.End(bundle.StateRejected, true)
+		return err
+	}
+	h.transaction.Step("render")
+	outcome, err := h.applier.Apply(ctx, apply.Generation{Version: p.Version(), Output: out}, first)
+	h.transaction.End(verdictOf(err), err != nil)
+	if err != nil {
+		return err
+	}
+	for _, warning := range out.Warnings {
+		h.log.Warn().Stringer("version", p.Version()).Msg(warning)
+	}
+	h.applied = &applied{pointer: p, bundle: b, at: time.Now().UTC()}
+	for _, f := range out.Files {
+		h.applied.targets = append(h.applied.targets, f.Path)
+	}
+	h.trouble, h.pause, h.retryAt = "", 0, time.Time{}
+	h.log.Info().Stringer("version", p.Version()).Str("revision", p.Revision).Strs("changed", outcome.Changed).
+		Strs("reloads", outcome.Reloads).Int64("ms", time.Since(begin).Milliseconds()).Msg("the configuration is in place")
+	return nil
+}
+
+func verdictOf(err error) string {
+	if err == nil {
+		return bundle.StateApplied
+	}
+	if _, ok := errors.AsType[*apply.Rejected](err); ok {
+		return bundle.StateRejected
+	}
+	if _, ok := errors.AsType[*apply.RolledBack](err); ok {
+		return bundle.StateRolledBack
+	}
+	return "failed"
+}
+
+// postpone remembers that the machine is in the way, and tries again later.
+func (h *hub) postpone(err error) {
+	if h.trouble != err.Error() {
+		h.log.Error().Msg("the configuration cannot be put in place now, and is tried again: " + err.Error())
+	}
+	h.trouble = err.Error()
+	h.pause = min(max(2*h.pause, retryMin), retryMax)
+	h.retryAt = time.Now().Add(h.pause)
+}
+
+// renew puts the version in place anew, with a new certificate.
+func (h *hub) renew(ctx context.Context) {
+	if err := h.put(ctx, h.applied.pointer, h.applied.bundle, h.waiting()); err != nil && ctx.Err() == nil {
+		h.postpone(err)
+	}
+}
+
+func (h *hub) usesIdentity() bool {
+	for _, t := range h.applied.bundle.Manifest.Targets {
+		if t.Identity != "" {
+			return true
+		}
+	}
+	return false
+}
