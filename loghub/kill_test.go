@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// generator writes numbered lines until it is told to stop.
+type generator struct {
+	name string
+	n    int
+}
+
+func (g *generator) lines(k int) string {
+	var b strings.Builder
+	for range k {
+		g.n++
+		fmt.Fprintf(&b, "%s %d %s\n", g.name, g.n, strings.Repeat("x", g.n%200))
+	}
+	return b.String()
+}
+
+// TestKill is the oracle of conservation: loghub is killed at random under load;
+// no numbered line of a pipe or a file that is rotated may be missing, come twice
+// or out of order.
+func TestKill(t *testing.T) {
+	for _, mode := range []string{"disk", "memory"} {
+		t.Run(mode, func(t *testing.T) {
+			g := newGenesis(t)
+			logs := t.TempDir()
+			c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "spool": %q, "stdout": "off", "files": {"app": {"path": "%s/app.log"}}}}`, g.url(), mode, logs))
+			c.enrol(g.ca, webID)
+			if mode == "memory" {
+				fd := must(unix.MemfdCreate("spool", unix.MFD_CLOEXEC))
+				c.memory = os.NewFile(uintptr(fd), "memfd")
+				defer c.memory.Close()
+			}
+			stop := make(chan struct{})
+			var writers sync.WaitGroup
+			gens := []*generator{{name: "stdout"}, {name: "stderr"}, {name: "file"}}
+			for _, gen := range gens[:2] {
+				writers.Go(func() {
+					w := c.pipes[gen.name].w
+					for {
+						select {
+						case <-stop:
+							return
+						case <-time.After(time.Duration(rand.IntN(3)) * time.Millisecond):
+						}
+						text := gen.lines(1 + rand.IntN(40))
+						for len(text) > 0 { // in pieces, so that lines are cut
+							n := min(len(text), 1+rand.IntN(3000))
+							if _, err := w.WriteString(text[:n]); err != nil {
+								t.Error(err)
+								return
+							}
+							text = text[n:]
+						}
+					}
+				})
+			}
+			writers.Go(func() { writeRotating(t, filepath.Join(logs, "app.log"), gens[2], stop) })
+
+			for range 10 {
+				h := c.start()
+				time.Sleep(time.Duration(30+rand.IntN(250)) * time.Millisecond)
+				h.kill()
+			}
+			g.stop() // genesis flaps
+			h := c.start()
+			time.Sleep(300 * time.Millisecond)
+			g.start()
+			close(stop)
+			writers.Wait()
+			total := gens[0].n + gens[1].n + gens[2].n
+			waitFor(t, 60*time.Second, fmt.Sprintf("all %d lines", total), func() bool { return g.count() >= total })
+			h.stop(t)
+			checkConserved(t, g, gens)
+			if d := h.log.String(); strings.Contains(d, `"level":"error"`) {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// writeRotating appends to a file and renames it away now and then.
+func writeRotating(t *testing.T, path string, gen *generator, stop chan struct{}) {
+	open := func() *os.File {
+		return must(os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600))
+	}
+	f := open()
+	rotated, rotations := time.Now(), 0
+	for {
+		select {
+		case <-stop:
+			f.Close()
+			return
+		case <-time.After(time.Duration(rand.IntN(4)) * time.Millisecond):
+		}
+		if _, err := f.WriteString(gen.lines(1 + rand.IntN(40))); err != nil {
+			t.Error(err)
+		}
+		if time.Since(rotated) > 900*time.Millisecond {
+			rotated = time.Now()
+			rotations++
+			if err := os.Rename(path, path+"."+strconv.Itoa(rotations)); err != nil {
+				t.Error(err)
+			}
+			// The service goes on in the old file for a moment, as nginx does.
+			if _, err := f.WriteString(gen.lines(5)); err != nil {
+				t.Error(err)
+			}
+			f.Close()
+			f = open()
+		}
+	}
+}
+
+func checkConserved(t *testing.T, g *genesis, gens []*generator) {
+	t.Helper()
+	next := map[string]int{}
+	seen := map[string]bool{}
+	missing, twice, disorder := 0, 0, 0
+	for _, e := range g.events() {
+		name, rest, _ := strings.Cut(e.text("message"), " ")
+		number, tail, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(number)
+		if err != nil || len(tail) != n%200 {
+			t.Errorf("a line nobody wrote: %.80q (uid %s)", e.text("message"), e.text("log.record.uid"))
+			continue
+		}
+		if seen[name+number] {
+			twice++
+			continue
+		}
+		seen[name+number] = true
+		if n < next[name] && name != "file" { // an old and a new file are two sources
+			disorder++
+		}
+		next[name] = n
+	}
+	for _, gen := range gens {
+		for i := 1; i <= gen.n; i++ {
+			if !seen[gen.name+strconv.Itoa(i)] {
+				missing++
+				if missing < 10 {
+					t.Errorf("missing: %s %d", gen.name, i)
+				}
+			}
+		}
+	}
+	t.Logf("%d lines: %d missing, %d twice, %d out of order", len(seen), missing, twice, disorder)
+	if missing+twice+disorder > 0 {
+		t.Errorf("%d missing, %d twice, %d out of order", missing, twice, disorder)
+	}
+}
