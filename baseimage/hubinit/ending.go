@@ -162,8 +162,23 @@ func (s *supervisor) finish() int {
 			h.ctl.r.Close()
 		}
 	}
+	s.awaitTasks()
 	s.report(hubsFor)
 	return e.code
+}
+
+// awaitTasks waits for the readers of the hubs' pipes, which all have ended with
+// them, unless a hub is unkillable.
+func (s *supervisor) awaitTasks() {
+	all := make(chan struct{})
+	go func() {
+		s.tasks.Wait()
+		close(all)
+	}()
+	select {
+	case <-all:
+	case <-time.After(unkillable):
+	}
 }
 
 // report is the last message: one event that says everything about the end.

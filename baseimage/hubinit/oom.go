@@ -17,7 +17,16 @@ const oomScoreOffset = 500
 // oomKills reads how often the kernel killed for memory in this container's
 // control group; ok is false where no file says so.
 func oomKills() (kills int, ok bool) {
-	for _, path := range oomFiles() {
+	membership, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return 0, false
+	}
+	return countOOM(oomFiles("/sys/fs/cgroup", string(membership)))
+}
+
+// countOOM reads the first of the files that has the count.
+func countOOM(files []string) (kills int, ok bool) {
+	for _, path := range files {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			continue
@@ -35,13 +44,12 @@ func oomKills() (kills int, ok bool) {
 
 // oomFiles lists where the count may stand, best first: version 2 of cgroups,
 // then version 1; each with the path of our group, which a container without a
-// cgroup namespace needs, then without (cgroups(7)).
-func oomFiles() (files []string) {
-	const root = "/sys/fs/cgroup"
-	data, _ := os.ReadFile("/proc/self/cgroup")
-	for line := range bytes.Lines(data) {
+// cgroup namespace needs, then without (cgroups(7)). membership is the content of
+// /proc/self/cgroup.
+func oomFiles(root, membership string) (files []string) {
+	for line := range strings.Lines(membership) {
 		// <hierarchy>:<controllers>:<path>; version 2 has no controllers.
-		fields := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(fields) != 3 {
 			continue
 		}

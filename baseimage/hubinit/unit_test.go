@@ -183,3 +183,31 @@ func TestAlarms(t *testing.T) {
 		t.Errorf("next in %v", next)
 	}
 }
+
+func TestOOMCount(t *testing.T) {
+	root := t.TempDir()
+	write := func(name, content string) {
+		file := filepath.Join(root, name)
+		os.MkdirAll(filepath.Dir(file), 0o755)
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const v1 = "11:cpu,cpuacct:/docker/x\n5:memory:/docker/x\n"
+	const v2 = "0::/\n"
+	if kills, ok := countOOM(oomFiles(root, v1+v2)); ok {
+		t.Errorf("counted %d where nothing counts", kills)
+	}
+	write("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+	if kills, ok := countOOM(oomFiles(root, v1)); kills != 3 || !ok {
+		t.Errorf("version 1 in a cgroup namespace: %d %v", kills, ok)
+	}
+	write("memory/docker/x/memory.oom_control", "oom_kill 4\n")
+	if kills, ok := countOOM(oomFiles(root, v1)); kills != 4 || !ok {
+		t.Errorf("version 1: %d %v", kills, ok)
+	}
+	write("memory.events", "low 0\noom 9\noom_kill 5\noom_group_kill 0\n")
+	if kills, ok := countOOM(oomFiles(root, v2)); kills != 5 || !ok {
+		t.Errorf("version 2: %d %v", kills, ok)
+	}
+}

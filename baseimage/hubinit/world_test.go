@@ -77,6 +77,7 @@ func newWorld(t testing.TB, hubs string) *world {
 	w.env = []string{
 		"PATH=/usr/local/bin:/usr/bin:/bin", "HUB_HUBS=" + hubs, "HUB_RUN_DIR=" + w.run,
 		"HUB_VAR_DIR=" + w.path("var"), "HUB_CONFIG=" + w.path("etc/hub.json"), "JOURNAL=" + w.path("journal"),
+		"GORACE=atexit_sleep_ms=0", // under the race detector each child would take a second to end
 	}
 	return w
 }
