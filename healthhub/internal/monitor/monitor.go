@@ -356,7 +356,7 @@ func (m *Monitor) Nodes() []health.Node {
 func (m *Monitor) describe(c *check) string {
 	switch {
 	case c.Look == nil && c.expires.IsZero():
-		return fmt.Sprintf("no report yet; one is due every %s", c.TTL)
+		return "no report yet; one is due every " + words(c.TTL)
 	case c.Look == nil && c.told == health.Fail && slices.Contains(c.flags, health.FlagStale):
 		return fmt.Sprintf("no report in time; the last one said: %s", c.text)
 	case c.Look == nil:
@@ -365,7 +365,7 @@ func (m *Monitor) describe(c *check) string {
 		if m.waiting != "" {
 			return "the service has not started: " + m.waiting
 		}
-		return "the service has not started"
+		return "not looked at yet"
 	case c.blind:
 		return "cannot be looked at: " + c.text
 	}
@@ -373,6 +373,18 @@ func (m *Monitor) describe(c *check) string {
 		return c.text + " (" + p + ")"
 	}
 	return c.text
+}
+
+// words is a duration without the zeros that Go gives it: 26h, 5m, 1m30s.
+func words(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func wake(c chan struct{}) {

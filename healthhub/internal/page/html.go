@@ -14,12 +14,14 @@ import (
 	"sync"
 	"time"
 
+	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
 )
 
 const (
 	refreshSeconds = 10          // the page asks for itself again
 	htmlFresh      = time.Second // ages on it are at most this much older
+	maxReasons     = 5           // at the top; all of them stand below
 )
 
 //go:embed dashboard.html
@@ -45,6 +47,7 @@ type view struct {
 	Now     string
 	All     bool
 	Root    item
+	Reasons []item // the leaves that are to blame, worst first; Name is the path
 	Counts  []count
 	Groups  []group
 }
@@ -99,6 +102,11 @@ func (d *drawing) drawHTML(now time.Time, nonce string, all bool) []byte {
 	v := view{
 		Nonce: nonce, Refresh: refreshSeconds, All: all, Root: newItem(root, now, all),
 		Now: d.At.UTC().Format("2006-01-02 15:04:05 UTC"),
+	}
+	for _, r := range rollup.Reasons(root, maxReasons) {
+		v.Reasons = append(v.Reasons, item{
+			Name: strings.Join(r.Path, " › "), State: r.State.String(), Glyph: glyphs[r.State], Text: r.Text, Action: r.Action,
+		})
 	}
 	switch root.Kind {
 	case health.KindFleet:
