@@ -27,6 +27,7 @@
 //	HUB_USER            uid[:gid] or name[:group]: whom the service runs as; needs root
 //	HUB_START_DEADLINE  how long the start may take until the service runs (0: for ever)
 //	HUB_STOP_GRACE      from the stop signal to KILL (unset: Docker decides)
+//	HUB_RESTART_MAX     longest pause before a hub that ended is started again (30s)
 //	HUB_STOP_SIGNAL     what an in-place restart stops the service with (TERM)
 //	HUB_SUCCESS_CODES   comma list of exit codes that become 0, as in 143
 //	HUB_CONFIG          settings file; init.d and stop.d stand beside it (/etc/hub/hub.json)

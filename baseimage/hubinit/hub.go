@@ -14,8 +14,8 @@ import (
 	"cloud4.internal/hub/internal/initctl"
 )
 
-// A hub that fails is started again after 0.5 s, doubling to 30 s, and from the
-// beginning once it stayed up for 30 s.
+// A hub that fails is started again after 0.5 s, doubling to 30 s or what
+// HUB_RESTART_MAX says, and from the beginning once it stayed up for 30 s.
 const (
 	backoffMin   = 500 * time.Millisecond
 	backoffMax   = 30 * time.Second
@@ -207,8 +207,8 @@ func (s *supervisor) backOff(h *hub) time.Duration {
 	if time.Since(h.started) >= backoffReset {
 		h.backoff = backoffMin
 	}
-	pause := h.backoff
-	h.backoff = min(2*h.backoff, backoffMax)
+	pause := min(h.backoff, s.set.restartMax)
+	h.backoff = min(2*h.backoff, s.set.restartMax)
 	h.state.State, h.state.NextStart = initctl.HubBackoff, time.Now().Add(pause).UTC()
 	s.changed()
 	s.alarms.set("start "+h.name, pause, func() {

@@ -31,6 +31,7 @@ type settings struct {
 	user          string   // "": as hubinit itself
 	startDeadline time.Duration
 	stopGrace     time.Duration // 0: none
+	restartMax    time.Duration // longest pause before a hub is started again
 	stopSignal    syscall.Signal
 	success       []int
 	runDir        string
@@ -60,6 +61,11 @@ func settingsFrom(getenv func(string) string) (settings, []error) {
 	note(initctl.EnvStartDeadline, err)
 	s.stopGrace, err = parseDuration(getenv(initctl.EnvStopGrace))
 	note(initctl.EnvStopGrace, err)
+	s.restartMax, err = parseDuration(getenv(initctl.EnvRestartMax))
+	note(initctl.EnvRestartMax, err)
+	if s.restartMax == 0 {
+		s.restartMax = backoffMax
+	}
 	s.success, err = parseCodes(getenv(initctl.EnvSuccessCodes))
 	note(initctl.EnvSuccessCodes, err)
 	if v := getenv(initctl.EnvStopSignal); v != "" {

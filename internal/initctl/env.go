@@ -26,6 +26,7 @@ const (
 	EnvUser          = "HUB_USER"           // uid[:gid] or a name: whom the service runs as
 	EnvStartDeadline = "HUB_START_DEADLINE" // duration until the gate must be open; 0: for ever
 	EnvStopGrace     = "HUB_STOP_GRACE"     // duration from stop signal to KILL; unset: Docker decides
+	EnvRestartMax    = "HUB_RESTART_MAX"    // longest pause before a hub is started again; default 30s
 	EnvStopSignal    = "HUB_STOP_SIGNAL"    // what an in-place restart stops the service with; default TERM
 	EnvSuccessCodes  = "HUB_SUCCESS_CODES"  // comma list of exit codes that count as 0
 )
@@ -59,7 +60,7 @@ func Reserved() []string {
 		EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD,
 		EnvRunDir, EnvVarDir, EnvStateDir, EnvSlot,
 		EnvConfig, EnvToken, EnvTokenFile,
-		EnvHubs, EnvUser, EnvStartDeadline, EnvStopGrace, EnvStopSignal, EnvSuccessCodes,
+		EnvHubs, EnvUser, EnvStartDeadline, EnvStopGrace, EnvRestartMax, EnvStopSignal, EnvSuccessCodes,
 	}
 }
 
