@@ -73,6 +73,13 @@ func (c *container) set(section, key string, value any) {
 	c.settings[section].(map[string]any)[key] = value
 }
 
+// in is the same container for a subtest.
+func (c *container) in(t *testing.T) *container {
+	same := *c
+	same.t = t
+	return &same
+}
+
 // sibling is another container of the same service on the same state volume, as --scale makes them.
 func (c *container) sibling() *container {
 	other := newContainer(c.t, c.g, c.id.Service)

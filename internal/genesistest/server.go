@@ -127,7 +127,12 @@ func (s *Server) Start(t testing.TB) {
 		defer close(done)
 		_ = cmd.Wait() // the code of a server that is told to stop is not what is tested
 	}(s.cmd, s.done)
-	t.Cleanup(func() { s.Stop(t) })
+	t.Cleanup(func() {
+		s.Stop(t)
+		if t.Failed() {
+			t.Logf("%s says:\n%s", s.ID.BundleName(), s.Output)
+		}
+	})
 	if !Eventually(t.Context(), 10*time.Second, func() bool { return s.ended() || listens(s.Address) }) || s.ended() {
 		t.Fatalf("%s does not listen on %s:\n%s", s.argv, s.Address, s.Output)
 	}
