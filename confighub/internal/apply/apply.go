@@ -107,7 +107,7 @@ var ErrInterrupted = errors.New("interrupted in the middle of applying")
 const (
 	controlTimeout = 15 * time.Second
 	restartTimeout = 90 * time.Second
-	holdMargin     = time.Minute
+	holdMargin     = verdictMargin + time.Minute
 )
 
 // New opens the state in o.Dir, which is made if need be.

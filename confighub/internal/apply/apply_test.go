@@ -268,7 +268,7 @@ func (w *world) healthhub(answer string) {
 
 func TestSettleInPeace(t *testing.T) {
 	w := newWorld(t)
-	w.settle = 300 * time.Millisecond
+	w.settle = 1200 * time.Millisecond
 	w.healthhub(`{"verdict":"ok"}`)
 	begin := time.Now()
 	if _, err := w.applier().Apply(t.Context(), generation(1, w.file("a", "1", reload("restart"))), false); err != nil {

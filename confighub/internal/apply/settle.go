@@ -18,6 +18,12 @@ import (
 // settleTick is how often init.json is looked at while a service settles; a look costs some 20 µs.
 const settleTick = 50 * time.Millisecond
 
+// verdictMargin is how much later than asked healthhub may answer: it counts failures to the end.
+const verdictMargin = 2 * time.Minute
+
+// minAsked is the shortest time that healthhub takes.
+const minAsked = time.Second
+
 // service is the service as hubinit sees it.
 func (a *Applier) service() (*initctl.ServiceState, error) {
 	state, err := initctl.ReadState(a.opts.RunDir)
@@ -40,24 +46,25 @@ func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, rest
 	if !restarted && before.State == initctl.ServiceRunning {
 		start = before
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.opts.Settle)
+	ctx, cancel := context.WithTimeout(ctx, a.opts.Settle+verdictMargin)
 	defer cancel()
 	verdict := make(chan []string, 1)
-	asked := make(chan struct{})
-	go func() {
-		defer close(asked)
-		verdict <- a.askHealth(ctx)
+	go func() { verdict <- a.askHealth(ctx) }()
+	asked := false
+	defer func() {
+		if cancel(); !asked {
+			<-verdict
+		}
 	}()
-	defer func() { <-asked }()
 	tick := time.NewTicker(settleTick)
 	defer tick.Stop()
-	for {
+	for begin := time.Now(); !asked || time.Since(begin) < a.opts.Settle; {
 		if reason := a.worse(start); reason != "" {
-			cancel()
 			return []string{reason}
 		}
 		select {
 		case reasons := <-verdict:
+			asked = true
 			if len(reasons) > 0 {
 				return reasons
 			}
@@ -66,6 +73,7 @@ func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, rest
 		case <-tick.C:
 		}
 	}
+	return nil
 }
 
 // worse says how the service is not what it was at the start of settling; "" when it is.
@@ -92,6 +100,9 @@ func (a *Applier) worse(start *initctl.ServiceState) string {
 // askHealth asks healthhub, which runs the critical checks every second meanwhile. It returns reasons only for
 // a verdict of worse: a healthhub that is absent or in trouble leaves the judgement to the process alone.
 func (a *Applier) askHealth(ctx context.Context) []string {
+	if a.opts.Settle < minAsked {
+		return nil
+	}
 	socket := filepath.Join(a.opts.RunDir, "health.sock")
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -99,9 +110,7 @@ func (a *Applier) askHealth(ctx context.Context) []string {
 			return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", socket)
 		},
 	}}
-	// It ends a little before our own clock, so that a verdict is not cut off.
-	span := max(a.opts.Settle-500*time.Millisecond, a.opts.Settle/2)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://healthhub/v1/settle?for="+span.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://healthhub/v1/settle?for="+a.opts.Settle.String(), nil)
 	if err != nil {
 		return nil
 	}
