@@ -197,6 +197,8 @@ image_size() {
 }
 
 build_all() {
+    local before
+    before=$(image_ids)
     section "Build"
     work "four programs" build_programs
     work "parent image" find_parent
@@ -204,6 +206,18 @@ build_all() {
     work "base image" build_base
     work "certificate authority" build_step_ca
     work "services FROM the base image" build_shop
+    drop_replaced "$before"
+}
+
+image_ids() { docker images --quiet --no-trunc --filter 'reference=cloud4/*'; }
+
+# drop_replaced removes those of the images $1 that the build has put others in place of.
+drop_replaced() {
+    local current id
+    current=$(image_ids)
+    for id in $1; do
+        [[ $current == *"$id"* ]] || docker rmi "$id" >/dev/null 2>&1 || true # another container may use it
+    done
 }
 
 # make_authority fills the state directory: the certificate authority, a one-time token for everybody, and a

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -71,32 +72,46 @@ func addressOf(t *testing.T, c dockertest.Container) string {
 	return c.Inspect(t, `{{(index .NetworkSettings.Networks "`+network+`").IPAddress}}`)
 }
 
+// healthReport is a report in good form about a container or host.
+func healthReport(kind, name string) string {
+	return fmt.Sprintf(`{"schema": 1, "instance": "0123456789abcdef", "seq": 1, "sent_at": %q, "valid_for": 30,
+		"node": {"kind": %q, "name": %q, "state": "pass"}}`, time.Now().Format(time.RFC3339), kind, name)
+}
+
 func testRefusals(t *testing.T) {
 	web, db, host := member(t, shop, "web"), member(t, shop, "db"), member(t, shop, "host")
 	webFiles, dbFiles, hostFiles := identityFiles(t, web), identityFiles(t, db), identityFiles(t, host)
 	const (
 		own    = "https://genesis.internal:8443/v1/bundles/web.shop.vm1/current"
 		fleet  = "https://genesis.internal:8443/v1/fleet"
-		report = "/v1/report"
+		host1  = "https://vm1.internal:8444/v1/report"
+		all    = "https://genesis.internal:8444/v1/report"
 		logs   = "https://genesis.internal:4318/v1/logs"
 	)
 	tests := []struct {
-		name, identity, method, url string
-		want                        int // 0: refused by TLS
+		name, identity, url string
+		body                string // "": GET
+		want                int    // 0: refused by TLS
 	}{
-		{"web takes its own bundle", webFiles, http.MethodGet, own, http.StatusOK},
-		{"nobody takes a bundle", "", http.MethodGet, own, 0},
-		{"db takes web's bundle", dbFiles, http.MethodGet, own, http.StatusForbidden},
-		{"the host takes web's bundle", hostFiles, http.MethodGet, own, http.StatusForbidden},
-		{"web reads the fleet", webFiles, http.MethodGet, fleet, http.StatusForbidden},
-		{"nobody sends events", "", http.MethodPost, logs, 0},
-		{"nobody reports to the host", "", http.MethodPost, "https://vm1.internal:8444" + report, 0},
-		{"nobody reports to the fleet", "", http.MethodPost, "https://genesis.internal:8444" + report, 0},
-		{"web reports to the fleet, as if it were a host", webFiles, http.MethodPost, "https://genesis.internal:8444" + report, http.StatusForbidden},
+		{"web takes its own bundle", webFiles, own, "", http.StatusOK},
+		{"nobody takes a bundle", "", own, "", 0},
+		{"db takes web's bundle", dbFiles, own, "", http.StatusForbidden},
+		{"the host takes web's bundle", hostFiles, own, "", http.StatusForbidden},
+		{"web reads the fleet", webFiles, fleet, "", http.StatusForbidden},
+		{"nobody sends events", "", logs, "x", 0},
+		{"nobody reports to the host", "", host1, healthReport("container", "web.shop.vm1"), 0},
+		{"nobody reports to the fleet", "", all, healthReport("host", "vm1"), 0},
+		{"db reports for web", dbFiles, host1, healthReport("container", "web.shop.vm1"), http.StatusForbidden},
+		{"web reports for the host", webFiles, all, healthReport("host", "vm1"), http.StatusForbidden},
+		{"the host reports for another", hostFiles, all, healthReport("host", "vm2"), http.StatusForbidden},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			request, err := http.NewRequestWithContext(t.Context(), test.method, test.url, strings.NewReader(""))
+			method := http.MethodGet
+			if test.body != "" {
+				method = http.MethodPost
+			}
+			request, err := http.NewRequestWithContext(t.Context(), method, test.url, strings.NewReader(test.body))
 			if err != nil {
 				t.Fatal(err)
 			}
