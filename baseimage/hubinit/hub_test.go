@@ -178,20 +178,41 @@ func TestBackoff(t *testing.T) {
 
 // TestBackoffPauses checks the sequence without waiting for it.
 func TestBackoffPauses(t *testing.T) {
-	s := &supervisor{alarms: alarms{}}
-	h := &hub{name: "x", backoff: backoffMin, state: &initctl.HubState{}, started: time.Now()}
-	var got []time.Duration
-	for range 8 {
-		got = append(got, s.backOff(h))
+	tests := []struct {
+		max  string // HUB_RESTART_MAX
+		want []int  // ms
+	}{
+		{"", []int{500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 500}},
+		{"3s", []int{500, 1000, 2000, 3000, 3000, 3000, 3000, 3000, 500}},
+		{"200ms", []int{200, 200, 200, 200, 200, 200, 200, 200, 200}},
 	}
-	h.started = time.Now().Add(-backoffReset)
-	got = append(got, s.backOff(h))
-	var want []time.Duration
-	for _, ms := range []int{500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 500} {
-		want = append(want, time.Duration(ms)*time.Millisecond)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	for _, test := range tests {
+		t.Run("at most "+test.max, func(t *testing.T) {
+			set, errs := settingsFrom(func(name string) string {
+				if name == initctl.EnvRestartMax {
+					return test.max
+				}
+				return ""
+			})
+			if len(errs) > 0 {
+				t.Fatal(errs)
+			}
+			s := &supervisor{alarms: alarms{}, set: set}
+			h := &hub{name: "x", backoff: backoffMin, state: &initctl.HubState{}, started: time.Now()}
+			var got []time.Duration
+			for range 8 {
+				got = append(got, s.backOff(h))
+			}
+			h.started = time.Now().Add(-backoffReset)
+			got = append(got, s.backOff(h))
+			var want []time.Duration
+			for _, ms := range test.want {
+				want = append(want, time.Duration(ms)*time.Millisecond)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 
