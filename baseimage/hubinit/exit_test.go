@@ -158,7 +158,7 @@ func TestWrongSettings(t *testing.T) {
 	t.Parallel()
 	for _, setting := range []string{
 		"HUB_HUBS=loghub,webhub", "HUB_STOP_GRACE=soon", "HUB_START_DEADLINE=-1s", "HUB_SUCCESS_CODES=256",
-		"HUB_USER=nobody-knows", "HUB_RUN_DIR=/run", "HUB_RUN_DIR=run/hub", "HUB_STOP_SIGNAL=STOPP",
+		"HUB_USER=nobody-knows", "HUB_RUN_DIR=/run", "HUB_RUN_DIR=run/hub", "HUB_STOP_SIGNAL=STOPP", "HUB_RESTART_MAX=1ms",
 	} {
 		t.Run(setting, func(t *testing.T) {
 			w := newWorld(t, "none").setenv(setting).start("true")

@@ -20,6 +20,9 @@ const (
 	backoffMin   = 500 * time.Millisecond
 	backoffMax   = 30 * time.Second
 	backoffReset = 30 * time.Second
+
+	// restartMaxMin keeps a hub that ends at once from taking a whole core.
+	restartMaxMin = 10 * time.Millisecond
 )
 
 // exitFinal is a hub's exit code for wrong settings: starting it again would not help.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/proctest"
 )
@@ -130,6 +131,22 @@ func TestStartDeadline(t *testing.T) {
 	if !strings.Contains(w.err.String(), "HUB_START_DEADLINE") {
 		t.Errorf("the deadline is not said: %s", w.err)
 	}
+}
+
+// TestWaitingIsSaid: a start that waits says what for, in confighub's words.
+func TestWaitingIsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "confighub").setenv("PLAY_CONFIGHUB=wait").start("true")
+	w.waitJournal("confighub start")
+	node := health.Node{Kind: "hub", Name: "config", State: health.Starting, Text: "genesis.internal: no such host"}
+	if err := health.WriteFile(w.run, health.ConfigFile, node, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.waitFor("message", func() bool {
+		return strings.Contains(w.err.String(), "waiting with the start") && strings.Contains(w.err.String(), "no such host")
+	})
+	w.signal(syscall.SIGTERM)
+	w.wantExit(143)
 }
 
 // TestHubsComeBack: each hub is killed while the service lives, which notices nothing.

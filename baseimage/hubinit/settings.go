@@ -63,8 +63,11 @@ func settingsFrom(getenv func(string) string) (settings, []error) {
 	note(initctl.EnvStopGrace, err)
 	s.restartMax, err = parseDuration(getenv(initctl.EnvRestartMax))
 	note(initctl.EnvRestartMax, err)
-	if s.restartMax == 0 {
+	switch {
+	case s.restartMax == 0:
 		s.restartMax = backoffMax
+	case s.restartMax < restartMaxMin:
+		note(initctl.EnvRestartMax, fmt.Errorf("must be %s or more", restartMaxMin))
 	}
 	s.success, err = parseCodes(getenv(initctl.EnvSuccessCodes))
 	note(initctl.EnvSuccessCodes, err)
