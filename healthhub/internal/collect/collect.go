@@ -96,9 +96,7 @@ func New(c Config) (*Collector, error) {
 	if c.Self.Role == spiffe.Genesis {
 		col.kind = health.KindHost
 	}
-	if err := col.load(); err != nil {
-		return nil, err
-	}
+	col.load()
 	col.sum()
 	return col, nil
 }
@@ -236,7 +234,8 @@ func (c *Collector) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return c.save()
+			c.keep()
+			return nil
 		case <-c.dirty:
 			timer := time.NewTimer(coalesce)
 			select {
@@ -255,9 +254,7 @@ func (c *Collector) Run(ctx context.Context) error {
 			}
 			if time.Since(saved) >= saveEvery {
 				saved = time.Now()
-				if err := c.save(); err != nil {
-					c.log.Warn().Err(err).Msg("what is known of who reports is not kept")
-				}
+				c.keep()
 			}
 		}
 	}

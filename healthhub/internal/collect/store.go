@@ -41,6 +41,13 @@ type storedPeer struct {
 	Retired  []string     `json:"retired,omitempty"`
 }
 
+// keep saves, and says when it cannot: the reports are worth more than the memory of them.
+func (c *Collector) keep() {
+	if err := c.save(); err != nil {
+		c.log.Warn().Err(err).Msg("who reported is not remembered over a restart")
+	}
+}
+
 // save replaces <StateDir>/received.json.
 func (c *Collector) save() error {
 	if c.StateDir == "" {
@@ -67,34 +74,21 @@ func (c *Collector) save() error {
 
 // load reads what save wrote. What cannot be used is said and left: it is only a memory, and the reports bring all
 // of it back within half a minute.
-func (c *Collector) load() error {
+func (c *Collector) load() {
 	if c.StateDir == "" {
-		return nil
+		return
 	}
 	path := filepath.Join(c.StateDir, storeFile)
-	info, err := os.Stat(path)
+	in, err := readStore(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading what was known: %w", err)
-	}
-	var in stored
-	data, err := os.ReadFile(path)
-	switch {
-	case err != nil:
-		return fmt.Errorf("reading what was known: %w", err)
-	case info.Size() > maxStore:
-		err = fmt.Errorf("%d bytes are too many", info.Size())
-	default:
-		err = json.Unmarshal(data, &in)
+		return
 	}
 	if err == nil && in.Level != c.Level() {
 		err = fmt.Errorf("it is of a %s, this is a %s", in.Level, c.Level())
 	}
 	if err != nil {
 		c.log.Warn().Err(err).Str("file", path).Msg("what was known before the restart is not used")
-		return nil
+		return
 	}
 	for _, s := range in.Peers {
 		if health.CheckName(c.kind, s.Name) != nil {
@@ -105,5 +99,19 @@ func (c *Collector) load() error {
 			instance: s.Instance, seq: s.Seq, retired: s.Retired, wall: s.Seen, stopping: s.Stopping,
 		}
 	}
-	return nil
+}
+
+func readStore(path string) (in stored, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return in, err
+	}
+	if info.Size() > maxStore {
+		return in, fmt.Errorf("%d bytes are too many", info.Size())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return in, err
+	}
+	return in, json.Unmarshal(data, &in)
 }

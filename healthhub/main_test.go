@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloud4.internal/hub/healthhub/internal/agent"
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/identity/identitytest"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// TestMain makes this binary healthhub itself when a test starts it as that.
+func TestMain(m *testing.M) {
+	if os.Getenv("BE_HEALTHHUB") != "" {
+		os.Unsetenv("BE_HEALTHHUB")
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// machine is where healthhub runs: directories and settings of its own.
+type machine struct{ dir string }
+
+func newMachine(t *testing.T, settings string) machine {
+	t.Helper()
+	m := machine{t.TempDir()}
+	for _, dir := range []string{"run", "state"} {
+		if err := os.Mkdir(filepath.Join(m.dir, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(m.path("hub.json"), []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m machine) path(name string) string { return filepath.Join(m.dir, name) }
+
+func (m machine) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = []string{
+		"BE_HEALTHHUB=1", "PATH=" + os.Getenv("PATH"), "HUB_RUN_DIR=" + m.path("run"), "HUB_STATE_DIR=" + m.path("state"), "HUB_CONFIG=" + m.path("hub.json"),
+	}
+	return cmd
+}
+
+// call runs a command to its end.
+func (m machine) call(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := m.command(args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// output is what a process wrote so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+func (o *output) String() string { o.mu.Lock(); defer o.mu.Unlock(); return o.buf.String() }
+
+// start runs a command until the test ends; stop ends it with TERM and gives its exit code.
+func (m machine) start(t *testing.T, args ...string) (log *output, stop func() int) {
+	t.Helper()
+	log = new(output)
+	cmd := m.command(args...)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	stop = func() int {
+		once.Do(func() {
+			cmd.Process.Signal(syscall.SIGTERM)
+			limit := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
+			cmd.Wait()
+			limit.Stop()
+		})
+		return cmd.ProcessState.ExitCode()
+	}
+	t.Cleanup(func() { stop() })
+	return log, stop
+}
+
+func waitFor(t *testing.T, within time.Duration, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %s", within, what)
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func parse(t *testing.T, uri string) spiffe.ID {
+	t.Helper()
+	id, err := spiffe.Parse("spiffe://cloud4.internal" + uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// A container, its host and the fleet, as processes, over real TLS.
+func TestContainerHostFleet(t *testing.T) {
+	ca := identitytest.New(t)
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+	defer site.Close()
+
+	fleetAddress, hostAddress := freeAddress(t), freeAddress(t)
+	fleetPage, hostPage := freeAddress(t), freeAddress(t)
+	fleet := newMachine(t, `{"identity": {"genesis": "health"}}`)
+	ca.Issue(t, parse(t, "/genesis/health"), fleet.path("state/identity"))
+	fleet.start(t, "serve", "--listen", fleetAddress, "--dashboard", fleetPage)
+
+	// The host's identity comes later than the host.
+	host := newMachine(t, `{"identity": {"host": "vm1"}}`)
+	if err := os.WriteFile(host.path("expect.json"), []byte(`{"containers": ["web.shop.vm1"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hostLog, stopHost := host.start(t, "serve", "--listen", hostAddress, "--dashboard", hostPage,
+		"--report-to", "https://"+fleetAddress, "--expect", host.path("expect.json"))
+	waitFor(t, 10*time.Second, "the host says what it waits for", func() bool {
+		return strings.Contains(hostLog.String(), "waiting for the identity")
+	})
+	ca.Issue(t, parse(t, "/host/vm1"), host.path("state/identity"))
+
+	web := newMachine(t, fmt.Sprintf(`{
+		"identity": {"host": "vm1", "stack": "shop", "service": "web"},
+		"health": {"report_to": "https://%s", "checks": {"page": {"kind": "http", "url": %q, "criticality": "critical"}}}
+	}`, hostAddress, site.URL))
+	ca.Issue(t, parse(t, "/host/vm1/stack/shop/service/web"), web.path("state/identity"))
+	_, stopWeb := web.start(t, "run")
+
+	seen := func(page, want string) func() bool {
+		return func() bool {
+			_, out, _ := fleet.call(t, "status", "--all", "--dashboard", "http://"+page)
+			return strings.Contains(strings.Join(strings.Fields(out), " "), want)
+		}
+	}
+	waitFor(t, 20*time.Second, "the container at the host", seen(hostPage, "web.shop.vm1 ✓ pass 100"))
+	waitFor(t, 20*time.Second, "the container at the fleet", seen(fleetPage, "web.shop.vm1 ✓ pass 100"))
+	if _, out, _ := host.call(t, "status", "--host", "https://"+hostAddress, "--json"); !strings.Contains(out, `"name":"page"`) {
+		t.Errorf("over mutual TLS: %s", out)
+	}
+	if code, _, errs := web.call(t, "status", "--host", "https://"+hostAddress); code != 1 || !strings.Contains(errs, "403") {
+		t.Errorf("a container read of its host: %d %s", code, errs)
+	}
+
+	if code, _, errs := web.call(t, "report", "backup", "fail", "--ttl", "1h", "disk", "full"); code != 0 {
+		t.Errorf("report: %d %s", code, errs)
+	}
+	waitFor(t, 20*time.Second, "the report at the fleet", seen(fleetPage, "backup ✕ fail"))
+	if code, out, _ := web.call(t, "probe"); code != 0 || out != "warn: backup: fail: disk full\n" {
+		t.Errorf("probe: %d %q", code, out)
+	}
+	if code, out, _ := web.call(t, "probe", "--nagios"); code != 1 || !strings.HasPrefix(out, "WARNING - web.shop.vm1: backup: fail: disk full | score=") {
+		t.Errorf("probe --nagios: %d %q", code, out)
+	}
+
+	if code := stopWeb(); code != 0 {
+		t.Errorf("run ended with %d", code)
+	}
+	waitFor(t, 10*time.Second, "the goodbye at the host", seen(hostPage, "web.shop.vm1 ! warn"))
+	if code := stopHost(); code != 0 {
+		t.Errorf("serve ended with %d", code)
+	}
+	if _, err := os.Stat(host.path("state/health/received.json")); err != nil {
+		t.Error(err)
+	}
+	waitFor(t, 10*time.Second, "the host's goodbye at the fleet", seen(fleetPage, "vm1 ! warn"))
+}
+
+func TestRunRefusesBadSettings(t *testing.T) {
+	m := newMachine(t, "{\n\"health\": {\"wait_for\": [\"tcp://db:1\"],\n\"checks\": {\"page\": {\"kind\": \"http\", \"interval\": \"0s\"}}}}")
+	for _, args := range [][]string{{"run"}, {"--check"}} {
+		code, _, errs := m.call(t, args...)
+		if code != 2 || !strings.Contains(errs, "health.wait_for") || !strings.Contains(errs, "hub.json:3: health.checks.page.interval") {
+			t.Errorf("%v: %d %s", args, code, errs)
+		}
+	}
+	m = newMachine(t, `{"health": {"checks": {"page": {"kind": "http", "url": "https://a/", "ca": "/nowhere"}}}}`)
+	if code, _, errs := m.call(t, "run"); code != 2 || !strings.Contains(errs, "health.checks.page") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, out, errs := newMachine(t, "{}").call(t, "--check"); code != 0 || !strings.Contains(out, "good") {
+		t.Errorf("empty settings: %d %s %s", code, out, errs)
+	}
+}
+
+func TestServeRefuses(t *testing.T) {
+	ca := identitytest.New(t)
+	m := newMachine(t, "")
+	ca.Issue(t, parse(t, "/host/vm1"), m.path("state/identity"))
+	container := newMachine(t, "")
+	ca.Issue(t, parse(t, "/host/vm1/stack/shop/service/web"), container.path("state/identity"))
+	write := func(name, content string) string {
+		if err := os.WriteFile(m.path(name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return m.path(name)
+	}
+	for name, test := range map[string]struct {
+		at   machine
+		args []string
+		want string
+	}{
+		"open dashboard":    {m, []string{"--dashboard", "0.0.0.0:8480"}, "--unsafe-open-dashboard"},
+		"all interfaces":    {m, []string{"--dashboard", ":8480"}, "--unsafe-open-dashboard"},
+		"plain report":      {m, []string{"--report-to", "http://genesis.internal:8444"}, "must be https://"},
+		"argument":          {m, []string{"host"}, "takes no arguments"},
+		"a container":       {container, nil, "only a docker host and genesis/health collect health"},
+		"no list":           {m, []string{"--expect", "/nowhere"}, "no such file"},
+		"hosts at a host":   {m, []string{"--expect", write("a.json", `{"hosts": ["vm1"]}`)}, "the fleet lists"},
+		"other's container": {m, []string{"--expect", write("b.json", `{"containers": ["web.shop.vm2"]}`)}, "is no container of host vm1"},
+		"unknown key":       {m, []string{"--expect", write("c.json", `{"container": ["web.shop.vm1"]}`)}, "unknown field"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, _, errs := test.at.call(t, append([]string{"serve", "--listen", "127.0.0.1:0"}, test.args...)...)
+			if code != 2 || !strings.Contains(errs, test.want) {
+				t.Errorf("%d %s, want 2 with %q", code, errs, test.want)
+			}
+		})
+	}
+}
+
+func TestServeStopsWhileItWaits(t *testing.T) {
+	m := newMachine(t, "")
+	log, stop := m.start(t, "serve", "--listen", "127.0.0.1:0", "--dashboard", "")
+	waitFor(t, 10*time.Second, "waiting", func() bool { return strings.Contains(log.String(), "waiting for the identity") })
+	if code := stop(); code != 0 {
+		t.Errorf("ended with %d: %s", code, log)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	m := newMachine(t, "")
+	if code, out, _ := m.call(t, "probe"); code != 1 || !strings.Contains(out, "unknown: healthhub does not run here") {
+		t.Errorf("nobody there: %d %s", code, out)
+	}
+	for state, codes := range map[health.State][2]int{
+		health.Pass: {0, 0}, health.Warn: {0, 1}, health.Starting: {1, 3}, health.Unknown: {1, 3}, health.Fail: {1, 2},
+	} {
+		node := health.Node{Kind: health.KindContainer, Name: "c", State: state}
+		if err := health.WriteFile(m.path("run"), health.HealthFile, node, nil, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		plain, _, _ := m.call(t, "probe")
+		nagios, _, _ := m.call(t, "probe", "--nagios")
+		if diff := cmp.Diff(codes, [2]int{plain, nagios}); diff != "" {
+			t.Errorf("%v: %s", state, diff)
+		}
+	}
+	expired := `{"schema":1,"valid_until_boot":0.1,"written_at":"2026-01-01T00:00:00Z","health":{"kind":"container","name":"c","state":"pass"}}`
+	if err := os.WriteFile(m.path("run/health.json"), []byte(expired), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := m.call(t, "probe"); code != 1 || !strings.Contains(out, "silent since") {
+		t.Errorf("expired: %d %s", code, out)
+	}
+}
+
+func TestParseReport(t *testing.T) {
+	for args, want := range map[string]agent.Push{
+		"backup pass":                     {Name: "backup", State: health.Pass},
+		"backup warn --ttl 5m only two":   {Name: "backup", State: health.Warn, TTL: "5m0s", Text: "only two"},
+		"--ttl=26h backup fail disk full": {Name: "backup", State: health.Fail, TTL: "26h0m0s", Text: "disk full"},
+		"backup pass fine --ttl 1m":       {Name: "backup", State: health.Pass, TTL: "1m0s", Text: "fine"},
+	} {
+		got, err := parseReport(strings.Fields(args))
+		if err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", args, diff)
+		}
+	}
+	for _, args := range []string{"", "backup", "backup green", "backup unknown", "Backup pass", "backup pass --ttl soon", "backup pass --tll 1m"} {
+		if got, err := parseReport(strings.Fields(args)); err == nil {
+			t.Errorf("%q was taken as %+v", args, got)
+		}
+	}
+	m := newMachine(t, "")
+	if code, _, errs := m.call(t, "report", "backup", "pass"); code != 1 || !strings.Contains(errs, "does not answer") {
+		t.Errorf("nobody there: %d %s", code, errs)
+	}
+	if code, _, errs := m.call(t, "report", "backup"); code != 2 || !strings.Contains(errs, "usage: healthhub report") {
+		t.Errorf("usage: %d %s", code, errs)
+	}
+	if code, out, _ := m.call(t, "report", "--help"); code != 0 || !strings.Contains(out, "NAME pass|warn|fail") {
+		t.Errorf("help: %d %s", code, out)
+	}
+}
+
+// status shows a host or the fleet where the settings name one, else the container.
+func TestStatusKnowsWhereItIs(t *testing.T) {
+	for settings, want := range map[string]string{
+		`{"identity": {"host": "vm1"}}`:       "127.0.0.1:8480",
+		`{"identity": {"genesis": "health"}}`: "127.0.0.1:8480",
+		`{"identity": {"genesis": "log"}}`:    "health.sock",
+		`{}`:                                  "health.sock",
+	} {
+		if code, _, errs := newMachine(t, settings).call(t, "status"); code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%s: %d %s, want it to ask %s", settings, code, errs, want)
+		}
+	}
+	m := newMachine(t, "{}")
+	for _, args := range [][]string{{"--level", "world"}, {"--dashboard", "http://a", "--host", "https://b"}, {"web"}} {
+		if code, _, errs := m.call(t, append([]string{"status"}, args...)...); code != 2 {
+			t.Errorf("%v: %d %s", args, code, errs)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	score := 82
+	node := health.Node{
+		Kind: health.KindHost, Name: "vm1", State: health.Warn, Score: &score, Since: now.Add(-4 * time.Minute), ObservedAt: now.Add(-2 * time.Second),
+		Children: []health.Node{
+			{Kind: health.KindContainer, Name: "a.shop.vm1", State: health.Pass, Children: []health.Node{{Kind: health.KindCheck, Name: "hidden"}}},
+			{Kind: health.KindContainer, Name: "db.shop.vm1", State: health.Warn, Children: []health.Node{
+				{Kind: health.KindCheck, Name: "port", State: health.Pass, Flags: []string{health.FlagCritical}},
+				{Kind: health.KindCheck, Name: "replica", State: health.Fail, Text: "connection refused", Action: "start it"},
+			}},
+		},
+	}
+	want := `HOST           STATE   SCORE  FOR    SEEN  WHAT WAS SEEN
+vm1            ! warn  82     4 min  2 s
+  db.shop.vm1  ! warn         -      -
+    replica    ✕ fail         -      -     connection refused → start it
+    port       ✓ pass         -      -     [critical]
+  a.shop.vm1   ✓ pass         -      -
+`
+	if diff := cmp.Diff(want, (&table{now: now}).draw(&node)); diff != "" {
+		t.Error(diff)
+	}
+	if out := (&table{now: now, all: true}).draw(&node); !strings.Contains(out, "hidden") {
+		t.Error("--all does not show everything")
+	}
+	coloured := (&table{now: now, colour: true, width: 60}).draw(&node)
+	if !strings.Contains(coloured, "\x1b[31m✕ fail") || !strings.Contains(coloured, "connection refuse…") && !strings.Contains(coloured, "…\n") {
+		t.Errorf("%q", coloured)
+	}
+}
+
+// The schema is what editors use.
+func TestSchema(t *testing.T) {
+	_, out, errs := newMachine(t, "{}").call(t, "--schema")
+	var schema map[string]any
+	if err := json.Unmarshal([]byte(out), &schema); err != nil {
+		t.Fatalf("%v: %s", err, errs)
+	}
+	if !strings.Contains(out, `"start_deadline"`) {
+		t.Error("checks are not in the schema")
+	}
+}
