@@ -86,10 +86,10 @@ func (r *runner) flush(hard context.Context) {
 	st := r.sender.State()
 	switch {
 	case left == 0:
-		r.log.Info().Int64("sent", st.Sent).Msg("stopped; every event was acknowledged")
+		r.log.Info().Int64("sent", st.Sent).Msg("every event was acknowledged")
 	case r.where == "memory":
-		r.log.Warn().Int64("events", left).Str("error", st.Error).Msg("stopped; events that were not sent are lost with the container: the spool is in memory")
+		r.log.Warn().Int64("events", left).Str("error", st.Error).Msg("events that were not sent are lost with the container: the spool is in memory")
 	default:
-		r.log.Warn().Int64("events", left).Str("spool", r.where).Str("error", st.Error).Msg("stopped; events that were not sent wait in the spool for the next start")
+		r.log.Warn().Int64("events", left).Str("spool", r.where).Str("error", st.Error).Msg("events that were not sent wait in the spool for the next start")
 	}
 }

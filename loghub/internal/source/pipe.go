@@ -132,7 +132,10 @@ func (p *Pipe) step(data []byte) error {
 	if err := p.drain.take(len(data)); err != nil {
 		return err
 	}
-	p.n.position.Add(int64(len(data)))
+	if p.o.Raw {
+		p.pos += uint64(len(data)) // what frame does otherwise
+	}
+	p.n.position.Store(int64(p.pos))
 	p.copy(data)
 	return nil
 }

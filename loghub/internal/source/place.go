@@ -59,6 +59,22 @@ func (p *Pipe) open() error {
 	if same {
 		skip = p.reconcile(&aux)
 	}
+	p.n.position.Store(int64(p.pos))
+	if err := p.register(key, aux); err != nil {
+		return err
+	}
+	if p.drain.taken == nil {
+		p.sh.Log.Warn().Str("source", p.o.Name).Str("dir", p.sh.RunDir).
+			Msg("cannot count what is taken from the pipe: a kill of loghub may send its last lines twice")
+	}
+	if len(p.carry) > 0 || !p.loss.None() {
+		p.quiet = time.Now().Add(partialWait)
+	}
+	return p.skip(skip)
+}
+
+// register makes the pipe and its place known to the spool.
+func (p *Pipe) register(key string, aux pipeAux) error {
 	text, err := json.Marshal(aux)
 	if err != nil {
 		return err
@@ -68,14 +84,7 @@ func (p *Pipe) open() error {
 		return err
 	}
 	p.batch = spool.NewBatch(p.src)
-	if p.drain.taken == nil {
-		p.sh.Log.Warn().Str("source", p.o.Name).Str("dir", p.sh.RunDir).
-			Msg("cannot count what is taken from the pipe: a kill of loghub may send its last lines twice")
-	}
-	if len(p.carry) > 0 || !p.loss.None() {
-		p.quiet = time.Now().Add(partialWait)
-	}
-	return p.skip(skip)
+	return nil
 }
 
 // reconcile compares what was framed with what was taken, and returns how many
