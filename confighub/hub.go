@@ -56,6 +56,8 @@ type hub struct {
 	sourceErr string
 	// applied is what is in place since this start; nil: nothing yet.
 	applied *applied
+	// applying is being put in place right now.
+	applying *source.Offer
 	// trouble is why the machine keeps a version from being put in place, which is tried again at retryAt.
 	trouble string
 	pending *source.Offer
@@ -186,7 +188,7 @@ func (h *hub) tick(ctx context.Context) {
 			h.renew(ctx)
 		}
 	}
-	if h.applied != nil && h.keeper.Files().Generation() != h.generation && h.usesIdentity() {
+	if h.applied != nil && h.keeper.Files().Generation() != h.generation && usesIdentity(h.applied.bundle) {
 		h.renew(ctx)
 	}
 	if h.store.OnTrial() && h.ready && h.lives() {

@@ -116,7 +116,7 @@ func (r *reporter) run(ctx context.Context) error {
 		said = ""
 		pause.Reset()
 		r.done(report)
-		if report.State != bundle.StateApplied {
+		if report.State == bundle.StateRejected || report.State == bundle.StateRolledBack {
 			if err := r.store.Told(report.Version); err != nil {
 				r.log.Warn().Err(err).Msg("keeping the state of the configuration")
 			}

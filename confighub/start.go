@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/source"
@@ -16,6 +17,9 @@ import (
 // identityReady goes on once it is settled whether there is a certificate.
 func (h *hub) identityReady(ctx context.Context) {
 	h.generation = h.keeper.Files().Generation()
+	if h.pending != nil {
+		h.retryAt = time.Now()
+	}
 	switch {
 	case h.remote && h.keeper.State().State == identity.StateNone:
 		h.startWithout(ctx)
@@ -81,6 +85,7 @@ func (h *hub) startFromGood(ctx context.Context) {
 	if !h.reached {
 		h.log.Warn().Stringer("version", p.Version()).Str("source", h.conf.Source).Msg("starting from the last good configuration, which may be stale: " + h.whyWaiting())
 	}
+	h.warn(h.settings.saveGood(h.dir))
 	h.reports.add(bundle.Applied{Version: p.Version(), State: bundle.StateApplied})
 	h.open()
 }

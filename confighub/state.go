@@ -23,7 +23,7 @@ const (
 type section struct {
 	// Applied is what is in place; nil before the first.
 	Applied *appliedState `json:"applied,omitempty"`
-	// Pending is a version that the machine keeps from being put in place.
+	// Pending is a version that is being put in place, or, with an error, that the machine keeps from that.
 	Pending *pendingState `json:"pending,omitempty"`
 	// Rejected is the newest version that was refused or taken back, until one above it is in place.
 	Rejected *source.Bad `json:"rejected,omitempty"`
@@ -44,7 +44,7 @@ type appliedState struct {
 
 type pendingState struct {
 	Version bundle.Version `json:"version"`
-	Error   string         `json:"error"`
+	Error   string         `json:"error,omitempty"`
 }
 
 type sourceState struct {
@@ -104,7 +104,9 @@ func (h *hub) section() section {
 		s.Targets = h.applied.targets
 		s.Stale = h.src != nil && !h.reached
 	}
-	if h.pending != nil {
+	if h.applying != nil {
+		s.Pending = &pendingState{Version: h.applying.Version()}
+	} else if h.pending != nil {
 		s.Pending = &pendingState{Version: h.pending.Version(), Error: h.trouble}
 	}
 	return s

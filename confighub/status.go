@@ -84,7 +84,7 @@ func writeStatus(w io.Writer, file *health.File, who identity.Status) error {
 		row("applied", "%s", appliedLine(s))
 	}
 	if s.Pending != nil {
-		row("pending", "%s: %s", s.Pending.Version, s.Pending.Error)
+		row("pending", "%s", strings.TrimSuffix(s.Pending.Version.String()+": "+s.Pending.Error, ": "))
 	}
 	if s.Rejected != nil {
 		row("rejected", "%s at %s (%s)\n%s", s.Rejected.Version, s.Rejected.At.Local().Format(time.DateTime), s.Rejected.State, strings.Join(s.Rejected.Errors, "\n"))

@@ -12,6 +12,7 @@ import (
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
 	"cloud4.internal/hub/confighub/internal/source"
+	"cloud4.internal/hub/internal/identity"
 )
 
 // event is what the source said.
@@ -51,6 +52,13 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 		return
 	}
 	first := h.waiting()
+	h.applying = &offer
+	h.publish()
+	defer func() { h.applying = nil }()
+	if !first {
+		// Settling takes a while: genesis is to know that this container is at it.
+		h.reports.add(bundle.Applied{Version: v, State: bundle.StatePending})
+	}
 	if err := h.put(ctx, offer.Pointer, offer.Bundle, first); err != nil {
 		h.failed(v, err, &offer)
 		return
@@ -103,7 +111,12 @@ func (h *hub) put(ctx context.Context, p bundle.Pointer, b *bundle.Bundle, first
 		strict.Manifest.Strict = true
 		b = &strict
 	}
-	out, err := render.Render(b, h.inputs())
+	in := h.inputs()
+	if in.Identity == nil && usesIdentity(b) && h.enrolling() {
+		h.transaction.End("failed", true)
+		return errEnrolling
+	}
+	out, err := render.Render(b, in)
 	if err != nil {
 		h.transaction.End(bundle.StateRejected, true)
 		return err
@@ -157,8 +170,17 @@ func (h *hub) renew(ctx context.Context) {
 	}
 }
 
-func (h *hub) usesIdentity() bool {
-	for _, t := range h.applied.bundle.Manifest.Targets {
+// errEnrolling keeps a bundle from being refused for what the container does not have yet.
+var errEnrolling = errors.New("it has targets of this container's certificate, which is being enrolled")
+
+// enrolling reports whether there is to be an identity and is none yet.
+func (h *hub) enrolling() bool {
+	state := h.keeper.State().State
+	return state != identity.StateOff && state != identity.StateNone
+}
+
+func usesIdentity(b *bundle.Bundle) bool {
+	for _, t := range b.Manifest.Targets {
 		if t.Identity != "" {
 			return true
 		}

@@ -213,12 +213,18 @@ func (s *Store) Confirm() error {
 const maxStarts = 2
 
 // Begin counts a start of the container. A version unconfirmed at two starts running is bad, when there is a good
-// one to go back to; it is returned.
+// one to go back to; it is returned. Versions that were rejected get another chance, since the image, its settings
+// or its secrets may be others now; versions that a service did not live with do not.
 func (s *Store) Begin(now time.Time) (*Bad, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	known := len(s.book.Bad)
+	s.book.Bad = slices.DeleteFunc(s.book.Bad, func(b Bad) bool { return b.State == bundle.StateRejected })
 	if s.book.Trial == nil {
-		return nil, nil
+		if known == len(s.book.Bad) {
+			return nil, nil
+		}
+		return nil, s.save()
 	}
 	if s.book.Trial.Starts < maxStarts || s.book.Good == nil {
 		s.book.Trial.Starts++

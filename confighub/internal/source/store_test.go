@@ -116,6 +116,23 @@ func TestUnbegin(t *testing.T) {
 	}
 }
 
+// What was rejected is tried again at the next start of the container, what a service did not live with is not.
+func TestBeginForgetsRejected(t *testing.T) {
+	s := newStore(t)
+	one, two := offer(t, 1, "one"), offer(t, 2, "two")
+	must(t, s.MarkBad(Bad{Version: one.Version(), State: bundle.StateRejected}))
+	must(t, s.MarkBad(Bad{Version: two.Version(), State: bundle.StateRolledBack}))
+	if _, err := s.Begin(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Accept(one.Pointer, 0, time.Now()); err != nil {
+		t.Errorf("rejected before: %v", err)
+	}
+	if err := s.Accept(two.Pointer, 0, time.Now()); !errors.Is(err, ErrNotNew) {
+		t.Errorf("rolled back before: %v", err)
+	}
+}
+
 func TestAccept(t *testing.T) {
 	s := newStore(t)
 	five := offer(t, 5, "five")
