@@ -3,6 +3,8 @@
 package lifecycle
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"cloud4.internal/hub/internal/genesistest"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/spiffe"
 )
 
 // TestFreshStart is the main job, from a one-time token to a page, health and logs.
@@ -42,7 +45,13 @@ func TestFreshStart(t *testing.T) {
 		}
 	})
 	t.Run("applied at genesis", func(t *testing.T) {
-		g.WaitApplied(t, "web.shop.vm1", "applied", "", soon)
+		a := g.WaitApplied(t, "web.shop.vm1", "applied", "", soon)
+		operator := g.CA.Dir(t, genesistest.ID(t)(spiffe.ForOperator(genesistest.TrustDomain, "anna")))
+		table := g.Run(t, "confighub", "fleet", "--server", g.Config.URL, "--identity", operator)
+		row := regexp.MustCompile(fmt.Sprintf(`(?m)^web\.shop\.vm1 +- +%d +%d +applied +\d+s ago +-$`, a.Desired, a.Serial))
+		if !row.MatchString(table) {
+			t.Errorf("confighub fleet shows no row %s:\n%s", row, table)
+		}
 	})
 	t.Run("a change of the tree is a new page of the same process", func(t *testing.T) {
 		before := c.state().Service

@@ -114,11 +114,9 @@ func (s *Server) Start(t testing.TB) {
 	if err := os.WriteFile(filepath.Join(filepath.Dir(s.State), "hub.json"), settings, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.cmd = exec.Command("sh", append([]string{"-c", `mount --bind "$0" /etc/hosts && exec "$@"`, s.hosts}, s.argv...)...)
+	s.cmd = command(s.hosts, s.argv...)
 	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.Output, s.Output
-	s.cmd.WaitDelay = 5 * time.Second
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatalf("starting %s: %v", s.argv, err)
 	}
@@ -136,6 +134,25 @@ func (s *Server) Start(t testing.TB) {
 	if !Eventually(t.Context(), 10*time.Second, func() bool { return s.ended() || listens(s.Address) }) || s.ended() {
 		t.Fatalf("%s does not listen on %s:\n%s", s.argv, s.Address, s.Output)
 	}
+}
+
+// command runs a program in a mount namespace of its own, where the file hosts is /etc/hosts.
+func command(hosts string, argv ...string) *exec.Cmd {
+	cmd := exec.Command("sh", append([]string{"-c", `mount --bind "$0" /etc/hosts && exec "$@"`, hosts}, argv...)...)
+	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// Run runs one of the programs to its end, as an operator on a machine that finds the servers, and returns what it wrote.
+func (g *Genesis) Run(t testing.TB, program string, args ...string) string {
+	t.Helper()
+	cmd := command(g.Hosts, append([]string{Program(t, program)}, args...)...)
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", program, args, err, said)
+	}
+	return string(said)
 }
 
 func (s *Server) ended() bool {
