@@ -199,3 +199,21 @@ func TestReceiveCommand(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
+
+func TestMemoryQuota(t *testing.T) {
+	tests := []struct {
+		text string
+		want int64
+	}{
+		{"max\n", 64 << 20}, {"9223372036854771712\n", 64 << 20}, {"134217728\n", 16 << 20}, {"8388608\n", 2 << 20}, {"", 64 << 20},
+	}
+	for _, tt := range tests {
+		path := filepath.Join(t.TempDir(), "memory.max")
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := memoryQuota(64<<20, "/nonexistent", path); got != tt.want {
+			t.Errorf("%q: %d, want %d", tt.text, got, tt.want)
+		}
+	}
+}

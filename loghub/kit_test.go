@@ -212,6 +212,7 @@ func (h *hub) stop(t *testing.T) time.Duration {
 type genesis struct {
 	t        *testing.T
 	ca       *identitytest.CA
+	id       string // directory of its identity
 	files    *identity.Files
 	dir      string
 	address  string
@@ -222,13 +223,16 @@ type genesis struct {
 	srv   *http.Server
 }
 
+var logID = must(spiffe.ForGenesis("cloud4.internal", "log"))
+
 var webID = must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", ""))
 
-func newGenesis(t *testing.T) *genesis {
+func newGenesis(t *testing.T, opts ...identitytest.Option) *genesis {
 	t.Helper()
-	ca := identitytest.New(t)
+	ca := identitytest.New(t, opts...)
 	g := &genesis{t: t, ca: ca, dir: t.TempDir()}
-	g.files = ca.Files(t, must(spiffe.ForGenesis("cloud4.internal", "log")))
+	g.id = ca.Dir(t, logID)
+	g.files = identity.Open(g.id)
 	var err error
 	g.rc, err = receive.New(receive.Options{Dir: g.dir, PeerQuota: 1 << 30, Own: g.files.ID, Log: zerolog.Nop()})
 	if err != nil {

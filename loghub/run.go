@@ -164,6 +164,7 @@ func (r *runner) openSpool() error {
 		o.Dir = ""
 	}
 	o.Memory = r.hub.Spool()
+	o.Quota = memoryQuota(o.Quota, "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 	s, err := spool.Open(o)
 	if err != nil {
 		return err

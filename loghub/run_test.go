@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud4.internal/hub/internal/identity/identitytest"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -118,6 +119,30 @@ func TestGenesisFlaps(t *testing.T) {
 	}
 	if !strings.Contains(h.log.String(), "connection refused: nothing listens there") {
 		t.Errorf("the outage is not explained:\n%s", h.log)
+	}
+}
+
+// TestRenewal: certificates of four seconds are replaced on both sides while
+// logs flow, and nobody notices.
+func TestRenewal(t *testing.T) {
+	g := newGenesis(t, identitytest.Lifetime(4*time.Second))
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
+	c.enrol(g.ca, webID)
+	h := c.start()
+	start, renewed, n := time.Now(), time.Now(), 0
+	for time.Since(start) < 9*time.Second {
+		if time.Since(renewed) > 1500*time.Millisecond {
+			renewed = time.Now()
+			g.ca.Issue(t, webID, filepath.Join(c.state, "identity"))
+			g.ca.Issue(t, logID, g.id)
+		}
+		n++
+		fmt.Fprintf(c.pipes["stdout"].w, "line %d\n", n)
+		g.waitMessages(n, nil)
+	}
+	h.stop(t)
+	if strings.Contains(h.log.String(), "logs wait") {
+		t.Errorf("somebody noticed:\n%s", h.log)
 	}
 }
 

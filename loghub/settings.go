@@ -24,7 +24,7 @@ type Settings struct {
 	Stdout  string                  `json:"stdout" default:"raw" enum:"raw|json|off" doc:"copy on the container's own output: the bytes as written, events as JSON lines, or none"`
 	Files   map[string]FileSettings `json:"files" doc:"log files to follow, by a name of your choice"`
 	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk" doc:"where events wait; auto: on disk in a container with a state slot of its own, else in memory"`
-	Quota   hubfile.Bytes           `json:"quota" default:"64MiB" min:"4MiB" max:"16GiB" doc:"size of the spool; when it is reached files wait and pipes shed the least severe first"`
+	Quota   hubfile.Bytes           `json:"quota" default:"64MiB" min:"4MiB" max:"16GiB" doc:"size of the spool (in memory at most an eighth of the container's limit); when it is reached files wait and pipes shed the least severe first"`
 	Fsync   time.Duration           `json:"fsync" default:"1s" min:"100ms" max:"1m" doc:"how often the spool is forced to the disk"`
 	Mask    bool                    `json:"mask" default:"true" doc:"hide the container's own secrets in events"`
 }
