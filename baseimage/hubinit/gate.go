@@ -19,6 +19,7 @@ const (
 
 // begin starts the hubs and waits at the gate, if there is one.
 func (s *supervisor) begin() {
+	s.writeState() // a hub may look for it at once
 	s.startHubs()
 	if s.set.startDeadline > 0 {
 		s.alarms.set(alarmDeadline, s.set.startDeadline, s.deadlinePassed)

@@ -77,7 +77,7 @@ func TestStopHookHangs(t *testing.T) {
 	begin := time.Now()
 	w.signal(syscall.SIGTERM)
 	w.wantExit(4)
-	if took := time.Since(begin); took < stopHooksTime || took > stopHooksTime+2*time.Second {
+	if took := time.Since(begin); took < stopHooksTime || took > stopHooksTime+5*time.Second {
 		t.Errorf("took %v, want about %v", took, stopHooksTime)
 	}
 	if slices.Contains(w.journal(), "never") {
@@ -242,7 +242,7 @@ func TestDeafHubs(t *testing.T) {
 	w.waitRunning()
 	begin := time.Now()
 	w.wantExit(5)
-	if took := time.Since(begin); took > 4*time.Second {
+	if took := time.Since(begin); took > 6*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if diff := cmp.Diff(`[healthhub confighub loghub]`, fmt.Sprint(w.lastEvent()["killed"])); diff != "" {

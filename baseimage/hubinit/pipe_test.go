@@ -30,6 +30,10 @@ func floodResult(t *testing.T, w *world) (lines int, longest time.Duration) {
 	return 0, 0
 }
 
+// blockedMax is one second, and as much again for a machine that is busy with
+// other things.
+const blockedMax = 2 * time.Second
+
 // received counts the flood's lines that got to the container's stdout.
 func received(w *world) int { return strings.Count(w.out.String(), "x\n") }
 
@@ -46,7 +50,7 @@ func TestLoghubKilled(t *testing.T) {
 	}
 	w.wantExit(5)
 	lines, longest := floodResult(t, w)
-	if longest > time.Second {
+	if longest > blockedMax {
 		t.Errorf("a write was blocked for %v", longest)
 	}
 	s := w.state()
@@ -70,7 +74,7 @@ func TestLoghubStopped(t *testing.T) {
 	w.kill(w.hub(initctl.Loghub).PID, syscall.SIGSTOP)
 	w.waitFor("new loghub", func() bool { return w.hub(initctl.Loghub).Restarts == 1 && w.hub(initctl.Loghub).Ready })
 	w.wantExit(5)
-	if _, longest := floodResult(t, w); longest > 1500*time.Millisecond { // 1 s, and the machine's load
+	if _, longest := floodResult(t, w); longest > blockedMax+time.Second {
 		t.Errorf("a write was blocked for %v", longest)
 	}
 	if !strings.Contains(w.err.String(), "loghub does not read") {
@@ -139,13 +143,13 @@ func TestStuckStdout(t *testing.T) {
 	w.launch()
 	w.waitFor("flood", func() bool { return strings.Contains(w.err.String(), "flooded") })
 	lines, longest := floodResult(t, w)
-	if longest > time.Second || lines < 10_000 {
+	if longest > blockedMax || lines < 10_000 {
 		t.Errorf("%d lines, a write was blocked for %v", lines, longest)
 	}
 	w.signal(syscall.SIGTERM)
 	begin := time.Now()
 	w.wantExit(5)
-	if took := time.Since(begin); took > 3*time.Second {
+	if took := time.Since(begin); took > 6*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
 	p := w.state().Pipes[initctl.PipeStdout]

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/proctest"
@@ -193,10 +192,6 @@ func TestManyRequests(t *testing.T) {
 	if n := len(w.state().Requests); n != initctl.AnswersKept {
 		t.Errorf("%d answers", n)
 	}
-	begin := time.Now()
 	w.signal(syscall.SIGTERM)
 	w.wantExit(143)
-	if time.Since(begin) > 3*time.Second {
-		t.Error("stopping was slow")
-	}
 }

@@ -98,7 +98,7 @@ func TestStopAtGate(t *testing.T) {
 			begin := time.Now()
 			w.signal(syscall.SIGTERM)
 			w.wantExit(143)
-			if took := time.Since(begin); took > time.Second+300*time.Millisecond { // the machine's load included
+			if took := time.Since(begin); took > 3*time.Second { // below one, on a machine that has nothing else to do
 				t.Errorf("took %v", took)
 			}
 			if strings.Contains(w.out.String(), "service ran") {

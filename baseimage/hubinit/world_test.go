@@ -149,7 +149,7 @@ func (w *world) wait(limit time.Duration) (code int, ok bool) {
 // wantExit waits for the end and compares the code.
 func (w *world) wantExit(want int) {
 	w.t.Helper()
-	code, ok := w.wait(15 * time.Second)
+	code, ok := w.wait(40 * time.Second)
 	if !ok {
 		w.fatalf("hubinit does not end")
 	}
@@ -168,7 +168,7 @@ func (w *world) fatalf(format string, args ...any) {
 // waitFor polls until ok holds.
 func (w *world) waitFor(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(3 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(3 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.fatalf("waited in vain for: %s", what)
 		}
