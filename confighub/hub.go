@@ -159,6 +159,7 @@ func (h *hub) recover(ctx context.Context) {
 	default:
 		h.log.Info().Stringer("version", found.Version).Msg("a transaction was cut off after its last file: it stands")
 		h.warn(h.store.Adopt(found.Version, false))
+		h.warn(h.store.Unbegin()) // this start is its first, and is counted below
 	}
 	if h.waiting() {
 		bad, err := h.store.Begin(time.Now())

@@ -206,6 +206,9 @@ func TestRollback(t *testing.T) {
 			"signal:HUP", "the service exited with code 7 on the new configuration", []string{"hold", "signal HUP", "hold", "restart", "release"}},
 		{"service is killed", func(w *world) { w.control.onSignal = func() { w.control.exit(139, "SEGV") } },
 			"signal:HUP", "the service was killed by SIGSEGV on the new configuration", []string{"hold", "signal HUP", "hold", "restart", "release"}},
+		{"restarted service exits at once", func(w *world) {
+			w.control.onRestart = func() { w.control.onRestart = nil; w.control.exit(1, "") }
+		}, "restart", "the service exited with code 1 on the new configuration", []string{"hold", "restart", "hold", "restart", "release"}},
 		{"health gets worse", func(w *world) { w.healthhub(`{"verdict":"worse","reasons":["check page: 503"]}`) },
 			"signal:HUP", "check page: 503", []string{"hold", "signal HUP", "hold", "signal HUP", "release"}},
 	}

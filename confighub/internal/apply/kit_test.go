@@ -149,8 +149,8 @@ type recorder struct {
 	asked   []string
 	starts  int
 	service initctl.ServiceState
-	// onSignal happens when the service is signalled.
-	onSignal func()
+	// onSignal happens when the service is signalled, onRestart when it was started anew.
+	onSignal, onRestart func()
 }
 
 func (r *recorder) note(what string) {
@@ -196,6 +196,9 @@ func (r *recorder) Release(context.Context) error             { r.note("release"
 func (r *recorder) Restart(context.Context) error {
 	r.note("restart")
 	r.start()
+	if r.onRestart != nil {
+		r.onRestart()
+	}
 	return nil
 }
 

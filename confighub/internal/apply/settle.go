@@ -36,15 +36,15 @@ func (a *Applier) service() (*initctl.ServiceState, error) {
 // settle watches the service on its new files, with healthhub when it answers, and returns why they are bad.
 // Without hubinit there is nothing to watch.
 func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, restarted bool) []string {
-	if a.opts.Settle <= 0 || before == nil {
+	if a.opts.Settle <= 0 || before == nil || !restarted && before.State != initctl.ServiceRunning {
 		return nil
 	}
-	start, err := a.service()
-	if err != nil {
-		return nil
-	}
-	if !restarted && before.State == initctl.ServiceRunning {
-		start = before
+	start := before
+	if restarted {
+		var err error
+		if start, err = a.service(); err != nil {
+			return nil
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.opts.Settle+verdictMargin)
 	defer cancel()
@@ -79,22 +79,17 @@ func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, rest
 // worse says how the service is not what it was at the start of settling; "" when it is.
 func (a *Applier) worse(start *initctl.ServiceState) string {
 	now, err := a.service()
-	if err != nil || start.State != initctl.ServiceRunning {
+	switch {
+	case err != nil, now.State == initctl.ServiceStopping, now.State == initctl.ServiceStarting:
 		return ""
-	}
-	if now.State == initctl.ServiceRunning && now.StartedAt.Equal(start.StartedAt) {
+	case now.State == initctl.ServiceRunning && now.StartedAt.Equal(start.StartedAt):
 		return ""
+	case now.LastExit == nil:
+		return "the service did not keep running on the new configuration"
+	case now.LastExit.Signal != "":
+		return fmt.Sprintf("the service was killed by SIG%s on the new configuration", now.LastExit.Signal)
 	}
-	if exit := now.LastExit; exit != nil && !exit.At.Before(start.StartedAt) {
-		if exit.Signal != "" {
-			return fmt.Sprintf("the service was killed by SIG%s on the new configuration", exit.Signal)
-		}
-		return fmt.Sprintf("the service exited with code %d on the new configuration", exit.Code)
-	}
-	if now.State == initctl.ServiceStopping || now.State == initctl.ServiceStarting {
-		return ""
-	}
-	return "the service did not keep running on the new configuration"
+	return fmt.Sprintf("the service exited with code %d on the new configuration", now.LastExit.Code)
 }
 
 // askHealth asks healthhub, which runs the critical checks every second meanwhile. It returns reasons only for
