@@ -23,6 +23,7 @@ import (
 
 	"cloud4.internal/hub/healthhub/internal/agent"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/hubfile"
 	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/spiffe"
 )
@@ -334,14 +335,16 @@ func TestParseReport(t *testing.T) {
 // status shows a host or the fleet where the settings name one, else the container.
 func TestStatusKnowsWhereItIs(t *testing.T) {
 	for settings, want := range map[string]string{
-		`{"identity": {"host": "vm1"}}`:       "127.0.0.1:8480",
-		`{"identity": {"genesis": "health"}}`: "127.0.0.1:8480",
-		`{"identity": {"genesis": "log"}}`:    "health.sock",
-		`{}`:                                  "health.sock",
+		`{"identity": {"host": "vm1"}}`: health.KindHost, `{"identity": {"genesis": "health"}}`: health.KindFleet,
+		`{"identity": {"genesis": "log"}}`: health.KindContainer, `{"identity": {"host": "vm1", "stack": "s", "service": "w"}}`: health.KindContainer,
+		`{}`: health.KindContainer, `{`: health.KindContainer,
 	} {
-		if code, _, errs := newMachine(t, settings).call(t, "status"); code != 1 || !strings.Contains(errs, want) {
-			t.Errorf("%s: %d %s, want it to ask %s", settings, code, errs, want)
+		if got := ownLevel(hubfile.Source{Path: newMachine(t, settings).path("hub.json")}); got != want {
+			t.Errorf("%s: %s, want %s", settings, got, want)
 		}
+	}
+	if code, _, errs := newMachine(t, "{}").call(t, "status"); code != 1 || !strings.Contains(errs, "health.sock") {
+		t.Errorf("nobody there: %d %s", code, errs)
 	}
 	m := newMachine(t, "{}")
 	for _, args := range [][]string{{"--level", "world"}, {"--dashboard", "http://a", "--host", "https://b"}, {"web"}} {

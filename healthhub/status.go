@@ -79,7 +79,7 @@ func statusAction(c *cli.Context) error {
 func statusServer(c *cli.Context) (*http.Client, string, error) {
 	level, dashboard, host := c.String("level"), c.String("dashboard"), c.String("host")
 	if level == "" {
-		level = ownLevel(c)
+		level = ownLevel(daemon.Source(c))
 	}
 	switch {
 	case c.Args().Present():
@@ -107,9 +107,9 @@ func statusServer(c *cli.Context) (*http.Client, string, error) {
 }
 
 // ownLevel is what this machine has to show by its settings; those that cannot be read are for others to complain of.
-func ownLevel(c *cli.Context) string {
+func ownLevel(src hubfile.Source) string {
 	s, sections := newSettings()
-	hubfile.Load(daemon.Source(c), sections...)
+	hubfile.Load(src, sections...)
 	switch id, err := s.identity.ID(0); {
 	case err == nil && id.Role == spiffe.Host:
 		return health.KindHost
