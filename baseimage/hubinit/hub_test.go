@@ -155,6 +155,12 @@ func TestHubsComeBack(t *testing.T) {
 	w := newWorld(t, "loghub,healthhub,confighub").start(proctest.Argv("trap=HUP:", "trap=TERM:5", "print=up", "wait")...)
 	w.waitOut("up")
 	pid := w.waitRunning().Service.PID
+	descriptors := func() int {
+		files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.cmd.Process.Pid))
+		return len(files)
+	}
+	w.waitFor("all hubs ready", func() bool { return w.hub(initctl.Loghub).Ready && w.hub(initctl.Healthhub).Ready })
+	held := descriptors()
 	for _, name := range startOrder() {
 		before := w.hub(name)
 		w.kill(before.PID, syscall.SIGKILL)
@@ -164,6 +170,8 @@ func TestHubsComeBack(t *testing.T) {
 			t.Errorf("%s after its death: %+v", name, after)
 		}
 	}
+	// The last ready pipe is closed just after its hub has said so.
+	w.waitFor(fmt.Sprintf("%d descriptors", held), func() bool { return descriptors() <= held })
 	w.signal(syscall.SIGHUP)
 	w.waitOut("HUP")
 	if now := w.state().Service.PID; now != pid {
