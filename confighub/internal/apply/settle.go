@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cloud4.internal/hub/internal/initctl"
@@ -65,7 +66,7 @@ func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, rest
 		select {
 		case reasons := <-verdict:
 			asked = true
-			if len(reasons) > 0 {
+			if len(reasons) > 0 && !a.stopping() {
 				return reasons
 			}
 		case <-ctx.Done():
@@ -76,8 +77,18 @@ func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, rest
 	return nil
 }
 
+// stopping reports whether the container was told to stop. From then on the service's end says nothing about its
+// files: the version stays on trial, and the next start watches it again.
+func (a *Applier) stopping() bool {
+	state, err := initctl.ReadState(a.opts.RunDir)
+	return err == nil && strings.HasPrefix(state.Stopping, "signal")
+}
+
 // worse says how the service is not what it was at the start of settling; "" when it is.
 func (a *Applier) worse(start *initctl.ServiceState) string {
+	if a.stopping() {
+		return ""
+	}
 	now, err := a.service()
 	switch {
 	case err != nil, now.State == initctl.ServiceStopping, now.State == initctl.ServiceStarting:
