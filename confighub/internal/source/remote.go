@@ -224,11 +224,10 @@ func (r *Remote) current(ctx context.Context) (*http.Response, error) {
 		return nil, err
 	}
 	r.polls++
-	if r.etag != "" {
-		request.Header.Set("Prefer", fmt.Sprintf("wait=%d", waitSeconds))
-		if r.polls%wholeEvery != 0 {
-			request.Header.Set("If-None-Match", r.etag)
-		}
+	// Without an entity tag there is nothing to wait for, but the answer tells whether this server waits.
+	request.Header.Set("Prefer", fmt.Sprintf("wait=%d", waitSeconds))
+	if r.etag != "" && r.polls%wholeEvery != 0 {
+		request.Header.Set("If-None-Match", r.etag)
 	}
 	return r.client.Do(request)
 }
