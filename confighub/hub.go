@@ -25,7 +25,9 @@ const (
 	// sayEvery is how often a start that waits says what for.
 	sayEvery = 5 * time.Second
 	// tickEvery is how often the loop looks at what tells nobody of its changes: init.json, the identity.
+	// When nothing is expected, idleEvery is enough.
 	tickEvery = 250 * time.Millisecond
+	idleEvery = time.Second
 	// retryMin and retryMax bound the pause after the machine, not the bundle, was in the way.
 	retryMin, retryMax = 2 * time.Second, time.Minute
 )
@@ -126,6 +128,11 @@ func (h *hub) loop(ctx context.Context) error {
 			h.sayWaiting()
 		case <-tick.C:
 			h.tick(ctx)
+			if h.ready && h.retryAt.IsZero() && !h.store.OnTrial() {
+				tick.Reset(idleEvery)
+			} else {
+				tick.Reset(tickEvery)
+			}
 		}
 	}
 }

@@ -82,6 +82,39 @@ func TestContainer(t *testing.T) {
 	}
 }
 
+// A service that only reads its configuration at its start is restarted in its container, and back when that fails.
+func TestReloadByRestart(t *testing.T) {
+	g := newGenesis(t)
+	c := newContainer(t)
+	publish(g, c, "one", "")
+	manifest := fmt.Sprintf(`{"targets": {%q: {"template": "app.conf", "reload": "restart"}}}`, c.path("etc/app/app.conf"))
+	g.write("services/web/bundle.json", manifest)
+	g.start()
+	c.configure(webSettings(g, c))
+	c.start("HUB_TOKEN=" + g.ca.Token(t, g.web("")))
+	c.says("the service lives with the configuration")
+	first := c.init()
+	g.write("services/web/data/web.json", `{"value": "two"}`)
+	c.waitFor("the service to see two", func() bool { return strings.Contains(c.text("seen"), "value=two") })
+	c.waitFor("genesis to hear of it", func() bool { return strings.Count(g.log.String(), `"state":"applied"`) >= 2 })
+	second := c.init()
+	if second.PID == first.PID || second.Restarts != 1 {
+		t.Errorf("restarts %d, pid %d after %d", second.Restarts, second.PID, first.PID)
+	}
+	g.write("services/web/data/web.json", `{"value": "die"}`)
+	c.says("the service exited with code 9 on the new configuration")
+	c.waitFor("the service to be back on two", func() bool {
+		now := c.init()
+		return now.State == initctl.ServiceRunning && now.PID != second.PID && c.target() == "value=two host=vm1\n"
+	})
+	waitFor(t, 10*time.Second, "genesis to hear of the way back", func() bool { return strings.Contains(g.log.String(), `"state":"rolled_back"`) }, g.log.String)
+	select {
+	case <-c.exited:
+		t.Error("the container ended")
+	default:
+	}
+}
+
 // Without its genesis a container starts from what it had, marked stale, and catches up.
 func TestGenesisDown(t *testing.T) {
 	g := newGenesis(t)
