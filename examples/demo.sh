@@ -350,7 +350,7 @@ show_refusal() {
     start=$(now)
     edit 's/listen 80;/lisen 80;/' services/web/templates/nginx.conf
     work "refused by nginx -t in web, told in docker logs" within 30 refusal_in_logs "$(container "$shop" web)"
-    docker logs --tail 200 "$(container "$shop" web)" 2>&1 | grep -F lisen | tail -n 1 |
+    docker logs --tail 200 "$(container "$shop" web)" 2>&1 | grep '"state":"rejected"' | tail -n 1 |
         sed 's/.*"message":"//; s/\\n.*//; s/\\"/"/g; s/"}$//' | wrap | quote
     [[ $(curl -s "$page") == "$before" && $(service_pid web) == "$pid" ]] || give_up "nothing changed for the service"
     tick "the page and nginx's process $pid are what they were"
@@ -368,7 +368,7 @@ fleet_says() { inside "$genesis" config confighub fleet | grep -qF "$1"; }
 
 fleet_is_well() { ! fleet_says rejected && ! status_says "$shop" host lisen; }
 
-refusal_in_logs() { docker logs --tail 200 "$1" 2>&1 | grep -qF lisen; }
+refusal_in_logs() { docker logs --tail 200 "$1" 2>&1 | grep -q '"state":"rejected".*lisen'; }
 
 status_says() { inside "$1" "$2" healthhub status | grep -qF "$3"; }
 
@@ -398,9 +398,10 @@ event_arrived() {
         /events/web.shop.vm1.jsonl
 }
 
-# last_events N [SERVICE] prints events as the genesis machine keeps them: time, level, service, source, message.
+# last_events N [SERVICE] prints events as the genesis machine keeps them: time, level, service, source, message;
+# without those of the health check, which fetches the page every few seconds.
 last_events() {
-    inside "$genesis" log sh -c "tail -qn $1 /events/${2:-*}.shop.vm1.jsonl" | sort -st , -k 1,1 | tail -n "$1" | sed -E '
+    inside "$genesis" log sh -c "tail -qn 50 /events/${2:-*}.shop.vm1.jsonl" | grep -v healthhub | sort -st , -k 1,1 | tail -n "$1" | sed -E '
         s/^\{"time":"[^"]*T([^"Z.]*)[^"]*","level":"([^"]*)","message":"(([^"\\]|\\.)*)".*"service.name":"([^"]*)".*"log\.(iostream|file\.path)":"([^"]*)".*/\1  \2  \5  \7  \3/
         s/\\"/"/g' | awk '{source = $4; sub(".*/", "", source); text = $0; for (i = 0; i < 4; i++) sub(/^[^ ]+ +/, "", text)
             printf "%s  %-5s %-4s %-11s %s\n", $1, $2, $3, source, text}' | cut -c 1-110

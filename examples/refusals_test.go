@@ -82,11 +82,11 @@ func testRefusals(t *testing.T) {
 	web, db, host := member(t, shop, "web"), member(t, shop, "db"), member(t, shop, "host")
 	webFiles, dbFiles, hostFiles := identityFiles(t, web), identityFiles(t, db), identityFiles(t, host)
 	const (
-		own    = "https://genesis.internal:8443/v1/bundles/web.shop.vm1/current"
-		fleet  = "https://genesis.internal:8443/v1/fleet"
-		host1  = "https://vm1.internal:8444/v1/report"
-		all    = "https://genesis.internal:8444/v1/report"
-		logs   = "https://genesis.internal:4318/v1/logs"
+		own   = "https://genesis.internal:8443/v1/bundles/web.shop.vm1/current"
+		fleet = "https://genesis.internal:8443/v1/fleet"
+		host1 = "https://vm1.internal:8444/v1/report"
+		all   = "https://genesis.internal:8444/v1/report"
+		logs  = "https://genesis.internal:4318/v1/logs"
 	)
 	tests := []struct {
 		name, identity, url string

@@ -40,7 +40,11 @@ section() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 # line MARK COLOUR TEXT [RIGHT]
 line() {
     [[ -z $live ]] || printf '\r\e[K'
-    printf '  %s%s%s %-*s %s%s%s\n' "$2" "$1" "$plain" "$width" "$3" "$dim" "${4:-}" "$plain"
+    if [[ -n ${4:-} ]]; then
+        printf '  %s%s%s %-*s %s%s%s\n' "$2" "$1" "$plain" "$width" "$3" "$dim" "$4" "$plain"
+    else
+        printf '  %s%s%s %s\n' "$2" "$1" "$plain" "$3"
+    fi
 }
 
 tick() { line '✓' "$green" "$@"; }
