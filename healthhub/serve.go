@@ -53,6 +53,7 @@ func serve(c *cli.Context, log zerolog.Logger) error {
 	if err := checkServeFlags(c); err != nil {
 		return daemon.Usage(err)
 	}
+	beSmall(40)
 	files := identity.Open(c.String("identity"))
 	self, err := waitForIdentity(c.Context, files, c.String("identity"), log)
 	if err != nil {
