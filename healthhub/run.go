@@ -30,8 +30,7 @@ func runCommand() *cli.Command {
 }
 
 func run(c *cli.Context, log zerolog.Logger) error {
-	beSmall(25)
-	runtime.GOMAXPROCS(1) // checks need next to no CPU time
+	beSmall()
 	hub, err := initctl.FromEnv()
 	if err != nil {
 		return err
@@ -50,11 +49,11 @@ func run(c *cli.Context, log zerolog.Logger) error {
 	return a.Run(c.Context)
 }
 
-// beSmall trades CPU time, of which healthhub needs next to none, for memory: garbage is collected when the heap has grown
-// by so many percent, where Go's default is 100.
-func beSmall(percent int) {
-	debug.SetGCPercent(percent)
-	debug.SetMemoryLimit(64 << 20) // not reached; above it the collector works harder instead of letting it grow
+// beSmall trades CPU time, of which checks need next to none, for memory, of which there is one process a container:
+// one thread runs Go code, and garbage is collected when the heap has grown by a quarter, not when it has doubled.
+func beSmall() {
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(25)
 }
 
 // containerName is what this container is called in reports: its identity's name, else the machine's.
