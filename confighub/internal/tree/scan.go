@@ -3,6 +3,8 @@
 package tree
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +33,17 @@ var ErrChanging = errors.New("the tree changed while it was read")
 type files map[string][]byte
 
 func (f files) names() []string { return slices.Sorted(maps.Keys(f)) }
+
+// sum is the SHA-256 over dir and the names and bytes of the files.
+func (f files) sum(dir string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\x00", dir)
+	for _, name := range f.names() {
+		fmt.Fprintf(h, "%s\x00%d\x00", name, len(f[name]))
+		h.Write(f[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 // scanned is what lies below a root.
 type scanned struct {

@@ -25,8 +25,6 @@
 package tree
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -197,17 +195,6 @@ func belongs(rest string) bool {
 func hostOf(dir string) (string, bool) {
 	name, ok := strings.CutPrefix(dir, "hosts/")
 	return name, ok && !strings.Contains(name, "/")
-}
-
-// sum is the SHA-256 over dir and the names and bytes of the files.
-func (fs files) sum(dir string) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\x00", dir)
-	for _, name := range fs.names() {
-		fmt.Fprintf(h, "%s\x00%d\x00", name, len(fs[name]))
-		h.Write(fs[name])
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }
 
 // asProblems gives an error of reading dir the form of all others.
