@@ -153,18 +153,24 @@ func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome,
 		a.discard(p)
 		return Outcome{}, err
 	}
-	if first {
-		if err := a.swap(p); err != nil {
-			return Outcome{}, a.takeBack(ctx, p, first, nil, []string{err.Error()})
+	if !first {
+		if err := a.hold(ctx, p); err != nil {
+			a.discard(p)
+			return Outcome{}, fmt.Errorf("holding the service: %w", err)
 		}
-		return outcome, a.finish(p)
 	}
-	if err := a.hold(ctx, p); err != nil {
+	if err := a.commit(p); err != nil {
 		a.discard(p)
-		return Outcome{}, fmt.Errorf("holding the service: %w", err)
+		if !first {
+			err = errors.Join(err, a.release())
+		}
+		return Outcome{}, err
 	}
 	if err := a.swap(p); err != nil {
 		return Outcome{}, a.takeBack(ctx, p, first, nil, []string{err.Error()})
+	}
+	if first {
+		return outcome, a.finish(p)
 	}
 	err = a.takeUp(ctx, p, &outcome)
 	return outcome, err
@@ -194,7 +200,7 @@ func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 	return errors.Join(a.finish(p), a.release())
 }
 
-// prepare stages every change, checks them all and writes the journal.
+// prepare stages every change and checks them all.
 func (a *Applier) prepare(ctx context.Context, p *plan) error {
 	if err := a.stage(p); err != nil {
 		return err
@@ -209,6 +215,11 @@ func (a *Applier) prepare(ctx context.Context, p *plan) error {
 	}
 	a.opts.Step("check")
 	a.opts.fault("checked")
+	return nil
+}
+
+// commit writes the journal: from now on a start finishes or undoes.
+func (a *Applier) commit(p *plan) error {
 	if err := a.keepOriginals(p); err != nil {
 		return err
 	}

@@ -233,9 +233,13 @@ func (a *Applier) putBack(c *change) error {
 	return c.dir.rename(staged, name)
 }
 
-// within is m with the owner of other, for a uid that cannot give files away.
+// within is m with the owner of other, or of this process, for a uid that cannot give files away.
 func (m meta) within(other meta) meta {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() == 0 {
+		return m
+	}
+	m.UID, m.GID = uint32(os.Geteuid()), uint32(os.Getegid())
+	if other.Exists {
 		m.UID, m.GID = other.UID, other.GID
 	}
 	return m

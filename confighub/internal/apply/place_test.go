@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -102,5 +103,30 @@ func TestDirectoryOfAnotherUID(t *testing.T) {
 		if got := fmt.Sprintf("%d:%d", stat.Uid, stat.Gid); got != want {
 			t.Errorf("%s belongs to %s, want %s", name, got, want)
 		}
+	}
+}
+
+// All the same holds for a container that runs as another uid than root: the tests run again as one.
+func TestAsAnotherUID(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another uid needs root")
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	program, tmp := filepath.Join(dir, "apply.test"), filepath.Join(dir, "tmp")
+	// The test's directories are closed to others by default.
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755), os.WriteFile(program, self, 0o755), os.Mkdir(tmp, 0o700), os.Chown(tmp, 4711, 4711)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.v")
+	cmd.Dir = tmp
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4711}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestCrash") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
