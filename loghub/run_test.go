@@ -93,6 +93,7 @@ func TestEndToEnd(t *testing.T) {
 
 // TestGenesisFlaps: an outage is said once, and everything catches up.
 func TestGenesisFlaps(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
 	c.enrol(g.ca, webID)
@@ -117,7 +118,7 @@ func TestGenesisFlaps(t *testing.T) {
 	if n := strings.Count(h.log.String(), "logs wait in the spool"); n != 3 {
 		t.Errorf("3 outages were said %d times:\n%s", n, h.log)
 	}
-	if !strings.Contains(h.log.String(), "connection refused: nothing listens there") {
+	if log := h.log.String(); !strings.Contains(log, "nothing listens there") && !strings.Contains(log, "closed the connection") && !strings.Contains(log, "was cut") {
 		t.Errorf("the outage is not explained:\n%s", h.log)
 	}
 }
@@ -125,6 +126,7 @@ func TestGenesisFlaps(t *testing.T) {
 // TestRenewal: certificates of four seconds are replaced on both sides while
 // logs flow, and nobody notices.
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t, identitytest.Lifetime(4*time.Second))
 	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
 	c.enrol(g.ca, webID)
@@ -171,6 +173,7 @@ func TestStopWithoutGenesis(t *testing.T) {
 
 // TestDamagedSpool: rotten bytes cost the records they hit, and are told.
 func TestDamagedSpool(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	g.stop()
 	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
@@ -228,6 +231,7 @@ func TestDrainedByHubinit(t *testing.T) {
 
 // TestPoisonRecord: one record that the receiver never takes must not hold the others.
 func TestPoisonRecord(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q}}`, g.url()))
 	c.enrol(g.ca, webID)
@@ -254,6 +258,7 @@ func TestPoisonRecord(t *testing.T) {
 
 // TestWrongReceiver: who refuses everything must not empty the spool.
 func TestWrongReceiver(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{http.StatusBadRequest, http.StatusNotFound, http.StatusForbidden} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			g := newGenesis(t)
@@ -308,6 +313,7 @@ func TestStuckStdout(t *testing.T) {
 
 // TestQuota: without a receiver pipes shed the least severe first, and tell.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	g.stop()
 	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "quota": "4MiB", "spool": "memory", "stdout": "off"}}`, g.url()))

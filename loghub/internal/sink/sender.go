@@ -32,9 +32,11 @@ const (
 	backoffMin     = time.Second
 	backoffMax     = time.Minute
 	retryAfterMax  = 5 * time.Minute
-	probeEvery     = time.Minute // while the operator's mistake lasts
-	sayEvery       = 5 * time.Minute
-	maxAnswer      = 64 << 10 // of a response body that is looked at
+	probeEvery     = time.Minute      // while the operator's mistake lasts
+	sayEvery       = 5 * time.Minute  // trouble that goes on
+	enrolWait      = 5 * time.Second  // for an identity to come
+	changeEvery    = 10 * time.Second // trouble that changes its words: cut, refused, no route
+	maxAnswer      = 64 << 10         // of a response body that is looked at
 )
 
 // Options make a Sender.
@@ -79,6 +81,7 @@ type Sender struct {
 	state State
 	said  time.Time // when trouble was last logged
 	words string    // what was logged
+	told  bool      // the trouble of now was logged, so its end is to be logged too
 }
 
 // New makes a Sender.
@@ -260,12 +263,12 @@ func (s *Sender) acked(d *spool.Delivery, i, j, sent int) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.state.OK {
+	if s.told {
+		s.told = false
 		s.o.Log.Info().Str("url", s.o.URL).Str("after", time.Since(s.state.Since).Round(time.Second).String()).
 			Int64("backlog", s.o.Spool.Stats().Backlog).Msg("the receiver takes logs again")
 	}
 	s.state.OK, s.state.Held, s.state.Error, s.state.Since = true, false, "", time.Time{}
-	s.words = ""
 	if sent > 0 {
 		s.state.LastAck = time.Now()
 		s.state.Sent += int64(sent)
@@ -290,12 +293,17 @@ func (s *Sender) trouble(v verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	quiet := now.Sub(s.said)
+	news := s.state.OK || words != s.words && quiet >= changeEvery || quiet >= sayEvery
 	if s.state.OK {
 		s.state.Since = now
 	}
 	s.state.OK, s.state.Held, s.state.Error = false, v.kind == held, words
-	if words != s.words && now.Sub(s.said) > time.Second || now.Sub(s.said) >= sayEvery {
-		s.words, s.said = words, now
+	if errors.Is(v.err, identity.ErrNone) && now.Sub(s.state.Since) < enrolWait {
+		news = false // a new container is being enrolled
+	}
+	if news {
+		s.words, s.said, s.told = words, now, true
 		level := s.o.Log.Warn()
 		if v.kind == held {
 			level = s.o.Log.Error()
