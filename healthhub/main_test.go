@@ -198,6 +198,10 @@ func TestContainerHostFleet(t *testing.T) {
 		t.Errorf("probe --nagios: %d %q", code, out)
 	}
 
+	waitFor(t, 40*time.Second, "the container knows that its reports arrive", func() bool {
+		_, out, _ := web.call(t, "status")
+		return strings.Contains(out, "reports to https://"+hostAddress+"; one was taken ")
+	})
 	if code := stopWeb(); code != 0 {
 		t.Errorf("run ended with %d", code)
 	}

@@ -71,8 +71,30 @@ func statusAction(c *cli.Context) error {
 		t.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		t.width, _, _ = term.GetSize(int(f.Fd())) // 0 when nobody knows: then nothing is cut
 	}
-	_, err = io.WriteString(c.App.Writer, t.draw(tree.Node))
+	out := t.draw(tree.Node)
+	if tree.Node.Kind == health.KindContainer {
+		out += reporting(initctl.RunDir(), t.now)
+	}
+	_, err = io.WriteString(c.App.Writer, out)
 	return err
+}
+
+// reporting is a line on how this container's reports fare, which may be half a minute old; empty if it reports to nobody.
+func reporting(runDir string, now time.Time) string {
+	f, err := health.ReadFile(runDir, health.HealthFile)
+	if err != nil {
+		return ""
+	}
+	var s agent.Section
+	switch err := json.Unmarshal(f.Section, &s); {
+	case err != nil || s.Report == nil:
+		return ""
+	case s.Report.Error != "":
+		return fmt.Sprintf("\nreports to %s do not arrive: %s\n", s.Report.To, s.Report.Error)
+	case s.Report.LastOK.IsZero():
+		return fmt.Sprintf("\nreports to %s: none yet\n", s.Report.To)
+	}
+	return fmt.Sprintf("\nreports to %s; one was taken %s ago\n", s.Report.To, page.Age(now, s.Report.LastOK))
 }
 
 // statusServer says whom to ask, and how.

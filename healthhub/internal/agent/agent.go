@@ -181,7 +181,10 @@ func (a *Agent) say(before, now *health.Node) {
 	if before != nil {
 		e.Stringer("was", before.State)
 	}
-	e.Stringer("state", now.State).Str("reason", now.Text).Msg("health")
+	if now.Text != "" {
+		e.Str("reason", now.Text)
+	}
+	e.Stringer("state", now.State).Msg("health")
 }
 
 func same(a, b *health.Node) bool {
@@ -218,15 +221,15 @@ func (a *Agent) refresh() *health.Node {
 	return &n
 }
 
-// section is healthhub's own part of health.json.
-type section struct {
+// Section is healthhub's own part of health.json.
+type Section struct {
 	Checks int            `json:"checks"`
 	Report *report.Status `json:"report,omitempty"`
 }
 
 func (a *Agent) write() error {
 	n := a.snapshot().Node
-	s := section{Checks: len(n.Children)}
+	s := Section{Checks: len(n.Children)}
 	if a.sender != nil {
 		status := a.sender.Status()
 		s.Report = &status
