@@ -162,7 +162,7 @@ func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome,
 	if err := a.commit(p); err != nil {
 		a.discard(p)
 		if !first {
-			err = errors.Join(err, a.release())
+			a.release()
 		}
 		return Outcome{}, err
 	}
@@ -197,7 +197,9 @@ func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 	}
 	a.opts.Step("settle")
 	a.opts.fault("settled")
-	return errors.Join(a.finish(p), a.release())
+	err = a.finish(p)
+	a.release()
+	return err
 }
 
 // prepare stages every change and checks them all.
@@ -251,13 +253,12 @@ func (a *Applier) hold(ctx context.Context, p *plan) error {
 
 // release ends the hold. It has a context of its own: a hold must not outlive the transaction because the
 // caller was told to stop.
-func (a *Applier) release() error {
+func (a *Applier) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
 	defer cancel()
 	if err := a.opts.Control.Release(ctx); err != nil {
 		a.opts.Log.Warn().Err(err).Msg("releasing the service; the hold ends by itself")
 	}
-	return nil
 }
 
 // finish makes the new state of the targets the recorded one and forgets the journal.

@@ -146,7 +146,8 @@ func (a *Applier) Resume(ctx context.Context) error {
 		return ErrInterrupted
 	}
 	a.removeJournal()
-	return a.release()
+	a.release()
+	return nil
 }
 
 // open reaches the directory of a change read from the journal. One that is gone stays nil.
