@@ -57,21 +57,20 @@ measure_probe() {
 }
 
 measure_memory() {
-    local i program total=0 kilobytes
+    local i program
     for ((i = 0; i < n; i++)); do
         docker run --detach --label "$label" "$image" sleep infinity >/dev/null
     done
     sleep 10 # idle: what starting needed is given back
-    printf 'memory, MB PSS per container with %d of them\n' "$n"
+    printf 'memory, MB per container with %d of them, storage driver %s\n  %-22s %8s %10s\n' \
+        "$n" "$(docker info --format '{{.Driver}}')" '' PSS 'of it own'
     for program in hubinit confighub healthhub loghub; do
-        kilobytes=$(docker ps -q --filter "label=$label" | while read -r id; do
+        docker ps -q --filter "label=$label" | while read -r id; do
             docker top "$id" -eo pid,comm | awk -v p="$program" '$2 == p {print $1}'
-        done | while read -r pid; do awk '/^Pss:/ {print $2}' "/proc/$pid/smaps_rollup"; done |
-            awk -v n="$n" '{sum += $1} END {printf "%d", sum / n}')
-        total=$((total + kilobytes))
-        printf '  %-22s %8s\n' "$program" "$(awk -v k="$kilobytes" 'BEGIN {printf "%.2f", k / 1000}')"
-    done
-    printf '  %-22s %8s\n' 'together' "$(awk -v k="$total" 'BEGIN {printf "%.2f", k / 1000}')"
+        done | while read -r pid; do cat "/proc/$pid/smaps_rollup"; done |
+            awk -v n="$n" -v p="$program" '/^Pss:/ {all += $2} /^Pss_Anon:/ {own += $2} END {print p, all / n, own / n}'
+    done | awk '{printf "  %-22s %8.2f %10.2f\n", $1, $2 / 1000, $3 / 1000; all += $2; own += $3}
+        END {printf "  %-22s %8.2f %10.2f\n", "together", all / 1000, own / 1000}'
 }
 
 measure_start

@@ -320,8 +320,8 @@ show_state() {
 
 show_change() {
     section "A value changes in the tree"
-    local greeting="Good day from the genesis machine" start pid
-    pid=$(service_pid web)
+    local greeting="Good day from the genesis machine" start pid before
+    pid=$(service_pid web) before=$(applied)
     start=$(now)
     edit "s/\"greeting\": *\"[^\"]*\"/\"greeting\": \"$greeting\"/" defaults/data/site.json
     until page_says "$greeting"; do
@@ -331,11 +331,18 @@ show_change() {
     curl -s "$page" | sed -n 's/^ *<p>\([^<]*\)<.*/\1/p' | head -n 1 | quote
     [[ $(service_pid web) == "$pid" ]] || give_up "nginx is still the same process"
     tick "nginx is still process $pid of its container"
-    work "watched for ten seconds and kept" within 30 kept
+    work "watched on the new version for ten seconds, and kept" within 30 kept "$before"
 }
 
-# kept: the version that web applied last is confirmed, and not on trial any more.
-kept() { ! inside "$shop" web confighub status | grep -q 'on trial'; }
+# applied prints the version in place in web, and whether it is on trial still.
+applied() { inside "$shop" web confighub status | grep '^applied'; }
+
+# kept BEFORE: another version is in place, and not on trial any more.
+kept() {
+    local now
+    now=$(applied)
+    [[ $now != "${1%% *on trial}" && $now != "$1" && $now != *"on trial"* ]]
+}
 
 # edit SCRIPT FILE changes a file of the tree in one step, as an editor or git does.
 edit() {
@@ -362,7 +369,7 @@ show_refusal() {
     work "mended, and the fleet is as it is to be" within 60 fleet_is_well
 }
 
-wrap() { fold -s -w 104; }
+wrap() { fold -s -w 104 | sed 's/ *$//'; }
 
 fleet_says() { inside "$genesis" config confighub fleet | grep -qF "$1"; }
 
