@@ -108,6 +108,10 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: slot(),
 		events: make(chan source.Event), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
 	}
+	settingsFile, err := filepath.Abs(settingsFile)
+	if err != nil {
+		return nil, fmt.Errorf("finding the settings: %w", err)
+	}
 	if h.conf.Source == "" {
 		beside := filepath.Join(filepath.Dir(settingsFile), "bundle")
 		if _, err := os.Stat(beside); err == nil {
@@ -117,7 +121,6 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 	if s.Identity.CAURL == "" && h.conf.Source == "" {
 		return nil, nil
 	}
-	var err error
 	if h.id, err = s.Identity.ID(h.slot); err != nil && !errors.Is(err, identity.ErrUnnamed) {
 		return nil, daemon.Usage(err)
 	}
@@ -154,9 +157,6 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 
 // settingsPlaces are the settings and what the hubs read beside them, which no bundle may write.
 func settingsPlaces(file string) []string {
-	if absolute, err := filepath.Abs(file); err == nil {
-		file = absolute
-	}
 	places := []string{file}
 	for _, name := range []string{"hub.d", "bundle", "init.d", "stop.d"} {
 		places = append(places, filepath.Join(filepath.Dir(file), name))

@@ -84,8 +84,9 @@ func (h *hub) publish() {
 	h.written, h.writtenAt = string(raw), now
 }
 
-// stamp sets since when a node has its state.
+// stamp sets since when a node has its state, and makes its texts one line each.
 func (h *hub) stamp(n *health.Node) {
+	n.Text, n.Action = health.CleanText(n.Text), health.CleanText(n.Action)
 	key := n.Kind + "/" + n.Name
 	if old, ok := h.since[key]; !ok || old.State != n.State {
 		n.Since = time.Now().UTC()
