@@ -13,8 +13,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 
@@ -187,10 +189,23 @@ func (a *Agent) say(before, now *health.Node) {
 	e.Stringer("state", now.State).Msg("health")
 }
 
+// same reports whether b tells nothing that a did not: states, flags, and the words for what is not well. Numbers in them
+// are no news, or every count and duration would be a report.
 func same(a, b *health.Node) bool {
 	return a.State == b.State && slices.Equal(a.Flags, b.Flags) && slices.EqualFunc(a.Children, b.Children, func(x, y health.Node) bool {
-		return x.Name == y.Name && x.State == y.State && slices.Equal(x.Flags, y.Flags)
+		return x.Name == y.Name && x.State == y.State && slices.Equal(x.Flags, y.Flags) &&
+			(x.State <= health.Starting || words(x.Text) == words(y.Text))
 	})
+}
+
+// words is a text without its digits.
+func words(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // snapshot is the container as of now, or of at most viewFresh ago.

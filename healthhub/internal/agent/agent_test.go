@@ -277,3 +277,27 @@ func TestConnectionsAreBounded(t *testing.T) {
 		return resp.StatusCode == 200
 	})
 }
+
+func TestSame(t *testing.T) {
+	node := func(state health.State, text string) *health.Node {
+		return &health.Node{State: state, Children: []health.Node{{Name: "hub/config", State: state, Text: text}}}
+	}
+	tests := []struct {
+		name string
+		a, b *health.Node
+		want bool
+	}{
+		{"nothing new", node(health.Warn, "line 3: a"), node(health.Warn, "line 3: a"), true},
+		{"another state", node(health.Warn, "a"), node(health.Pass, "a"), false},
+		{"another reason for the same state", node(health.Warn, "line 3: port"), node(health.Warn, "line 3: name"), false},
+		{"counts grow", node(health.Warn, "9 events wait"), node(health.Warn, "1234 events wait"), true},
+		{"words of what is well", node(health.Pass, "200 OK in 1ms"), node(health.Pass, "204 in 980µs"), true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := same(test.a, test.b); got != test.want {
+				t.Errorf("same = %v", got)
+			}
+		})
+	}
+}
