@@ -223,8 +223,9 @@ drop_replaced() {
 # make_authority fills the state directory: the certificate authority, a one-time token for everybody, and a
 # copy of the tree to play with.
 make_authority() {
-    mkdir -p "$CLOUD4_DEMO/tokens"
-    touch "$CLOUD4_DEMO/.made-by-demo"
+    mkdir -p "$CLOUD4_DEMO"
+    touch "$CLOUD4_DEMO/.made-by-demo" # first, so that an interruption leaves nothing that clean would not know
+    mkdir "$CLOUD4_DEMO/tokens"
     cp -r "$here/genesis/tree" "$tree"
     "$root/bin/confighub" ca-init --dir "$CLOUD4_DEMO/ca" --seen-as /ca | cut -c 1-16 >"$remark"
     local kind service

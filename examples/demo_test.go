@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -198,6 +199,44 @@ func TestReadmeCompose(t *testing.T) {
 	for _, key := range regexp.MustCompile(`HUB_[A-Z_]+`).FindAllString(file.text, -1) {
 		if !strings.Contains(out, key) {
 			t.Errorf("%s is lost", key)
+		}
+	}
+}
+
+// TestComposeForOtherMachines holds that the file that opens the genesis machine to others goes with its compose file.
+func TestComposeForOtherMachines(t *testing.T) {
+	const files = " -f examples/genesis/compose.yaml -f examples/genesis/lan.yaml config"
+	out := run(t, "export CLOUD4_ADDRESS=192.0.2.10 CLOUD4_DEMO=/nonexistent CLOUD4_CA_FINGERPRINT=none\n"+
+		"docker compose"+files+" 2>/dev/null || docker-compose"+files)
+	for _, port := range []string{"9000", "8443", "4318", "8444", "8481"} {
+		if !strings.Contains(out, port) {
+			t.Errorf("port %s is not published", port)
+		}
+	}
+}
+
+// TestDemoNamesWhatIsMissing runs the demo where nothing but a shell is installed: it must name what it lacks and end,
+// before it has done anything.
+func TestDemoNamesWhatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"bash", "dirname", "mktemp", "rm", "sed", "id", "cat"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(filepath.Join(dir, "bash"), "demo.sh", "up")
+	cmd.Env = []string{"PATH=" + dir, "CLOUD4_DEMO=" + filepath.Join(dir, "state")}
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Errorf("the demo says that it went well:\n%s", out)
+	}
+	for _, name := range []string{"Go 1.26", "make", "Docker engine"} {
+		if !strings.Contains(string(out), name) {
+			t.Errorf("want %q among what is missing, got:\n%s", name, out)
 		}
 	}
 }
