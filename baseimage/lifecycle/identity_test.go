@@ -69,6 +69,18 @@ func TestRenewal(t *testing.T) {
 	// confighub, loghub and healthhub, each at its server.
 	setPage(t, g, "second", 0)
 	c.waitPage("second")
+	delete(serials, first.Serial)
+	if !genesistest.Eventually(t.Context(), soon, func() bool {
+		serials[c.identity().Serial] = true
+		for serial := range serials {
+			if g.Config.Output.Line(c.id.String(), serial) != "" {
+				return true
+			}
+		}
+		return false
+	}) {
+		t.Errorf("confighub serve saw none of the renewed certificates:\n%s", g.Config.Output)
+	}
 	text := fmt.Sprint("after ", len(serials), " certificates")
 	c.say("stdout", text)
 	g.WaitEvent(t, c.id, text, soon)

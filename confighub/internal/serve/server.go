@@ -160,7 +160,11 @@ func (s *Server) audit(level zerolog.Level, r *http.Request, peer spiffe.ID) *ze
 	if peer != (spiffe.ID{}) {
 		who = peer.String()
 	}
-	return s.log.WithLevel(level).Str("peer", who).Str("address", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.Path)
+	certificate := ""
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		certificate = r.TLS.PeerCertificates[0].SerialNumber.String() // as step-ca prints it
+	}
+	return s.log.WithLevel(level).Str("peer", who).Str("certificate", certificate).Str("address", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.Path)
 }
 
 func (s *Server) allowed(r *http.Request, peer spiffe.ID, status int) *zerolog.Event {
