@@ -4,6 +4,7 @@ package identity
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -108,6 +109,36 @@ func (f *Files) Reload() error {
 	f.looked = time.Now()
 	f.reload()
 	return f.err
+}
+
+// How often [Files.Wait] looks: often while a new container is being enrolled, which takes a fraction of a second.
+const (
+	waitInterval = 100 * time.Millisecond
+	waitEager    = time.Minute // for so long; from then on every lookInterval
+)
+
+// Wait returns nil as soon as there are certificate and roots, at the latest a tenth of a second after its files were written, or
+// ctx's error. It says nothing of files that cannot be used; see [Files.Err].
+func (f *Files) Wait(ctx context.Context) error {
+	begin := time.Now()
+	tick := time.NewTicker(waitInterval)
+	defer tick.Stop()
+	for {
+		f.Reload() // what is wrong is kept for Err
+		_, noCert := f.Certificate()
+		_, noRoots := f.Roots()
+		if noCert == nil && noRoots == nil {
+			return nil
+		}
+		if time.Since(begin) > waitEager {
+			tick.Reset(lookInterval)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 func none(err error) error {

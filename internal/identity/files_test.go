@@ -4,6 +4,7 @@ package identity_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"errors"
 	"os"
@@ -157,6 +158,36 @@ func TestHotReload(t *testing.T) {
 	}
 	if got := serial(); got != second {
 		t.Errorf("broken roots: serial %s, want %s", got, second)
+	}
+}
+
+// TestWait writes the files while somebody waits for them, roots first, as confighub does.
+func TestWait(t *testing.T) {
+	ca := identitytest.New(t)
+	done := ca.Dir(t, container(t, "web"))
+	dir := t.TempDir()
+	files := identity.Open(dir)
+	limited, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := files.Wait(limited); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nothing there: %v, want the deadline", err)
+	}
+	came := make(chan error, 1)
+	go func() { came <- files.Wait(t.Context()) }()
+	for _, name := range []string{"roots.pem", "id.pem"} {
+		select {
+		case err := <-came:
+			t.Fatalf("before %s: %v", name, err)
+		case <-time.After(150 * time.Millisecond): // longer than it waits between two looks
+		}
+		write(t, dir, name, must(os.ReadFile(filepath.Join(done, name))))
+	}
+	written := time.Now()
+	if err := <-came; err != nil {
+		t.Error(err)
+	}
+	if d := time.Since(written); d > 500*time.Millisecond {
+		t.Errorf("seen after %s, want well below the second of the other methods", d)
 	}
 }
 
