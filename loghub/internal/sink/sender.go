@@ -156,12 +156,21 @@ func (s *Sender) Run(ctx, hard context.Context) error {
 		case v.after > 0:
 			pause = v.after + rand.N(v.after/10+time.Millisecond)
 		case errors.Is(v.err, identity.ErrNone):
-			pause, wait = time.Second, backoffMin
+			s.enrolled(ctx)
+			last, wait = time.Time{}, backoffMin
+			continue
 		}
 		if !sleep(ctx, pause) {
 			return nil
 		}
 	}
+}
+
+// enrolled waits for the identity, for as long as its absence is no trouble.
+func (s *Sender) enrolled(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, enrolWait)
+	defer cancel()
+	_ = s.o.Files.Wait(limited) // what is missing is told by the request that needs it
 }
 
 // next waits for records and for a batch to fill: the first after a quiet time

@@ -309,6 +309,52 @@ func TestOrderAndBatches(t *testing.T) {
 	}
 }
 
+// serve runs an engine behind mutual TLS until the test ends.
+func serve(t *testing.T, files *identity.Files, e *engine) (url string) {
+	t.Helper()
+	srv := mtls.Server(files, e, func(mtls.Refusal) {})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.ServeTLS(ln, "", "") }()
+	t.Cleanup(func() {
+		srv.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return "https://" + ln.Addr().String()
+}
+
+// TestFreshContainer: what waits is sent as soon as the identity is there, and
+// that it was not is no trouble.
+func TestFreshContainer(t *testing.T) {
+	ca := identitytest.New(t)
+	genesis, err := spiffe.ForGenesis("cloud4.internal", "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, err := spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, dir := &engine{}, t.TempDir()
+	r := newRig(t, serve(t, ca.Files(t, genesis), e), identity.Open(dir), 1)
+	r.run(t)
+	waitFor(t, 5*time.Second, "try without identity", func() bool { return !r.State().OK })
+	ca.Issue(t, web, dir)
+	issued := time.Now()
+	waitFor(t, 10*time.Second, "record", func() bool { return len(e.texts()) == 1 })
+	if d := time.Since(issued); d > 900*time.Millisecond {
+		t.Errorf("sent %s after the identity came", d)
+	}
+	if log := r.log.String(); strings.Contains(log, "wait in the spool") {
+		t.Errorf("an enrolment is told as trouble: %s", log)
+	}
+}
+
 // TestServerRole: a genuine certificate of the fleet with the right name, but of
 // somebody else, gets nothing.
 func TestServerRole(t *testing.T) {
@@ -332,20 +378,7 @@ func TestServerRole(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			e := &engine{}
-			srv := mtls.Server(ca.Files(t, tt.id), e, func(mtls.Refusal) {})
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			done := make(chan error, 1)
-			go func() { done <- srv.ServeTLS(ln, "", "") }()
-			defer func() {
-				srv.Close()
-				if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-					t.Error(err)
-				}
-			}()
-			r := newRig(t, "https://"+ln.Addr().String(), own, 1)
+			r := newRig(t, serve(t, ca.Files(t, tt.id), e), own, 1)
 			r.run(t)
 			if tt.ok {
 				waitFor(t, 10*time.Second, "record", func() bool { return len(e.texts()) == 1 })
