@@ -254,6 +254,34 @@ func TestSender(t *testing.T) {
 	}
 }
 
+// A fresh container is at its host as soon as it has its identity, and before that it is no trouble.
+func TestFreshContainer(t *testing.T) {
+	ca := identitytest.New(t)
+	host := serve(t, ca.Files(t, id(t, "/host/vm1")), "127.0.0.1:0", "")
+	dir := t.TempDir()
+	var log bytes.Buffer
+	sender := report.NewSender(host.url, identity.Open(dir), func() health.Node {
+		return health.Node{Kind: health.KindContainer, Name: "web.shop.vm1", State: health.Pass}
+	}, zerolog.New(zerolog.SyncWriter(&log)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- sender.Run(ctx) }()
+	time.Sleep(300 * time.Millisecond) // a new container is being enrolled
+	ca.Issue(t, id(t, "/host/vm1/stack/shop/service/web"), dir)
+	issued := time.Now()
+	waitFor(t, 10*time.Second, func() bool { return host.state() == "web.shop.vm1 pass []" })
+	if d := time.Since(issued); d > 900*time.Millisecond {
+		t.Errorf("the first report came %s after the identity", d)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(log.String(), "do not arrive") {
+		t.Errorf("an enrolment is told as trouble:\n%s", &log)
+	}
+}
+
 // A sender does not tell anybody but its host, or the fleet, how it is.
 func TestSenderKnowsItsReceiver(t *testing.T) {
 	ca := identitytest.New(t)

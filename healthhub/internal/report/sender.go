@@ -29,23 +29,27 @@ const (
 	every      = 30 * time.Second       // between reports while nothing changes
 	validFor   = 90 * time.Second       // so two may be lost
 	coalesce   = 100 * time.Millisecond // from the first change to the report, which tells those in between too
+	apart      = time.Second            // between two reports of changes, however many there are
 	sendLimit  = 10 * time.Second       // for one report, its retries included
 	refusedFor = 5 * time.Minute        // between reports after one was refused: only people can change that
 	goodbye    = 500 * time.Millisecond // for the last one; the container is waiting to end
+	enrolWait  = 5 * time.Second        // for a new container's identity, which is no trouble yet
 	maxAnswer  = 1 << 10                // bytes of an answer that are read
 )
 
 // Sender reports a node to the next level, on change and every 30 s. Nothing waits for it: when the receiver is away it
 // says so once, and keeps trying.
 type Sender struct {
-	url  string
-	node func() health.Node
-	log  zerolog.Logger
+	url   string
+	files *identity.Files
+	node  func() health.Node
+	log   zerolog.Logger
 
 	client   *retryablehttp.Client
 	once     *http.Client // for the goodbye, which is not retried
 	instance string
 	seq      uint64
+	sent     time.Time // when the last report was made
 	changed  chan struct{}
 
 	mu     sync.Mutex // guards status
@@ -70,7 +74,7 @@ func NewSender(base string, files *identity.Files, node func() health.Node, log 
 	client.CheckRetry = worthRetrying
 	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	return &Sender{
-		url: strings.TrimSuffix(base, "/") + Path, node: node, log: log,
+		url: strings.TrimSuffix(base, "/") + Path, files: files, node: node, log: log,
 		client: client, once: &http.Client{Transport: transport},
 		instance: strings.ToLower(rand.Text()), changed: make(chan struct{}, 1),
 		status: Status{To: base},
@@ -118,11 +122,15 @@ func (s *Sender) Status() Status {
 // Run reports until ctx is done, then says goodbye.
 func (s *Sender) Run(ctx context.Context) error {
 	pause := backoff.Backoff{Min: time.Second, Max: every}
+	s.enrolled(ctx, enrolWait)
 	for {
 		next := every
 		switch err := s.send(ctx); {
 		case ctx.Err() != nil:
 			return s.goodbye()
+		case errors.Is(err, identity.ErrNone):
+			s.enrolled(ctx, every)
+			continue
 		case errors.As(err, new(*refusedError)):
 			next = refusedFor
 		case err != nil:
@@ -134,6 +142,13 @@ func (s *Sender) Run(ctx context.Context) error {
 			return s.goodbye()
 		}
 	}
+}
+
+// enrolled waits for the identity, at most for d.
+func (s *Sender) enrolled(ctx context.Context, d time.Duration) {
+	limited, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	_ = s.files.Wait(limited) // what is missing is told by the report that needs it
 }
 
 // wait waits for d, or, while reports are taken, for a change. false: ctx is done.
@@ -151,7 +166,7 @@ func (s *Sender) wait(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-changed:
 	}
-	timer.Reset(coalesce)
+	timer.Reset(max(coalesce, apart-time.Since(s.sent)))
 	select {
 	case <-ctx.Done():
 		return false
@@ -216,6 +231,7 @@ func explain(err error) string {
 // encode makes the next report. A retry sends the same bytes, and a receiver that has them already says that it took them.
 func (s *Sender) encode(stopping bool) ([]byte, error) {
 	s.seq++
+	s.sent = time.Now()
 	return json.Marshal(Report{
 		Schema: schema, Instance: s.instance, Seq: s.seq, SentAt: time.Now().UTC(),
 		ValidFor: validFor.Seconds(), Stopping: stopping, Node: s.node(),
