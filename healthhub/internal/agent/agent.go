@@ -33,7 +33,7 @@ import (
 const (
 	fileValid   = 60 * time.Second
 	fileRefresh = fileValid / 2
-	hubInterval = 2 * time.Second        // between looks at the files of the other hubs
+	hubInterval = 2 * time.Second        // between looks at the files of the other hubs, and at what is told of checks
 	viewFresh   = 250 * time.Millisecond // how old an answer on the socket may be
 )
 
@@ -111,9 +111,8 @@ func (a *Agent) poke() {
 
 // Run watches until ctx is done.
 func (a *Agent) Run(ctx context.Context) error {
-	serve, err := a.listen()
-	if err != nil {
-		a.Log.Warn().Err(err).Msg("nobody in this container can ask or report")
+	serve, deaf := a.listen()
+	if deaf != nil {
 		serve = func(context.Context) {}
 	}
 	a.hubs.look(time.Now())
@@ -121,8 +120,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer parts.Wait()
 	parts.Go(func() { serve(ctx) })
 	parts.Go(func() { a.monitor.Run(ctx) })
-	if err := a.write(); err != nil {
-		a.Log.Warn().Err(err).Msg("hubinit's probe will say that this container is not healthy")
+	mute := a.write()
+	if deaf != nil || mute != nil {
+		a.Log.Warn().AnErr("socket", deaf).AnErr("file", mute).
+			Msg("the run directory cannot be used: healthhub works on and reports, but programs in this container, hubinit's probe among them, do not learn its health")
 	}
 	if err := a.Ready(); err != nil {
 		a.Log.Warn().Err(err).Msg("hubinit does not know that healthhub is ready")
@@ -130,17 +131,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.sender != nil {
 		parts.Go(func() { a.sender.Run(ctx) })
 	}
-	a.keep(ctx)
+	a.keep(ctx, mute != nil)
 	return nil
 }
 
-// keep writes health.json and wakes the sender.
-func (a *Agent) keep(ctx context.Context) {
+// keep writes health.json and wakes the sender. bad says that the last write failed, which is said once.
+func (a *Agent) keep(ctx context.Context, bad bool) {
 	look, refresh := time.NewTicker(hubInterval), time.NewTicker(fileRefresh)
 	defer look.Stop()
 	defer refresh.Stop()
 	var told *health.Node
-	bad := false // the last write failed, which is said once
 	for {
 		due := false
 		select {
@@ -148,9 +148,7 @@ func (a *Agent) keep(ctx context.Context) {
 			return
 		case <-a.changed:
 		case <-look.C:
-			if !a.hubs.look(time.Now()) {
-				continue
-			}
+			a.hubs.look(time.Now())
 		case <-refresh.C:
 			due = true
 		}
@@ -189,12 +187,12 @@ func (a *Agent) say(before, now *health.Node) {
 	e.Stringer("state", now.State).Msg("health")
 }
 
-// same reports whether b tells nothing that a did not: states, flags, and the words for what is not well. Numbers in them
-// are no news, or every count and duration would be a report.
+// same reports whether b tells nothing that a did not: states, flags, and the words for what is not well and what to do
+// about it. Numbers in them are no news, or every count and duration would be a report.
 func same(a, b *health.Node) bool {
 	return a.State == b.State && slices.Equal(a.Flags, b.Flags) && slices.EqualFunc(a.Children, b.Children, func(x, y health.Node) bool {
 		return x.Name == y.Name && x.State == y.State && slices.Equal(x.Flags, y.Flags) &&
-			(x.State <= health.Starting || words(x.Text) == words(y.Text))
+			(x.State == health.Pass || words(x.Text) == words(y.Text) && words(x.Action) == words(y.Action))
 	})
 }
 

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,7 +24,10 @@ import (
 	"cloud4.internal/hub/healthhub/internal/setting"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/spiffe"
 )
 
 // start runs an agent until the test ends.
@@ -278,6 +282,57 @@ func TestConnectionsAreBounded(t *testing.T) {
 	})
 }
 
+// Without a run directory it is said once what does not work, and the next level is told all the same.
+func TestNoRunDirectory(t *testing.T) {
+	ca := identitytest.New(t)
+	id := func(uri string) spiffe.ID {
+		id, err := spiffe.Parse("spiffe://cloud4.internal" + uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	var reports atomic.Int64
+	server := mtls.Server(ca.Files(t, id("/host/vm1")), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reports.Add(1)
+		w.WriteHeader(http.StatusNoContent)
+	}), func(r mtls.Refusal) { t.Errorf("refused: %+v", r) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { defer close(served); server.ServeTLS(l, "", "") }()
+	defer func() { server.Close(); <-served }()
+
+	var log bytes.Buffer
+	a, err := New(Config{
+		Name: "web.shop.vm1", RunDir: filepath.Join(t.TempDir(), "none"), Settings: setting.Settings{ReportTo: "https://" + l.Addr().String()},
+		Files: ca.Files(t, id("/host/vm1/stack/shop/service/web")), Log: zerolog.New(zerolog.SyncWriter(&log)), Ready: func() error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	waitFor(t, 5*time.Second, func() bool { return reports.Load() > 0 })
+	a.poke()
+	waitFor(t, 5*time.Second, func() bool { return len(a.changed) == 0 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "no such file"); n != 2 || strings.Count(log.String(), `"level":"warn"`) != 1 {
+		t.Errorf("want one warning that names socket and file:\n%s", &log)
+	}
+}
+
+func acted(n *health.Node, action string) *health.Node {
+	n.Children[0].Action = action
+	return n
+}
+
 func TestSame(t *testing.T) {
 	node := func(state health.State, text string) *health.Node {
 		return &health.Node{State: state, Children: []health.Node{{Name: "hub/config", State: state, Text: text}}}
@@ -290,6 +345,8 @@ func TestSame(t *testing.T) {
 		{"nothing new", node(health.Warn, "line 3: a"), node(health.Warn, "line 3: a"), true},
 		{"another state", node(health.Warn, "a"), node(health.Pass, "a"), false},
 		{"another reason for the same state", node(health.Warn, "line 3: port"), node(health.Warn, "line 3: name"), false},
+		{"another thing to do", acted(node(health.Warn, "a"), "restart it"), acted(node(health.Warn, "a"), "ask the operator"), false},
+		{"waits for something else", node(health.Starting, "waits for confighub"), node(health.Starting, "waits for the database"), false},
 		{"counts grow", node(health.Warn, "9 events wait"), node(health.Warn, "1234 events wait"), true},
 		{"words of what is well", node(health.Pass, "200 OK in 1ms"), node(health.Pass, "204 in 980µs"), true},
 	}

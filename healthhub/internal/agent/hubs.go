@@ -53,8 +53,8 @@ func (h *hubs) nodes() []health.Node {
 	return slices.Clone(h.checks)
 }
 
-// look reads the files, and reports whether a state or a text is another one.
-func (h *hubs) look(now time.Time) bool {
+// look reads the files.
+func (h *hubs) look(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var next []health.Node
@@ -68,13 +68,9 @@ func (h *hubs) look(now time.Time) bool {
 	}
 	next = append(next, h.hub(initctl.Confighub, health.ConfigFile, state, now)...)
 	next = append(next, h.hub(initctl.Loghub, health.LogFile, state, now)...)
-	changed := !slices.EqualFunc(h.checks, next, func(a, b health.Node) bool {
-		return a.Name == b.Name && a.State == b.State && a.Text == b.Text
-	})
 	prev, parent := health.Node{Children: h.checks}, health.Node{Children: next}
 	rollup.CarrySince(&prev, &parent, now.Round(0).UTC())
 	h.checks = parent.Children
-	return changed
 }
 
 func node(name string, s health.State, now time.Time, text string) health.Node {
