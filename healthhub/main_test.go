@@ -390,6 +390,27 @@ vm1            ! warn  82     4 min  2 s
 	}
 }
 
+// Without the flag the next level is where a setting of the environment says.
+func TestServeReportsWhereTheEnvironmentSays(t *testing.T) {
+	ca := identitytest.New(t)
+	m := newMachine(t, "{}")
+	ca.Issue(t, parse(t, "/host/vm1"), m.path("state/identity"))
+	for value, want := range map[string]string{
+		"http://genesis.internal:8444": "HUB_HEALTH_REPORT_TO) must be https://",
+		"https://127.0.0.1:1":          "health reports do not arrive",
+	} {
+		cmd := m.command("serve", "--listen", "127.0.0.1:0", "--dashboard", "")
+		cmd.Env = append(cmd.Env, "HUB_HEALTH_REPORT_TO="+value)
+		log := new(output)
+		cmd.Stderr = log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		waitFor(t, 10*time.Second, want, func() bool { return strings.Contains(log.String(), want) })
+	}
+}
+
 // The schema is what editors use.
 func TestSchema(t *testing.T) {
 	_, out, errs := newMachine(t, "{}").call(t, "--schema")

@@ -43,7 +43,7 @@ func serveCommand() *cli.Command {
 			&cli.BoolFlag{Name: "unsafe-open-dashboard", Usage: "let the dashboard be reached from other machines, without asking who they are"},
 			&cli.StringFlag{Name: "identity", Value: identity.Dir(), Usage: "`DIR` of id.pem and roots.pem"},
 			&cli.StringFlag{Name: "expect", Usage: "`FILE` of what should be there: {\"containers\": [\"web.shop.vm1\"]} on a host, {\"hosts\": [\"vm1\"]} for the fleet; without it, whoever has reported is expected to go on"},
-			&cli.StringFlag{Name: "report-to", Usage: "`URL` of the next level, https://genesis.internal:8444"},
+			&cli.StringFlag{Name: "report-to", EnvVars: []string{"HUB_HEALTH_REPORT_TO"}, Usage: "`URL` of the next level, https://genesis.internal:8444"},
 			&cli.StringFlag{Name: "state", Value: filepath.Join(initctl.StateDir(), "health"), Usage: "`DIR` that remembers who reported; empty: none"},
 		},
 		Action: daemon.Service(serve),
@@ -116,7 +116,7 @@ func checkServeFlags(c *cli.Context) error {
 	}
 	if to := c.String("report-to"); to != "" {
 		if u, err := url.Parse(to); err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {
-			return fmt.Errorf("--report-to must be https://<host>[:port], got %q", to)
+			return fmt.Errorf("--report-to (or HUB_HEALTH_REPORT_TO) must be https://<host>[:port], got %q", to)
 		}
 	}
 	address := c.String("dashboard")
@@ -133,27 +133,21 @@ func checkServeFlags(c *cli.Context) error {
 	return nil
 }
 
-// waitForIdentity waits for the identity's files, which confighub may only be about to write. Its error is ctx's.
+// waitForIdentity waits for the identity's files, which confighub may only be about to write. An error means that ctx is done.
 func waitForIdentity(ctx context.Context, files *identity.Files, dir string, log zerolog.Logger) (spiffe.ID, error) {
-	said := time.Time{}
 	for {
 		id, err := files.ID()
-		if err == nil {
-			return id, nil
+		if err == nil || ctx.Err() != nil {
+			return id, err
 		}
-		if time.Since(said) >= time.Minute {
-			said = time.Now()
-			words := "no identity there yet"
-			if !errors.Is(err, identity.ErrNone) {
-				words = err.Error()
-			}
-			log.Warn().Str("dir", dir).Str("reason", words).Msg("waiting for the identity")
+		words := "no identity there yet"
+		if !errors.Is(err, identity.ErrNone) {
+			words = err.Error()
 		}
-		select {
-		case <-ctx.Done():
-			return spiffe.ID{}, ctx.Err()
-		case <-time.After(time.Second):
-		}
+		log.Warn().Str("dir", dir).Str("reason", words).Msg("waiting for the identity")
+		limited, cancel := context.WithTimeout(ctx, time.Minute)
+		_ = files.Wait(limited) // what is still missing is said at the next round
+		cancel()
 	}
 }
 
