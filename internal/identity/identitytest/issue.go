@@ -126,7 +126,9 @@ func (ca *CA) Issue(t testing.TB, id spiffe.ID, dir string) {
 	}
 	ctx := provisioner.NewContextWithMethod(context.Background(), provisioner.SignMethod)
 	ott := ca.TokenFor(t, id.CommonName(), append([]string{id.String(), loopback.String()}, id.DNSNames()...)...)
+	ca.authorising.Lock()
 	options, err := ca.authority.Load().Authorize(ctx, ott)
+	ca.authorising.Unlock()
 	if err != nil {
 		t.Fatalf("authorising %s: %v", id, err)
 	}
