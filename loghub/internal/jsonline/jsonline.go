@@ -43,15 +43,7 @@ func Append(dst []byte, first, resource []otlp.KeyValue, r *otlp.Record) []byte 
 	w.text("trace_id", hex.EncodeToString(r.TraceID))
 	w.text("span_id", hex.EncodeToString(r.SpanID))
 	w.text("event_name", r.EventName)
-	lists := [...][]otlp.KeyValue{first, resource, r.Attributes}
-	for i, list := range lists {
-		for j, kv := range list {
-			if !ours(kv.Key) && !before(lists[:i], list[:j], kv.Key) {
-				w.key(kv.Key)
-				w.value(kv.Value)
-			}
-		}
-	}
+	w.attributes(ours, first, resource, r.Attributes)
 	if r.Dropped > 0 {
 		w.key("dropped_attributes")
 		w.b = strconv.AppendUint(w.b, uint64(r.Dropped), 10)
@@ -66,6 +58,33 @@ func ours(key string) bool {
 		return true
 	}
 	return false
+}
+
+// few is how many names are compared one by one; of more, which only a stranger sends, a set is made.
+const few = 64
+
+// attributes writes every name once, the first time it stands, but none that skip says.
+func (w *writer) attributes(skip func(key string) bool, lists ...[]otlp.KeyValue) {
+	count := 0
+	for _, list := range lists {
+		count += len(list)
+	}
+	var seen map[string]bool
+	if count > few {
+		seen = make(map[string]bool, count)
+	}
+	for i, list := range lists {
+		for j, kv := range list {
+			if skip(kv.Key) || seen[kv.Key] || seen == nil && before(lists[:i], list[:j], kv.Key) {
+				continue
+			}
+			if seen != nil {
+				seen[kv.Key] = true
+			}
+			w.key(kv.Key)
+			w.value(kv.Value)
+		}
+	}
 }
 
 func before(lists [][]otlp.KeyValue, head []otlp.KeyValue, key string) bool {
@@ -135,12 +154,7 @@ func (w *writer) value(v otlp.Value) {
 		w.b = append(w.b, ']')
 	case otlp.KindMap:
 		w.b = append(w.b, '{')
-		for i, kv := range v.Map {
-			if !before(nil, v.Map[:i], kv.Key) {
-				w.key(kv.Key)
-				w.value(kv.Value)
-			}
-		}
+		w.attributes(func(string) bool { return false }, v.Map)
 		w.b = append(w.b, '}')
 	default:
 		w.b = append(w.b, "null"...)
