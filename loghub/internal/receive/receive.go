@@ -21,12 +21,13 @@
 //
 // Answers: 200; 400 malformed; 403 not allowed; 413 too large; 415 other media;
 // 429 with Retry-After when a peer sends more than its quota (bytes of records in a
-// minute) or the directory is full; 503 when the disk takes nothing.
+// minute), has 4 requests under way already or the directory is full; 503 when the disk takes nothing.
 //
 // Left out: queries, indexes and retention by age: that is an OTLP engine's.
 package receive
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -59,8 +60,11 @@ type Options struct {
 // Limits that are no options.
 const (
 	windowRecords = 16384
-	maxWindows    = 512 // peers whose windows are kept in memory
-	inFlight      = 4   // requests decoded at the same time; others wait
+	maxWindows    = 512              // peers whose windows are kept in memory
+	inFlight      = 4                // requests decoded at the same time; others wait
+	perPeer       = 4                // requests of one peer under way; more are refused
+	growth        = 4                // times BodyBytes: the lines of a request, each of which repeats its resource
+	bodyTime      = 30 * time.Second // for a request to arrive
 )
 
 // Receiver is the HTTP handler.
@@ -73,6 +77,7 @@ type Receiver struct {
 
 	mu   sync.Mutex
 	said map[string]time.Time // refusal → when it was logged last
+	open map[string]int       // peer → its requests under way
 }
 
 // New prepares the directory.
@@ -96,7 +101,7 @@ func New(o Options) (*Receiver, error) {
 	}
 	return &Receiver{
 		o: o, slots: make(chan struct{}, inFlight), now: time.Now, store: st,
-		quotas: newQuotas(o.PeerQuota), said: make(map[string]time.Time),
+		quotas: newQuotas(o.PeerQuota), said: make(map[string]time.Time), open: make(map[string]int),
 	}, nil
 }
 
@@ -124,7 +129,7 @@ func invalid(status int, format string, args ...any) error {
 
 // ServeHTTP takes one export request.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id, err := rc.serve(r)
+	id, err := rc.serve(w, r)
 	if err == nil {
 		w.Header().Set("Content-Type", otlp.ContentType)
 		w.WriteHeader(http.StatusOK)
@@ -171,7 +176,7 @@ func (rc *Receiver) refused(f mtls.Refusal) {
 // Refused is for mtls.Server: handshakes that failed.
 func (rc *Receiver) Refused(f mtls.Refusal) { rc.refused(f) }
 
-func (rc *Receiver) serve(r *http.Request) (spiffe.ID, error) {
+func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request) (spiffe.ID, error) {
 	id, err := rc.authorize(r)
 	if err != nil {
 		return id, err
@@ -185,17 +190,45 @@ func (rc *Receiver) serve(r *http.Request) (spiffe.ID, error) {
 	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != otlp.ContentType {
 		return id, invalid(http.StatusUnsupportedMediaType, "content type must be %s, got %q", otlp.ContentType, media)
 	}
+	if err := rc.enter(id); err != nil {
+		return id, err
+	}
+	defer rc.leave(id)
+	// A place is taken with the whole request at hand: who sends slowly keeps nobody else's.
+	packed, err := rc.read(w, r)
+	if err != nil {
+		return id, err
+	}
 	select {
 	case rc.slots <- struct{}{}:
 		defer func() { <-rc.slots }()
 	case <-r.Context().Done():
 		return id, r.Context().Err()
 	}
-	body, err := rc.body(r)
+	body, err := rc.unpack(r.Header.Get("Content-Encoding"), packed)
 	if err != nil {
 		return id, err
 	}
 	return id, rc.take(id, body)
+}
+
+func (rc *Receiver) enter(id spiffe.ID) error {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.open[id.String()] >= perPeer {
+		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: time.Second,
+			words: fmt.Sprintf("%d requests of this peer are under way already", perPeer)}
+	}
+	rc.open[id.String()]++
+	return nil
+}
+
+func (rc *Receiver) leave(id spiffe.ID) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.open[id.String()]--; rc.open[id.String()] == 0 {
+		delete(rc.open, id.String())
+	}
 }
 
 // authorize names the sender.
@@ -215,29 +248,42 @@ func (rc *Receiver) authorize(r *http.Request) (spiffe.ID, error) {
 	return id, nil
 }
 
-// body reads and unpacks the request.
-func (rc *Receiver) body(r *http.Request) ([]byte, error) {
-	var in io.Reader = r.Body
-	switch enc := r.Header.Get("Content-Encoding"); enc {
-	case "", "identity":
-	case "gzip":
-		gz, err := gzip.NewReader(r.Body)
-		if err != nil {
-			return nil, rc.badBody(err)
-		}
-		defer gz.Close()
-		in = gz
-	default:
-		return nil, invalid(http.StatusUnsupportedMediaType, "content encoding must be gzip or none, got %q", enc)
-	}
-	body, err := io.ReadAll(io.LimitReader(in, rc.o.BodyBytes+1))
+// read gives the body as it was sent.
+func (rc *Receiver) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // the server's own is longer
+	packed, err := io.ReadAll(io.LimitReader(r.Body, rc.o.BodyBytes+1))
 	if err != nil {
 		return nil, rc.badBody(err)
 	}
+	return packed, rc.fits(packed)
+}
+
+func (rc *Receiver) fits(body []byte) error {
 	if int64(len(body)) > rc.o.BodyBytes {
-		return nil, invalid(http.StatusRequestEntityTooLarge, "request has more than %d bytes unpacked; send smaller batches", rc.o.BodyBytes)
+		return invalid(http.StatusRequestEntityTooLarge, "request has more than %d bytes unpacked; send smaller batches", rc.o.BodyBytes)
 	}
-	return body, nil
+	return nil
+}
+
+// unpack gives the message of a body.
+func (rc *Receiver) unpack(encoding string, packed []byte) ([]byte, error) {
+	switch encoding {
+	case "", "identity":
+		return packed, nil
+	case "gzip":
+	default:
+		return nil, invalid(http.StatusUnsupportedMediaType, "content encoding must be gzip or none, got %q", encoding)
+	}
+	gz, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, rc.badBody(err)
+	}
+	defer gz.Close()
+	body, err := io.ReadAll(io.LimitReader(gz, rc.o.BodyBytes+1))
+	if err != nil {
+		return nil, rc.badBody(err)
+	}
+	return body, rc.fits(body)
 }
 
 func (rc *Receiver) badBody(err error) error {
@@ -247,6 +293,9 @@ func (rc *Receiver) badBody(err error) error {
 	}
 	return invalid(http.StatusBadRequest, "reading the request: %v", err)
 }
+
+// errGrown: a request's lines are too many bytes.
+var errGrown = errors.New("too many bytes as lines")
 
 // take decodes the body and stores its records.
 func (rc *Receiver) take(id spiffe.ID, body []byte) error {
@@ -261,9 +310,15 @@ func (rc *Receiver) take(id spiffe.ID, body []byte) error {
 	err := otlp.DecodeRequest(body, otlp.Limits{}, func(src *otlp.Source, rec *otlp.Record) error {
 		start := len(buf)
 		buf = jsonline.Append(buf, first, src.Resource, rec)
+		if int64(len(buf)) > growth*rc.o.BodyBytes {
+			return errGrown
+		}
 		lines = append(lines, line{start: start, end: len(buf), key: rc.store.recordKey(peer, src.Resource, rec.Attributes)})
 		return nil
 	})
+	if errors.Is(err, errGrown) {
+		return invalid(http.StatusRequestEntityTooLarge, "request has more than %d bytes as lines, each with its resource; send smaller batches", growth*rc.o.BodyBytes)
+	}
 	if err != nil {
 		return invalid(http.StatusBadRequest, "%v", err)
 	}

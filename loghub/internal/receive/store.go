@@ -236,17 +236,25 @@ func (s *store) prepare(p *peerFile) error {
 	sc := bufio.NewScanner(bytes.NewReader(data))
 	sc.Buffer(nil, seedBytes+1)
 	for sc.Scan() {
-		var rec struct {
-			Peer     string `json:"cloud4.peer"`
-			Instance string `json:"service.instance.id"`
-			UID      string `json:"log.record.uid"`
+		// A map, since a struct's fields would be taken from names in other case too, which anybody may send.
+		var rec map[string]json.RawMessage
+		if json.Unmarshal(sc.Bytes(), &rec) != nil {
+			continue
 		}
-		if json.Unmarshal(sc.Bytes(), &rec) == nil && rec.UID != "" {
-			p.window.add(s.key(rec.Peer, rec.Instance, rec.UID))
+		if uid := unquoted(rec["log.record.uid"]); uid != "" {
+			p.window.add(s.key(unquoted(rec["cloud4.peer"]), unquoted(rec["service.instance.id"]), uid))
 		}
 	}
 	p.ready = true
 	return sc.Err()
+}
+
+// unquoted gives a string's text; "" for anything else.
+func unquoted(raw json.RawMessage) (text string) {
+	if json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
 }
 
 // recordKey names a record by peer, instance and uid; 0 if it has no uid.
