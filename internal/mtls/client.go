@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -38,14 +39,32 @@ const (
 // Without an identity every request fails with an error that is [identity.ErrNone]. Requests have no deadline of
 // their own beyond the parts' (dial, handshake, head of the answer): the caller's context sets it.
 func Transport(files *identity.Files, server Rule) http.RoundTripper {
-	return &transport{files: files, rule: server}
+	return &transport{files: files, check: peerCheck(server)}
+}
+
+// StaticTransport is [Transport] for a server that may be none of ours, such as a static HTTPS server: the rule judges
+// a certificate with a SPIFFE name; the holder of one without, of the fleet's authority too, is known by the DNS name alone.
+func StaticTransport(files *identity.Files, server Rule) http.RoundTripper {
+	check := peerCheck(server)
+	return &transport{files: files, check: func(state tls.ConnectionState) error {
+		if named(state) {
+			return check(state)
+		}
+		return nil
+	}}
+}
+
+func named(state tls.ConnectionState) bool {
+	return len(state.PeerCertificates) == 0 || slices.ContainsFunc(state.PeerCertificates[0].URIs, func(u *url.URL) bool {
+		return u.Scheme == "spiffe"
+	})
 }
 
 // transport is one http.Transport per generation of the identity. Closing idle connections would not do:
 // an HTTP/2 connection with a long poll on it is never idle and would carry all new requests too.
 type transport struct {
 	files *identity.Files
-	rule  Rule
+	check func(tls.ConnectionState) error
 
 	mu         sync.Mutex // guards what follows
 	generation uint64
@@ -138,7 +157,7 @@ func (t *transport) use() (*http.Transport, error) {
 	if t.current != nil && t.generation == generation {
 		return t.current, nil
 	}
-	conf, err := ClientConfig(t.files, t.rule)
+	conf, err := clientConfig(t.files, t.check)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +190,10 @@ func NewTransport(conf *tls.Config) *http.Transport {
 // ClientConfig returns the TLS side of [Transport], for protocols other than HTTP, with the roots of this
 // moment. The error is [identity.ErrNone] without an identity.
 func ClientConfig(files *identity.Files, server Rule) (*tls.Config, error) {
+	return clientConfig(files, peerCheck(server))
+}
+
+func clientConfig(files *identity.Files, check func(tls.ConnectionState) error) (*tls.Config, error) {
 	if _, err := files.Certificate(); err != nil {
 		return nil, fmt.Errorf("own certificate: %w", err)
 	}
@@ -184,25 +207,25 @@ func ClientConfig(files *identity.Files, server Rule) (*tls.Config, error) {
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return files.Certificate()
 		},
-		VerifyConnection: func(state tls.ConnectionState) error {
-			return checkPeer(state, server)
-		},
+		VerifyConnection: check,
 	}, nil
 }
 
-// checkPeer applies a rule to the certificate at the other end; chain, time and DNS name are checked already.
-func checkPeer(state tls.ConnectionState, rule Rule) error {
-	if rule == nil {
-		return nil
+// peerCheck applies a rule to the certificate at the other end; chain, time and DNS name are checked already.
+func peerCheck(rule Rule) func(tls.ConnectionState) error {
+	return func(state tls.ConnectionState) error {
+		if rule == nil {
+			return nil
+		}
+		if len(state.PeerCertificates) == 0 {
+			return fmt.Errorf("the other side showed no certificate")
+		}
+		id, err := spiffe.FromCertificate(state.PeerCertificates[0])
+		if err != nil {
+			return &roleless{err}
+		}
+		return rule(id)
 	}
-	if len(state.PeerCertificates) == 0 {
-		return fmt.Errorf("the other side showed no certificate")
-	}
-	id, err := spiffe.FromCertificate(state.PeerCertificates[0])
-	if err != nil {
-		return &roleless{err}
-	}
-	return rule(id)
 }
 
 // roleless is a certificate of our authority that is nobody's identity.

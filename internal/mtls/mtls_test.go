@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -142,6 +144,55 @@ func TestBothSidesKnowEachOther(t *testing.T) {
 	}
 	if want := web.String() + " <nil> HTTP/2.0"; status != 200 || !strings.HasPrefix(body, want) {
 		t.Errorf("got %d %q, want 200 %q", status, body, want)
+	}
+}
+
+// TestStaticTransport talks to servers that need not be ours: the nameless by their DNS name, the named by their role.
+func TestStaticTransport(t *testing.T) {
+	ca := identitytest.New(t)
+	conf := func(template x509.Certificate) *tls.Config {
+		path := filepath.Join(ca.DirOf(t, template), "id.pem")
+		pair, err := tls.LoadX509KeyPair(path, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Config{Certificates: []tls.Certificate{pair}}
+	}
+	other, err := url.Parse("https://example.org/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		cert x509.Certificate
+		says string // "": answers
+	}{
+		{"no name", x509.Certificate{}, ""},
+		{"a URI of another kind", x509.Certificate{URIs: []*url.URL{other}}, ""},
+		{"genesis/config", x509.Certificate{URIs: []*url.URL{genesis.URI()}}, ""},
+		{"a container", x509.Certificate{URIs: []*url.URL{web.URI()}}, "wrong role: the other side is " + web.String()},
+		{"two names", x509.Certificate{URIs: []*url.URL{genesis.URI(), web.URI()}}, "wrong role: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			asked := make(chan struct{}, 1)
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+			s.TLS = conf(test.cert)
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			s.StartTLS()
+			defer s.Close()
+			c := &http.Client{Transport: mtls.StaticTransport(ca.Files(t, web), mtls.Genesis(td, "config")), Timeout: 10 * time.Second}
+			defer c.CloseIdleConnections()
+			if test.says != "" {
+				refused(t, c, s.URL, test.says)
+				if len(asked) > 0 {
+					t.Error("the request was sent")
+				}
+				return
+			}
+			if _, _, err := get(t, c, s.URL); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

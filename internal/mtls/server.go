@@ -60,9 +60,7 @@ func ServerConfig(files *identity.Files, clients ...Rule) *tls.Config {
 			Certificates:           []tls.Certificate{*cert},
 			ClientAuth:             tls.RequireAndVerifyClientCert,
 			ClientCAs:              roots,
-			VerifyConnection: func(state tls.ConnectionState) error {
-				return checkPeer(state, rule)
-			},
+			VerifyConnection:       peerCheck(rule),
 		}, nil
 	}
 	return &tls.Config{

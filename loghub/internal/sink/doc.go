@@ -14,8 +14,8 @@
 //	200 with rejected records   counted and said, never sent again
 //
 // Transport: mutual TLS with the container's identity. A server whose certificate
-// holds a URI of our trust domain must be genesis/log; another engine of the
-// fleet's authority is known by its DNS name. Plain http:// goes to loopback only,
+// holds a SPIFFE name must be genesis/log; another engine with a certificate of
+// the fleet's authority is known by its DNS name. Plain http:// goes to loopback only,
 // unless the settings call it otlp_unsafe.
 //
 // The copy to the container's output is bounded and never waits: what a stuck log

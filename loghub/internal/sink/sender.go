@@ -3,6 +3,7 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -11,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"bytes"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/mtls"
 	"cloud4.internal/hub/internal/otlp"
@@ -93,7 +93,7 @@ func New(o Options) *Sender {
 	s := &Sender{o: o, gz: gz, state: State{OK: true}}
 	transport := plainTransport()
 	if strings.HasPrefix(o.URL, "https:") {
-		transport = &tlsTransport{files: o.Files}
+		transport = tlsTransport(o.Files)
 	}
 	s.client = retryablehttp.NewClient()
 	s.client.HTTPClient = &http.Client{

@@ -365,26 +365,32 @@ func TestServerRole(t *testing.T) {
 		}
 		return id
 	}
+	stranger := ca.Dir(t, must(spiffe.ForGenesis("cloud4.internal", "log")))
+	if err := identity.SaveRoots(stranger, identitytest.New(t).Roots()); err != nil {
+		t.Fatal(err)
+	}
+	other := identity.Open(stranger)
 	own := ca.Files(t, must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")))
 	tests := []struct {
-		name string
-		id   spiffe.ID
-		ok   bool
+		name  string
+		files *identity.Files
+		says  string // "": takes logs
 	}{
-		{"genesis log", must(spiffe.ForGenesis("cloud4.internal", "log")), true},
-		{"genesis config", must(spiffe.ForGenesis("cloud4.internal", "config")), false},
-		{"a container", must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "evil", "")), false},
+		{"genesis log", ca.Files(t, must(spiffe.ForGenesis("cloud4.internal", "log"))), ""},
+		{"genesis config", ca.Files(t, must(spiffe.ForGenesis("cloud4.internal", "config"))), "wrong role: the other side is spiffe://cloud4.internal/genesis/config, wanted is genesis/log"},
+		{"a container", ca.Files(t, must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "evil", ""))), "wrong role"},
+		{"one who does not know us", other, "the server refused our certificate: its root is not one the server trusts"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			e := &engine{}
-			r := newRig(t, serve(t, ca.Files(t, tt.id), e), own, 1)
+			r := newRig(t, serve(t, tt.files, e), own, 1)
 			r.run(t)
-			if tt.ok {
+			if tt.says == "" {
 				waitFor(t, 10*time.Second, "record", func() bool { return len(e.texts()) == 1 })
 				return
 			}
-			waitFor(t, 10*time.Second, "refusal", func() bool { return strings.Contains(r.log.String(), "wrong role") })
+			waitFor(t, 10*time.Second, "refusal", func() bool { return strings.Contains(r.log.String(), tt.says) })
 			if e.texts() != nil {
 				t.Error("records went to the wrong server")
 			}

@@ -3,12 +3,10 @@
 package sink
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"cloud4.internal/hub/internal/identity"
@@ -50,76 +48,14 @@ func plainTransport() http.RoundTripper {
 	}
 }
 
-// tlsTransport makes connections with the identity of the moment. It holds one
-// http.Transport per generation of the identity.
-type tlsTransport struct {
-	files *identity.Files
-
-	mu         sync.Mutex // guards what follows
-	generation uint64
-	current    *http.Transport
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *tlsTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	tr, err := t.use()
-	if err != nil {
-		if req.Body != nil {
-			req.Body.Close()
-		}
-		return nil, err
-	}
-	return tr.RoundTrip(req)
-}
-
-func (t *tlsTransport) use() (*http.Transport, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	generation := t.files.Generation()
-	if t.current != nil && generation == t.generation {
-		return t.current, nil
-	}
-	conf, err := mtls.ClientConfig(t.files, nil)
-	if err != nil {
-		return nil, err
-	}
-	own, err := t.files.ID()
-	if err != nil {
-		return nil, err
-	}
-	conf.VerifyConnection = func(state tls.ConnectionState) error { return checkServer(state, own.TrustDomain) }
-	if t.current != nil {
-		t.current.CloseIdleConnections()
-	}
-	t.generation, t.current = generation, mtls.NewTransport(conf)
-	return t.current, nil
-}
-
-// CloseIdleConnections lets http.Client.CloseIdleConnections work.
-func (t *tlsTransport) CloseIdleConnections() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.current != nil {
-		t.current.CloseIdleConnections()
-	}
-}
-
-// checkServer wants genesis/log of a server that is one of ours. Chain and DNS
-// name were checked before.
-func checkServer(state tls.ConnectionState, trustDomain string) error {
-	if len(state.PeerCertificates) == 0 {
-		return fmt.Errorf("the server showed no certificate")
-	}
-	leaf := state.PeerCertificates[0]
-	for _, u := range leaf.URIs {
-		if u.Scheme != "spiffe" || u.Host != trustDomain {
-			continue
-		}
-		id, err := spiffe.FromCertificate(leaf)
+// tlsTransport is for https://: with the identity of the moment, to a server that is
+// genesis/log, or one without a name of the fleet.
+func tlsTransport(files *identity.Files) http.RoundTripper {
+	return mtls.StaticTransport(files, func(server spiffe.ID) error {
+		own, err := files.ID()
 		if err != nil {
 			return err
 		}
-		return mtls.Genesis(trustDomain, "log")(id)
-	}
-	return nil
+		return mtls.Genesis(own.TrustDomain, spiffe.KindLog)(server)
+	})
 }
