@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -58,11 +57,7 @@ func beSmall() {
 
 // containerName is what this container is called in reports: its identity's name, else the machine's.
 func containerName(s identity.Settings) string {
-	slot, err := strconv.Atoi(initctl.Slot())
-	if err != nil {
-		slot = 0 // no slot: no identity either, and the name is for people
-	}
-	if id, err := s.ID(slot); err == nil {
+	if id, err := s.ID(identity.Slot()); err == nil {
 		return nodeName(id)
 	}
 	host, err := os.Hostname()

@@ -53,11 +53,7 @@ func (r *resource) attributes() []otlp.KeyValue {
 	}
 	id, err := r.files.ID()
 	if err != nil {
-		slot, err := strconv.Atoi(r.instance)
-		if err != nil {
-			slot = 0
-		}
-		id, _ = r.settings.ID(slot) // no name is told as an unknown service
+		id, _ = r.settings.ID(identity.Slot()) // no name is told as an unknown service
 	}
 	r.generation = generation
 	r.attrs = append(named(id), r.fixed...)
