@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -105,7 +104,7 @@ func loadSettings(c *cli.Context, log zerolog.Logger, dir string) (*allSettings,
 // newHub wires the parts. It returns nil when the settings leave nothing to do.
 func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zerolog.Logger) (*hub, error) {
 	h := &hub{
-		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: slot(),
+		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: identity.Slot(),
 		events: make(chan source.Event), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
 	}
 	settingsFile, err := filepath.Abs(settingsFile)
@@ -182,13 +181,4 @@ func (h *hub) openSource() (source.Source, error) {
 	return source.NewRemote(source.RemoteOptions{
 		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: accept,
 	})
-}
-
-// slot is the number of the state slot; a container without one counts as the first.
-func slot() int {
-	n, err := strconv.Atoi(initctl.Slot())
-	if err != nil || n < 0 {
-		return 0
-	}
-	return n
 }

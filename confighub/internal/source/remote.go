@@ -75,7 +75,7 @@ func NewRemote(o RemoteOptions) (*Remote, error) {
 	}
 	rule := mtls.Genesis(o.ID.TrustDomain, spiffe.KindConfig)
 	r := &Remote{opts: o, base: base}
-	r.client = newClient(&checkedTransport{mtls.Transport(o.Files, nil), rule})
+	r.client = newClient(mtls.StaticTransport(o.Files, rule))
 	return r, nil
 }
 
@@ -104,41 +104,6 @@ func newClient(transport http.RoundTripper) *http.Client {
 	}
 	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	return retrying.StandardClient()
-}
-
-// checkedTransport refuses answers of a server that shows one of our identities other than genesis/config. A
-// server without one, such as a static one, is judged by its DNS name alone, which TLS has checked already.
-type checkedTransport struct {
-	next http.RoundTripper
-	rule mtls.Rule
-}
-
-// RoundTrip sends a request and judges who answered.
-func (t *checkedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.next.RoundTrip(request)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.judge(response); err != nil {
-		response.Body.Close()
-		return nil, err
-	}
-	return response, nil
-}
-
-func (t *checkedTransport) judge(response *http.Response) error {
-	if response.TLS == nil || len(response.TLS.PeerCertificates) == 0 {
-		return errors.New("the server showed no certificate")
-	}
-	leaf := response.TLS.PeerCertificates[0]
-	if len(leaf.URIs) == 0 {
-		return nil
-	}
-	id, err := spiffe.FromCertificate(leaf)
-	if err != nil {
-		return fmt.Errorf("the server's certificate: %w", err)
-	}
-	return t.rule(id)
 }
 
 // Run polls until ctx ends.
