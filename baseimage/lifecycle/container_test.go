@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -43,7 +42,7 @@ type container struct {
 	output *genesistest.Output
 
 	cmd  *exec.Cmd
-	done chan struct{}
+	done <-chan struct{}
 }
 
 // newContainer prepares a container of a service; start runs it.
@@ -53,7 +52,7 @@ func newContainer(t *testing.T, g *genesistest.Genesis, service string) *contain
 	c := &container{
 		t: t, g: g, id: genesistest.Container(t, "shop", service, ""), dir: dir,
 		run: filepath.Join(dir, "run", "hub"), vars: filepath.Join(dir, "var"), site: filepath.Join(dir, "site"),
-		address: freeAddress(t),
+		address: genesistest.FreeAddress(t),
 	}
 	for _, d := range []string{c.run, c.vars, c.site, filepath.Join(dir, "etc")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -97,16 +96,6 @@ func (c *container) withService(args ...string) *container {
 	return c
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // start is docker run, or docker start of what ran before.
 func (c *container) start() {
 	c.t.Helper()
@@ -128,16 +117,11 @@ func (c *container) start() {
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	c.cmd.WaitDelay = 5 * time.Second
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL, Setsid: true,
+		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Setsid: true,
 	}
-	if err := c.cmd.Start(); err != nil {
+	if c.done, err = genesistest.StartTied(c.cmd); err != nil {
 		c.t.Fatalf("starting the container: %v", err)
 	}
-	c.done = make(chan struct{})
-	go func(cmd *exec.Cmd, done chan struct{}) {
-		defer close(done)
-		_ = cmd.Wait() // its code is looked at by who waits for it
-	}(c.cmd, c.done)
 	cmd, done, output := c.cmd, c.done, c.output
 	c.t.Cleanup(func() {
 		if c.t.Failed() {

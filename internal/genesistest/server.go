@@ -6,10 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +37,7 @@ type Server struct {
 	settings map[string]any
 
 	cmd  *exec.Cmd
-	done chan struct{}
+	done <-chan struct{}
 }
 
 // newServer prepares a server with an identity of its own.
@@ -42,7 +45,7 @@ func (g *Genesis) newServer(t testing.TB, dir string, id spiffe.ID, o options, p
 	t.Helper()
 	dir = filepath.Join(dir, id.BundleName())
 	s := &Server{
-		ID: id, Address: freeAddress(t), State: filepath.Join(dir, "state"), Output: &Output{}, hosts: g.Hosts,
+		ID: id, Address: FreeAddress(t), State: filepath.Join(dir, "state"), Output: &Output{}, hosts: g.Hosts,
 		settings: map[string]any{"identity": g.identitySettings(id)},
 	}
 	_, port, err := net.SplitHostPort(s.Address)
@@ -56,7 +59,7 @@ func (g *Genesis) newServer(t testing.TB, dir string, id spiffe.ID, o options, p
 	case "loghub":
 		s.argv = append(s.argv, "--dir", filepath.Join(s.State, "events"))
 	case "healthhub":
-		s.Readers = freeAddress(t)
+		s.Readers = FreeAddress(t)
 		s.argv = append(s.argv, "--dashboard", s.Readers)
 	}
 	s.env = []string{"HUB_STATE_DIR=" + s.State, "HUB_RUN_DIR=" + filepath.Join(dir, "run"), "HUB_CONFIG=" + filepath.Join(dir, "hub.json")}
@@ -93,15 +96,22 @@ func (g *Genesis) keepRenewing(t testing.TB, id spiffe.ID, dir string, every tim
 	t.Cleanup(func() { cancel(); <-done })
 }
 
-// freeAddress is a loopback address that nobody listens on just now.
-func freeAddress(t testing.TB) string {
+// FreeAddress is a loopback address that nobody listens on, for a process that is yet to be started. The port is below those
+// that the kernel gives out by itself (net.ipv4.ip_local_port_range begins at 32768), so that no connection of a test
+// that runs at the same time takes it, now or while a server is stopped.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.N(22000))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue // somebody has it
+		}
+		l.Close()
+		return address
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // Start runs the program and waits until it listens.
@@ -117,22 +127,22 @@ func (s *Server) Start(t testing.TB) {
 	s.cmd = command(s.hosts, s.argv...)
 	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.Output, s.Output
-	if err := s.cmd.Start(); err != nil {
+	done, err := StartTied(s.cmd)
+	if err != nil {
 		t.Fatalf("starting %s: %v", s.argv, err)
 	}
-	s.done = make(chan struct{})
-	go func(cmd *exec.Cmd, done chan struct{}) {
-		defer close(done)
-		_ = cmd.Wait() // the code of a server that is told to stop is not what is tested
-	}(s.cmd, s.done)
+	s.done = done
 	t.Cleanup(func() {
 		s.Stop(t)
 		if t.Failed() {
 			t.Logf("%s says:\n%s", s.ID.BundleName(), s.Output)
 		}
 	})
-	if !Eventually(t.Context(), 10*time.Second, func() bool { return s.ended() || listens(s.Address) }) || s.ended() {
-		t.Fatalf("%s does not listen on %s:\n%s", s.argv, s.Address, s.Output)
+	if !Eventually(t.Context(), 10*time.Second, func() bool { return s.ended() || listens(s.Address) }) {
+		t.Fatalf("%s does not listen on %s after 10 s:\n%s", s.argv, s.Address, s.Output)
+	}
+	if s.ended() {
+		t.Fatalf("%s ended (%v) instead of listening on %s:\n%s", s.argv, s.cmd.ProcessState, s.Address, s.Output)
 	}
 }
 
@@ -140,8 +150,30 @@ func (s *Server) Start(t testing.TB) {
 func command(hosts string, argv ...string) *exec.Cmd {
 	cmd := exec.Command("sh", append([]string{"-c", `mount --bind "$0" /etc/hosts && exec "$@"`, hosts}, argv...)...)
 	cmd.WaitDelay = 5 * time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	return cmd
+}
+
+// StartTied starts a process that does not outlive this one, however this one ends. The channel is closed when it has
+// ended; how stands in cmd.ProcessState. The kernel's signal comes with the end of the thread that forked
+// (prctl(2), PR_SET_PDEATHSIG), so one thread stays with each process.
+func StartTied(cmd *exec.Cmd) (<-chan struct{}, error) {
+	started, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it is in cmd.ProcessState
+		}
+	}()
+	return done, <-started
 }
 
 // Run runs one of the programs to its end, as an operator on a machine that finds the servers, and returns what it wrote.
