@@ -54,15 +54,21 @@ func takeSlot(varDir, runDir string) (slot, error) {
 	return s, why
 }
 
-// errNoNewSlot ends the search: this slot does not exist and cannot be made, so
-// no later one can.
+// errNoNewSlot ends the search: this slot cannot be made or used for a reason
+// that holds for every later one too.
 var errNoNewSlot = errors.New("no slot is free and none can be made")
 
-// openSlot takes one slot. A link in its place is refused: the directory above
-// may be writable to others.
+// errForeign: another uid made the directory. What it laid there would become
+// ours: an identity, a journal of files to put back.
+var errForeign = errors.New("belongs to another uid")
+
+// openSlot takes one slot. A link in its place is refused, and so is a directory
+// of another uid (root's and, for root, everybody's are fine): the directory
+// above may be writable to others.
 func openSlot(dir string) (slot, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return slot{}, fmt.Errorf("%w: %w", errNoNewSlot, err)
+	made := os.Mkdir(dir, 0o700)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return slot{}, fmt.Errorf("%w: %w", errNoNewSlot, made)
 	}
 	fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -73,21 +79,40 @@ func openSlot(dir string) (slot, error) {
 	if err := syscall.Fstat(fd, &stat); err != nil {
 		return slot{}, err
 	}
-	if int(stat.Uid) == os.Geteuid() {
+	euid := os.Geteuid()
+	switch {
+	case int(stat.Uid) == euid:
 		syscall.Fchmod(fd, 0o700)
+	case euid != 0 && stat.Uid != 0 && made == nil:
+		os.Remove(dir)
+		return slot{}, fmt.Errorf("%w: %s %w although uid %d made it: its file system keeps no owners", errNoNewSlot, dir, errForeign, euid)
+	case euid != 0 && stat.Uid != 0:
+		return slot{}, fmt.Errorf("%s %w (%d)", dir, errForeign, stat.Uid)
 	}
+	lock, err := lockSlot(fd)
+	if err != nil {
+		return slot{}, err
+	}
+	return slot{dir: dir, lock: lock}, nil
+}
+
+// lockSlot takes the flock of the slot whose directory fd is.
+func lockSlot(fd int) (*os.File, error) {
 	lock, err := syscall.Openat(fd, "lock", syscall.O_RDWR|syscall.O_CREAT|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
-		if errors.Is(err, syscall.EROFS) {
-			return slot{}, fmt.Errorf("%w: %w", errNoNewSlot, err)
+		if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EISDIR) {
+			return nil, err // this slot's own trouble
 		}
-		return slot{}, err
+		return nil, fmt.Errorf("%w: opening its lock: %w", errNoNewSlot, err)
 	}
 	if err := syscall.Flock(lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		syscall.Close(lock)
-		return slot{}, err
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: its file system knows no locks: %w", errNoNewSlot, err)
 	}
-	return slot{dir: dir, lock: os.NewFile(uintptr(lock), "lock")}, nil
+	return os.NewFile(uintptr(lock), "lock"), nil
 }
 
 // tighten takes the world's write permission from a directory that the image
