@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -19,6 +20,7 @@ type runDir struct {
 	path     string
 	lock     *os.File
 	writable bool
+	failing  bool // the last write of init.json did not succeed
 }
 
 // openRunDir makes, tightens and empties the directory. The error says why it is
@@ -46,7 +48,11 @@ func openRunDir(path string) (runDir, error) {
 	if err != nil {
 		return d, err
 	}
+	mounts := mountsBelow(path)
 	for _, e := range entries {
+		if mounts[e.Name()] {
+			continue // what is mounted here is somebody's, on the host or in a volume
+		}
 		// Another uid's file in a sticky directory stays; ours are written over.
 		if err := os.RemoveAll(filepath.Join(path, e.Name())); err != nil && !errors.Is(err, os.ErrPermission) {
 			return d, err
@@ -54,4 +60,26 @@ func openRunDir(path string) (runDir, error) {
 	}
 	d.writable = true
 	return d, nil
+}
+
+// mountsBelow names the entries of a directory that are mount points (proc(5),
+// mountinfo) or have one below them.
+func mountsBelow(dir string) map[string]bool {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	names := map[string]bool{}
+	info, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(info)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		point := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[4])
+		if below, ok := strings.CutPrefix(point, dir+"/"); ok {
+			name, _, _ := strings.Cut(below, "/")
+			names[name] = true
+		}
+	}
+	return names
 }

@@ -191,15 +191,28 @@ func (s *supervisor) post(do func()) bool {
 // changed marks the state for writing at the end of this step.
 func (s *supervisor) changed() { s.dirty = true }
 
+// writeAgain is when init.json is tried again after it could not be written.
+const (
+	writeAgain = time.Second
+	alarmWrite = "write init.json"
+)
+
 func (s *supervisor) writeState() {
 	s.dirty = false
 	if !s.run.writable {
 		return
 	}
-	if err := s.state.Write(s.run.path); err != nil {
-		s.run.writable = false
-		s.log.warn("cannot write init.json: probe and requests of the hubs will not work", "error", err)
+	err := s.state.Write(s.run.path)
+	switch {
+	case err != nil:
+		if !s.run.failing {
+			s.log.warn("cannot write init.json: probe and requests of the hubs do not work until it can", "error", err)
+		}
+		s.alarms.set(alarmWrite, writeAgain, s.changed) // a full disk does not stay full for ever
+	case s.run.failing:
+		s.log.info("init.json is written again")
 	}
+	s.run.failing = err != nil
 }
 
 // succeeds maps the exit codes of HUB_SUCCESS_CODES to 0.
