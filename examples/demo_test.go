@@ -103,12 +103,19 @@ func interrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	dockertest.WaitFor(t, demoTime, "the demo makes its genesis machine", func() bool {
-		out, err := dockertest.Try(ctx, "ps", "--quiet", "--filter", "label=com.docker.compose.project="+genesis)
-		return err == nil && strings.Contains(out, "\n")
-	})
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for begun := false; !begun; {
+		select {
+		case err := <-ended:
+			t.Fatalf("the demo ended before it could be interrupted: %v\n%s", err, said.String())
+		case <-time.After(100 * time.Millisecond):
+			out, err := dockertest.Try(ctx, "ps", "--quiet", "--filter", "label=com.docker.compose.project="+genesis)
+			begun = err == nil && strings.Contains(out, "\n")
+		}
+	}
 	cancel()
-	if err := cmd.Wait(); err == nil {
+	if err := <-ended; err == nil {
 		t.Fatalf("the interrupted demo says that it went well:\n%s", said.String())
 	}
 }
