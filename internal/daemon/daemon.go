@@ -76,6 +76,9 @@ func New(name, usage string, sections func() []hubfile.Section, commands ...*cli
 func Service(run func(c *cli.Context, log zerolog.Logger) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		log := Logger(c.App.Name, c.App.ErrWriter)
+		// A reader of our output that went away is an error of that write, not our end (os/signal, SIGPIPE).
+		// Not signal.Ignore, which the programs that we start would inherit.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 		if err := Harden(); err != nil {
 			log.Warn().Err(err).Msg("other processes of this uid can read this one")
 		}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,6 +82,27 @@ func TestSignals(t *testing.T) {
 				t.Errorf("last line %q does not name %v", last, signal)
 			}
 		})
+	}
+}
+
+// TestReaderGone: when whoever read its log went away, a service goes on, and ends when it is told to.
+func TestReaderGone(t *testing.T) {
+	cmd := child(t, "--config", configFile(t, "{}"), "run")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if lines := bufio.NewScanner(stderr); !lines.Scan() {
+		t.Fatal(lines.Err())
+	}
+	if err := errors.Join(stderr.Close(), cmd.Process.Signal(syscall.SIGTERM)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil { // its last line had nowhere to go
+		t.Errorf("ended with %v, want 0", err)
 	}
 }
 
