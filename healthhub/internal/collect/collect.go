@@ -61,8 +61,9 @@ type Collector struct {
 
 	expected map[string]bool // Expected as a set
 
-	mu    sync.Mutex // guards peers
+	mu    sync.Mutex // guards peers and open
 	peers map[string]*peer
+	open  map[spiffe.ID]int // reports under way
 
 	view    sync.Mutex // guards what follows; taken before mu
 	current page.Snapshot
@@ -88,7 +89,7 @@ func New(c Config) (*Collector, error) {
 	}
 	col := &Collector{
 		Config: c, kind: health.KindContainer, log: c.Log, born: time.Now(),
-		dirty: make(chan struct{}, 1), expected: map[string]bool{}, peers: map[string]*peer{},
+		dirty: make(chan struct{}, 1), expected: map[string]bool{}, peers: map[string]*peer{}, open: map[spiffe.ID]int{},
 	}
 	for _, name := range c.Expected {
 		col.expected[name] = true
@@ -139,16 +140,10 @@ func (r *Refusal) Error() string { return r.Why }
 // may judges whether the sender may report here at all, and what it says of whom.
 func (c *Collector) may(from spiffe.ID, r *report.Report) error {
 	refuse := func(format string, args ...any) error { return &Refusal{403, fmt.Sprintf(format, args...)} }
-	switch {
-	case from.TrustDomain != c.Self.TrustDomain:
-		return refuse("%s is not of the trust domain %s", from, c.Self.TrustDomain)
-	case c.kind == health.KindContainer && from.Role != spiffe.Container:
-		return refuse("%s is no container: only containers report to a host", from)
-	case c.kind == health.KindContainer && from.Host != c.Self.Host:
-		return refuse("%s is a container of host %s; this is host %s", from, from.Host, c.Self.Host)
-	case c.kind == health.KindHost && from.Role != spiffe.Host:
-		return refuse("%s is no docker host: only hosts report to the fleet", from)
-	case r.Node.Kind != c.kind || r.Node.Name != name(from):
+	if err := c.maySpeak(from); err != nil {
+		return err
+	}
+	if r.Node.Kind != c.kind || r.Node.Name != name(from) {
 		return refuse("%s speaks for %s %s alone, not for %s %s", from, c.kind, name(from), r.Node.Kind, r.Node.Name)
 	}
 	for i := range r.Node.Children {
@@ -159,6 +154,22 @@ func (c *Collector) may(from spiffe.ID, r *report.Report) error {
 		case c.kind == health.KindHost && (child.Kind != health.KindContainer || !of(child.Name, from.Host)):
 			return refuse("%s speaks for its own containers alone, not for %s %s", from, child.Kind, child.Name)
 		}
+	}
+	return nil
+}
+
+// maySpeak judges who reports, whatever it says.
+func (c *Collector) maySpeak(from spiffe.ID) *Refusal {
+	refuse := func(format string, args ...any) *Refusal { return &Refusal{403, fmt.Sprintf(format, args...)} }
+	switch {
+	case from.TrustDomain != c.Self.TrustDomain:
+		return refuse("%s is not of the trust domain %s", from, c.Self.TrustDomain)
+	case c.kind == health.KindContainer && from.Role != spiffe.Container:
+		return refuse("%s is no container: only containers report to a host", from)
+	case c.kind == health.KindContainer && from.Host != c.Self.Host:
+		return refuse("%s is a container of host %s; this is host %s", from, from.Host, c.Self.Host)
+	case c.kind == health.KindHost && from.Role != spiffe.Host:
+		return refuse("%s is no docker host: only hosts report to the fleet", from)
 	}
 	return nil
 }

@@ -4,11 +4,13 @@ package collect
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"cloud4.internal/hub/healthhub/internal/report"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/spiffe"
 )
 
 // Bytes of one report: a container's, and a host's with all its containers.
@@ -16,6 +18,9 @@ const (
 	maxContainerBytes = 1 << 20
 	maxHostBytes      = 8 << 20
 )
+
+// maxAtOnce bounds the reports of one sender under way: one, and the retries of it that were given up.
+const maxAtOnce = 4
 
 // Handler takes POST report.Path over mutual TLS. Reports that are not taken are told to refused, and to their sender.
 func (c *Collector) Handler(refused func(mtls.Refusal)) http.Handler {
@@ -29,6 +34,11 @@ func (c *Collector) Handler(refused func(mtls.Refusal)) http.Handler {
 			mtls.Refuse(w, r, http.StatusUnauthorized, err.Error(), refused)
 			return
 		}
+		if err := c.enter(from); err != nil {
+			mtls.Refuse(w, r, err.Status, err.Why, refused)
+			return
+		}
+		defer c.leave(from)
 		got, err := report.Decode(http.MaxBytesReader(w, r.Body, limit), c.Limits())
 		if err != nil {
 			status := http.StatusBadRequest
@@ -48,4 +58,26 @@ func (c *Collector) Handler(refused func(mtls.Refusal)) http.Handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+}
+
+// enter judges a sender before a byte of its report is read.
+func (c *Collector) enter(from spiffe.ID) *Refusal {
+	if err := c.maySpeak(from); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open[from] >= maxAtOnce {
+		return &Refusal{http.StatusTooManyRequests, fmt.Sprintf("%d reports of %s are under way already", maxAtOnce, from)}
+	}
+	c.open[from]++
+	return nil
+}
+
+func (c *Collector) leave(from spiffe.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open[from]--; c.open[from] == 0 {
+		delete(c.open, from)
+	}
 }

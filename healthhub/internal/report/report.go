@@ -56,8 +56,15 @@ func (r *Report) Valid() time.Duration {
 
 // Decode reads a report and judges its form; whether the sender may say what it says is not judged here.
 func Decode(body io.Reader, limits health.Limits) (*Report, error) {
+	raw, err := io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("reading the report: %w", err)
+	}
+	if most := limits.Nodes * nodeValues; values(raw) > most {
+		return nil, fmt.Errorf("reading the report: holds more than %d values, too many for %d nodes", most, limits.Nodes)
+	}
 	r := new(Report)
-	if err := json.NewDecoder(body).Decode(r); err != nil {
+	if err := json.Unmarshal(raw, r); err != nil {
 		return nil, fmt.Errorf("reading the report: %w", err)
 	}
 	switch {
@@ -74,4 +81,24 @@ func Decode(body io.Reader, limits health.Limits) (*Report, error) {
 		return nil, fmt.Errorf("reading the report: %w", err)
 	}
 	return r, nil
+}
+
+// nodeValues is above what any node has in fields and flags.
+const nodeValues = 40
+
+// values counts, without making them, what a JSON text would become. Each takes two bytes there, and up to a whole
+// node's size here.
+func values(raw []byte) (n int) {
+	inString := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case !inString && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }
