@@ -251,6 +251,33 @@ func TestRollback(t *testing.T) {
 	}
 }
 
+// An entrypoint that takes the file for itself before it dies on it does not make it somebody else's.
+func TestRollbackAfterChmod(t *testing.T) {
+	w := newWorld(t)
+	w.settle = 300 * time.Millisecond
+	w.write("a.conf", "old", 0o644)
+	w.control.onRestart = func() {
+		raw, err := os.ReadFile(w.path("a.conf"))
+		if string(raw) == "bad" {
+			err = errors.Join(err, os.Chmod(w.path("a.conf"), 0o600))
+			w.control.exit(1, "")
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := w.applier().Apply(t.Context(), generation(2, w.file("a.conf", "bad", reload("restart"))), false)
+	if _, ok := errors.AsType[*RolledBack](err); !ok {
+		t.Fatalf("got %v, want RolledBack", err)
+	}
+	if diff := cmp.Diff(map[string]string{"a.conf": "-rw-r--r-- old"}, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"hold", "restart", "hold", "restart", "release"}, w.control.requests()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // healthhub answers questions about settling.
 func (w *world) healthhub(answer string) {
 	w.t.Helper()

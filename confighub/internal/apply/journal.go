@@ -173,7 +173,7 @@ func (a *Applier) allNew(j *journal) bool {
 			return false
 		}
 		now, _, err := c.dir.read(path.Base(c.Path))
-		if err != nil || now != c.New {
+		if err != nil || now == c.Old || !now.sameBytes(c.New) {
 			return false
 		}
 	}
@@ -221,7 +221,7 @@ func (a *Applier) putBack(c *change) error {
 	case c.InPlace && now.Exists:
 		// It may be half written, so it is put back whatever it is.
 		return c.dir.overwrite(name, old, c.Old.within(now))
-	case now != c.New:
+	case !now.sameBytes(c.New):
 		a.opts.Log.Warn().Str("target", c.Path).Msg("the target is neither the old nor the new file: somebody else's, left alone")
 		return nil
 	case !c.Old.Exists:

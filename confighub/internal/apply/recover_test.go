@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloud4.internal/hub/confighub/internal/render"
 	"cloud4.internal/hub/internal/initctl"
 )
 
@@ -149,6 +150,48 @@ func (w *world) crash(point string, first bool) {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		w.t.Fatalf("the child ended with %v: %s", err, out)
+	}
+}
+
+// A service that gave its new files another mode before the crash does not make the transaction half done; nor does
+// a change of nothing but the mode count as done before it was.
+func TestCrashAfterChmod(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
+		t.Fatal(err)
+	}
+	w.crash("settled", false)
+	if err := os.Chmod(w.path("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := w.applier().Recover(); err != nil || !found.Finished {
+		t.Errorf("recovered %+v, %v, want it finished", found, err)
+	}
+	want := map[string]string{"a": "-rw------- two", "b": "-rw-r--r-- two", "new/c": "-rw-r--r-- two"}
+	if diff := cmp.Diff(want, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+	for _, tt := range []struct {
+		point    string
+		finished bool
+	}{{"journaled", false}, {"swapped", true}} {
+		t.Run("mode alone, "+tt.point, func(t *testing.T) {
+			w := newWorld(t)
+			w.write("a", "one", 0o644)
+			w.fault = func(point string) {
+				if point == tt.point {
+					panic(point)
+				}
+			}
+			func() {
+				defer func() { recover() }()
+				w.applier().Apply(t.Context(), generation(1, w.file("a", "one", func(f *render.File) { f.Mode = 0o640 })), true)
+			}()
+			w.fault = nil
+			if found, err := w.applier().Recover(); err != nil || found.Finished != tt.finished {
+				t.Errorf("recovered %+v, %v, want finished %v", found, err, tt.finished)
+			}
+		})
 	}
 }
 
