@@ -31,20 +31,21 @@ In a Dockerfile: ENTRYPOINT ["hubinit"] and the service as CMD. An ENTRYPOINT of
 var version string
 
 func main() {
-	// First of all: until this, a TERM would end PID 1 with the runtime's code 2.
-	caught := catchSignals()
-	os.Exit(run(os.Args[1:], caught))
+	os.Exit(run(os.Args[1:]))
 }
 
 // run chooses what to do by the arguments and returns the exit code.
-func run(args []string, caught *signals) int {
+func run(args []string) int {
+	if len(args) > 0 && args[0] == "probe" { // no PID 1, and is to cost next to nothing
+		return probe(initctl.RunDir(), os.Stdout)
+	}
+	// First of all: until this, a TERM would end PID 1 with the runtime's code 2.
+	caught := catchSignals()
 	if len(args) == 0 {
 		fmt.Fprint(os.Stderr, "hubinit: no program given: the service is the image's CMD, or the command after the image's name\n"+usage)
 		return exitUsage
 	}
 	switch first := args[0]; {
-	case first == "probe":
-		return probe(initctl.RunDir(), os.Stdout)
 	case first == "--version":
 		fmt.Println("hubinit", buildVersion())
 		return 0

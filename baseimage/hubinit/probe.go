@@ -4,9 +4,10 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -21,11 +22,11 @@ const probeBytes = 200
 // nobody and runs nothing. 0: pass or warn; 1: all else.
 func probe(runDir string, out io.Writer) int {
 	healthy, text := judge(runDir)
-	line := strings.Join(strings.Fields(text), " ")
+	line := strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "?")
 	if len(line) > probeBytes-1 {
 		line = strings.ToValidUTF8(line[:probeBytes-4], "") + "..."
 	}
-	fmt.Fprintln(out, line)
+	_, _ = io.WriteString(out, line+"\n") // the exit code is what counts
 	if healthy {
 		return 0
 	}
@@ -34,43 +35,64 @@ func probe(runDir string, out io.Writer) int {
 
 // judge looks at the processes first, then at what healthhub says.
 func judge(runDir string) (healthy bool, text string) {
-	s, err := initctl.ReadState(runDir)
+	var schema, pid, service, waiting, healthhub string
+	err := readFields(filepath.Join(runDir, initctl.StateFile), map[string]*string{
+		"schema": &schema, "pid": &pid, "service.state": &service, "service.waiting": &waiting,
+		"hubs." + initctl.Healthhub + ".state": &healthhub,
+	})
+	number, noNumber := strconv.Atoi(pid)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, "fail: no " + runDir + "/init.json: hubinit does not run here (was ENTRYPOINT replaced?) or cannot write there"
 	case err != nil:
 		return false, "fail: " + err.Error()
-	case syscall.Kill(s.PID, 0) == syscall.ESRCH:
-		return false, fmt.Sprintf("fail: hubinit (pid %d) is not running", s.PID)
-	case s.Service.State == initctl.ServiceWaiting || s.Service.State == initctl.ServiceStarting:
-		return false, "starting: service " + s.Service.State + " " + s.Service.Waiting
-	case s.Service.State != initctl.ServiceRunning:
-		return false, "fail: service " + s.Service.State
+	case !known(schema) || noNumber != nil || number < 1:
+		return false, "fail: " + runDir + "/init.json was not written by this hubinit: schema " + schema + ", pid " + pid
+	case syscall.Kill(number, 0) == syscall.ESRCH:
+		return false, "fail: hubinit (pid " + pid + ") is not running"
+	case service == initctl.ServiceWaiting || service == initctl.ServiceStarting:
+		return false, "starting: service " + service + " " + waiting
+	case service != initctl.ServiceRunning:
+		return false, "fail: service " + service
 	}
-	hub := s.Hubs[initctl.Healthhub]
-	if hub == nil {
+	switch healthhub {
+	case "":
 		return true, "pass: service running (no healthhub)"
-	}
-	if hub.State == initctl.HubOff || hub.State == initctl.HubDone {
-		return true, "warn: service running, healthhub " + hub.State
+	case initctl.HubOff, initctl.HubDone:
+		return true, "warn: service running, healthhub " + healthhub
 	}
 	return judgeHealth(runDir)
 }
 
 func judgeHealth(runDir string) (healthy bool, text string) {
-	f, err := health.ReadFile(runDir, health.HealthFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	var schema, until, name, said string
+	err := readFields(filepath.Join(runDir, health.HealthFile+".json"), map[string]*string{
+		"schema": &schema, "valid_until_boot": &until, "health.state": &name, "health.text": &said,
+	})
+	if errors.Is(err, fs.ErrNotExist) {
 		return false, "starting: healthhub has not reported yet"
-	case err != nil:
+	}
+	if err != nil {
 		return false, "unknown: " + err.Error()
-	case f.Stale():
+	}
+	state, err := health.ParseState(name)
+	end, noEnd := strconv.ParseFloat(until, 64)
+	switch {
+	case err != nil || !known(schema) || until != "" && noEnd != nil:
+		return false, "unknown: " + runDir + "/health.json was not written by this healthhub: schema " + schema + ", state " + name
+	case (&health.File{ValidUntilBoot: end}).Stale():
 		return false, "unknown: healthhub's report is stale"
 	}
-	node := f.Health
-	text = node.State.String()
-	if node.Text != "" {
-		text += ": " + node.Text
+	text = name
+	if said != "" {
+		text += ": " + said
 	}
-	return node.State == health.Pass || node.State == health.Warn, text
+	return state == health.Pass || state == health.Warn, text
+}
+
+// known says whether a file's version is the first or a later one, whose known
+// fields keep their meaning.
+func known(schema string) bool {
+	n, err := strconv.Atoi(schema)
+	return err == nil && n >= 1
 }

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Exit(proctest.Main(m, map[string]proctest.Program{
-		"hubinit":         func(args []string) int { return run(args, catchSignals()) },
+		"hubinit":         run,
 		"hubinit-broken":  brokenHubinit,
 		initctl.Loghub:    func([]string) int { return playHub(initctl.Loghub) },
 		initctl.Healthhub: func([]string) int { return playHub(initctl.Healthhub) },
