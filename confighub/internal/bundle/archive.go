@@ -35,6 +35,13 @@ func Pack(b *Bundle) ([]byte, error) {
 	if b.Schema != nil {
 		files[schemaFile] = b.Schema
 	}
+	// Fragments that have room each for itself may have none together.
+	space := newRoom()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if _, message := space.take(files[name]); message != "" {
+			return nil, fmt.Errorf("packing the bundle: %s %s", name, message)
+		}
+	}
 	for name, text := range b.Templates {
 		files[templatesDir+"/"+name] = text
 	}
@@ -63,7 +70,6 @@ func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
 	err := enc.Encode(v)
 	return b.Bytes(), err
 }

@@ -17,7 +17,8 @@
 // DSSE envelope (https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, payload type
 // application/vnd.cloud4.bundle+json, ed25519).
 //
-// Limits: 8 MiB packed, 64 MiB unpacked, 4096 files, JSON nested 200 deep.
+// Limits: 8 MiB packed, 64 MiB unpacked, 4096 files; all JSON of a bundle together 4 MiB and 200,000 values, nested
+// 200 deep, no dotted path longer than 512 bytes. Of many problems the first 100 are told.
 //
 // The package does no network and no rendering, and knows nothing of what a machine allows as a target:
 // that is package apply's.
@@ -36,7 +37,10 @@ const (
 	MaxPacked   = 8 << 20
 	MaxUnpacked = 64 << 20
 	MaxFiles    = 4096
-	maxDepth    = 200
+	// MaxJSON and MaxValues bound bundle.json, schema.json and data/ together.
+	MaxJSON   = 4 << 20
+	MaxValues = 200_000
+	maxDepth  = 200
 )
 
 // Names of a bundle's parts.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -110,6 +111,13 @@ func TestProblems(t *testing.T) {
 		{"twice", map[string]string{"data/a.json": "{\"a\": 1,\n\"a\": 2}"}, []string{"data/a.json:2: a: stands twice"}},
 		{"deep", map[string]string{"data/a.json": strings.Repeat("[", 100000)}, []string{"data/a.json:1: is nested deeper than 200"}},
 		{"deep in a string", map[string]string{"data/a.json": `{"a": "` + strings.Repeat("[", 1000) + `"} // ` + strings.Repeat("[", 1000)}, nil},
+		{"large", map[string]string{"data/a.json": `{"a": 1}`, "data/b.json": `{"l": "` + strings.Repeat("x", MaxJSON-10) + `"}`, "data/c.json": "{}"}, []string{
+			"data/b.json: makes the JSON of the bundle larger than 4194304 bytes", "data/c.json: makes the JSON of the bundle larger than 4194304 bytes"}},
+		{"many values", map[string]string{"data/a.json": `{"l": ` + list(MaxValues-10) + "}", "data/b.json": "{\n\"l\": " + list(10) + "}"}, []string{
+			"data/b.json:2: makes the JSON of the bundle hold more than 200000 values"}},
+		{"commas in strings", map[string]string{"data/a.json": `{"l": "` + strings.Repeat(",[", MaxValues) + `"}`}, nil},
+		{"long keys", map[string]string{"data/a.json": `{"` + strings.Repeat("k", 1<<20) + `": ` + list(100_000) + "}"}, []string{
+			"data/a.json:1: " + strings.Repeat("k", 60) + "…: is a path longer than 512 bytes"}},
 		{"keys", map[string]string{"bundle.json": "{\n\"target\": {},\n\"strict\": 1,\n\"targets\": {\n\"/a\": {\"templat\": \"x\"},\n\"/b\": 1}}"}, []string{
 			"bundle.json:2: target: unknown key: bundle.json has targets and strict",
 			"bundle.json:3: strict: must be true or false, is a number",
@@ -153,7 +161,7 @@ func TestProblems(t *testing.T) {
 			"data/a.json:1: port: must be at most 65535, is 70000 (schema.json)",
 			"data/a.json:2: name: must have at most 3 characters, has 5 (schema.json)",
 			"data/a.json:2: name: must match ^[a-z]+$ (schema.json)",
-			"data/a.json:3: l[1]: must be one of [ 1, 2 ] (schema.json)",
+			"data/a.json:3: l[1]: must be one of [1,2] (schema.json)",
 			"data/a.json:4: more: is not allowed (schema.json)"}},
 		{"bad schema", map[string]string{"schema.json": "{\n\"$ref\": \"#\",\n\"type\": \"text\",\n\"pattern\": \"(\"}"}, []string{
 			"schema.json:2: $ref: is a keyword that schemas here do not have",
@@ -173,6 +181,66 @@ func TestProblems(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// list is a JSON list of n ones.
+func list(n int) string { return "[" + strings.Repeat("1,", n-1) + "1]" }
+
+func TestManyProblemsAreCut(t *testing.T) {
+	var targets []string
+	for i := range 5000 {
+		targets = append(targets, fmt.Sprintf("%q: 1", fmt.Sprintf("/%04d", i)))
+	}
+	_, err := Read(tree(map[string]string{"bundle.json": "{\"targets\": {\n" + strings.Join(targets, ",\n") + "}}"}))
+	problems, _ := errors.AsType[Problems](err)
+	lines := problems.Lines()
+	if len(lines) != maxProblems+1 || lines[99] != "bundle.json:101: targets./0099: must be an object, is a number" ||
+		lines[100] != "bundle.json:101: and 4900 more problems from here on" {
+		t.Errorf("got %d lines, %q", len(lines), lines[max(0, len(lines)-2):])
+	}
+}
+
+// The most that the limits let through costs a container what it can bear.
+func TestMostCostsLittle(t *testing.T) {
+	deep := strings.Repeat("d", 300)
+	for name, data := range map[string]string{
+		"values": `{"l": ` + list(MaxValues-10) + "}",
+		"keys":   `{"` + deep + `": ` + list(MaxValues-10) + "}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			b, err := Read(tree(map[string]string{"data/a.json": data}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Pack(b); err != nil {
+				t.Fatal(err)
+			}
+			runtime.ReadMemStats(&after)
+			if cost := (after.TotalAlloc - before.TotalAlloc) >> 20; cost > 300 {
+				t.Errorf("allocates %d MiB", cost)
+			}
+		})
+	}
+}
+
+func TestFragmentsHaveRoomTogether(t *testing.T) {
+	var fragments []*Fragment
+	for i := range 2 {
+		f, err := ReadFragment(tree(map[string]string{"data/a.json": fmt.Sprintf(`{"l%d": %s}`, i, list(MaxValues/2+1))}), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fragments = append(fragments, f)
+	}
+	b, err := Assemble(fragments...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Pack(b); err == nil || err.Error() != "packing the bundle: data/data.json makes the JSON of the bundle hold more than 200000 values" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -21,10 +21,10 @@ type document struct {
 	lines map[string]int
 }
 
-// parseDocument reads JSON with comments. A key that stands twice is a problem.
-func parseDocument(file string, raw []byte) (*document, Problems) {
-	if line := tooDeep(raw); line > 0 {
-		return nil, Problems{{File: file, Line: line, Message: fmt.Sprintf("is nested deeper than %d", maxDepth)}}
+// parseDocument reads JSON with comments, as far as there is room for it. A key that stands twice is a problem.
+func parseDocument(file string, raw []byte, room *room) (*document, Problems) {
+	if line, message := room.take(raw); message != "" {
+		return nil, Problems{{File: file, Line: line, Message: message}}
 	}
 	// A comment on the last line needs an end for the parser, and not for people.
 	parsed, err := hujson.Parse(append(bytes.Clone(raw), '\n'))
@@ -42,9 +42,9 @@ func parseDocument(file string, raw []byte) (*document, Problems) {
 	return w.doc, w.problems
 }
 
-// ParseObject reads one JSON object with comments, for data that lies outside of a bundle.
+// ParseObject reads one JSON object with comments, for data that lies outside of a bundle. The limits are a bundle's.
 func ParseObject(file string, raw []byte) (map[string]any, error) {
-	doc, problems := parseDocument(file, raw)
+	doc, problems := parseDocument(file, raw, newRoom())
 	if len(problems) > 0 {
 		return nil, problems.err()
 	}
@@ -70,12 +70,24 @@ type walker struct {
 	doc      *document
 	newlines []int
 	problems Problems
+	// kept is how many bytes of keys the document's lines hold.
+	kept int
 }
+
+// Limits of the dotted keys. Every value has one, so that long keys of objects multiply with what they hold.
+const (
+	maxKey  = 512
+	maxKept = 16 << 20
+)
 
 func (w *walker) line(offset int) int { return 1 + sort.SearchInts(w.newlines, offset) }
 
 func (w *walker) walk(v hujson.Value, key string) any {
-	w.doc.lines[key] = w.line(v.StartOffset)
+	if len(key) > maxKey {
+		w.problems = append(w.problems, Problem{File: w.doc.file, Line: w.line(v.StartOffset), Key: strings.ToValidUTF8(key[:60], "") + "…", Message: fmt.Sprintf("is a path longer than %d bytes", maxKey)})
+		return nil
+	}
+	w.keep(key, v.StartOffset)
 	switch t := v.Value.(type) {
 	case *hujson.Object:
 		object := make(map[string]any, len(t.Members))
@@ -87,7 +99,7 @@ func (w *walker) walk(v hujson.Value, key string) any {
 				continue
 			}
 			object[name] = w.walk(m.Value, child)
-			w.doc.lines[child] = w.line(m.Name.StartOffset)
+			w.keep(child, m.Name.StartOffset)
 		}
 		return object
 	case *hujson.Array:
@@ -100,6 +112,13 @@ func (w *walker) walk(v hujson.Value, key string) any {
 		return literal(t)
 	}
 	return nil
+}
+
+// keep remembers the line of a key. When there are too many of them, messages name the line of what is around.
+func (w *walker) keep(key string, offset int) {
+	if w.kept += len(key); w.kept <= maxKept {
+		w.doc.lines[key] = w.line(offset)
+	}
 }
 
 func literal(l hujson.Literal) any {
@@ -135,51 +154,6 @@ func kindOf(v any) string {
 		return "a number"
 	}
 	return "null"
-}
-
-// tooDeep returns the line at which raw nests deeper than maxDepth, or 0. It runs before the parser, which
-// recurses without a bound and would end the process by its stack. Brackets in strings and comments do not count.
-func tooDeep(raw []byte) int {
-	depth := 0
-	for i := 0; i < len(raw); i++ {
-		switch raw[i] {
-		case '{', '[':
-			if depth++; depth > maxDepth {
-				return 1 + bytes.Count(raw[:i], []byte("\n"))
-			}
-		case '}', ']':
-			depth--
-		case '"':
-			for i++; i < len(raw) && raw[i] != '"'; i++ {
-				if raw[i] == '\\' {
-					i++
-				}
-			}
-		case '/':
-			i = skipComment(raw, i)
-		}
-	}
-	return 0
-}
-
-// skipComment returns the index of the last byte of the comment that opens at i, or i when none does.
-func skipComment(raw []byte, i int) int {
-	rest := raw[i:]
-	end := -1
-	switch {
-	case bytes.HasPrefix(rest, []byte("//")):
-		end = bytes.IndexByte(rest, '\n')
-	case bytes.HasPrefix(rest, []byte("/*")):
-		if n := bytes.Index(rest[2:], []byte("*/")); n >= 0 {
-			end = n + 3
-		}
-	default:
-		return i
-	}
-	if end < 0 {
-		return len(raw)
-	}
-	return i + end
 }
 
 // MergePatch applies patch to target as RFC 7396 says and returns the result. Neither is changed.

@@ -130,8 +130,9 @@ func readLimited(fsys fs.FS, file string, limit int) ([]byte, error) {
 func parseFragment(files map[string][]byte, name string) (*Fragment, error) {
 	f := &Fragment{templates: map[string][]byte{}}
 	var problems Problems
+	space := newRoom()
 	parse := func(file string) *document {
-		doc, bad := parseDocument(path.Join(name, file), files[file])
+		doc, bad := parseDocument(path.Join(name, file), files[file], space)
 		problems = append(problems, bad...)
 		return doc
 	}

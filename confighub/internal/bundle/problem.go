@@ -4,6 +4,7 @@ package bundle
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,7 +53,10 @@ func (ps Problems) Lines() []string {
 	return lines
 }
 
-// err is nil for no problems, else ps sorted.
+// maxProblems bounds what people are told at once.
+const maxProblems = 100
+
+// err is nil for no problems, else ps sorted, the first hundred.
 func (ps Problems) err() error {
 	if len(ps) == 0 {
 		return nil
@@ -60,5 +64,9 @@ func (ps Problems) err() error {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
+	if more := len(ps) - maxProblems; more > 0 {
+		last := ps[maxProblems-1]
+		ps = append(ps[:maxProblems:maxProblems], Problem{File: last.File, Line: last.Line, Message: fmt.Sprintf("and %d more problems from here on", more)})
+	}
 	return ps
 }
