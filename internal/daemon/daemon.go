@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -76,6 +77,8 @@ func New(name, usage string, sections func() []hubfile.Section, commands ...*cli
 func Service(run func(c *cli.Context, log zerolog.Logger) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		log := Logger(c.App.Name, c.App.ErrWriter)
+		// A crash must not look like exit code 2, "settings are wrong": Go ends so after a panic, this way by SIGABRT.
+		debug.SetTraceback("crash")
 		// A reader of our output that went away is an error of that write, not our end (os/signal, SIGPIPE).
 		// Not signal.Ignore, which the programs that we start would inherit.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

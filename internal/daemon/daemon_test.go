@@ -49,6 +49,11 @@ func testApp() *cli.App {
 			Action:      func(*cli.Context) error { return nil },
 			Subcommands: []*cli.Command{ends("below", nil)},
 		},
+		&cli.Command{Name: "panicking", Action: Service(func(c *cli.Context, log zerolog.Logger) error {
+			go func() { panic("a defect") }()
+			<-c.Context.Done()
+			return nil
+		})},
 		&cli.Command{Name: "run", Action: Service(func(c *cli.Context, log zerolog.Logger) error {
 			into := &testSettings{}
 			if _, err := Settings(c, log, hubfile.Section{Name: "log", Into: into}); err != nil {

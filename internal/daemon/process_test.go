@@ -106,6 +106,24 @@ func TestReaderGone(t *testing.T) {
 	}
 }
 
+// TestCrash: exit code 2 is a verdict on settings and final; a service that crashes is to be started again.
+func TestCrash(t *testing.T) {
+	cmd := child(t, "panicking")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGABRT {
+		t.Errorf("ended with %v, want SIGABRT", err)
+	}
+	if !strings.Contains(stderr.String(), "panic: a defect") {
+		t.Errorf("says nothing of the panic: %.300s", &stderr)
+	}
+	if status.CoreDump() {
+		t.Error("left a core, which holds secrets")
+	}
+}
+
 func TestExitCodeOfProcess(t *testing.T) {
 	for command, want := range map[string]int{"done": 0, "failing": 1, "wrong": 2} {
 		cmd := child(t, command)
