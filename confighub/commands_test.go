@@ -36,7 +36,7 @@ func TestRenderCommand(t *testing.T) {
 		"a.json.mustache": `{"port": {{port}}, "name": {{name}}{{> more}}}`, "more.mustache": `, "x": {{x.y}}`,
 		"one.json": `{"port": 1, /* c */ "name": "n", "x": {"y": [1, 2],},}`, "two.json": `{"port": 2}`, "typo": "{{#prot}}x{{/prot}}{{port}}",
 		"bundle/bundle.json": `{"targets": {"/etc/a": {"template": "a"}, "env": {"template": "e", "env": true}}}`, "bundle/templates/a": "{{hub.service}} {{secrets.pw}} {{v}}",
-		"bundle/templates/e": "A={{env.TZ}}\n", "bundle/data/d.json": `{"v": 1}`, "outside": "secret", "sub/t": "{{> ../outside}}",
+		"bundle/templates/e": "A={{env.TZ}}\n", "bundle/data/d.json": `{"v": 1}`, "outside": "secret", "sub/t": "{{> ../outside}}", "v": "{{v}}",
 	} {
 		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
 			t.Fatal(err)
@@ -52,6 +52,7 @@ func TestRenderCommand(t *testing.T) {
 		{"a.json.mustache --set port=1", "", "", "a.json.mustache:1:28: name: not in the data\nmore.mustache:1:8: x.y: not in the data"},
 		{"a.json.mustache --set port=1 --missing empty --partials sub --escape none", `{"port": 1, "name": }`, "", ""},
 		{"typo --data one.json", "1", "warning: typo:1:1: prot: this section's key stands nowhere in the data (did you mean port?)\n", ""},
+		{"v --set v=a,b", "a,b", "", ""},
 		{"sub/t", "", "", "t:1:1: ../outside: no such partial: none of templates/../outside, templates/../outside.mustache is in the bundle"},
 		{"bundle --as web.shop.vm1 --set secrets.pw=x --set env.TZ=UTC --set v=2", "==> /etc/a (0600) <==\nweb x 2\n==> environment <==\nA=UTC\n", "", ""},
 		{"", "", "", "give one template, or the directory of a bundle"},

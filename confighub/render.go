@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tailscale/hujson"
 	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
@@ -45,14 +46,24 @@ an object secrets or env in the data stands in for the container's own.
 
 func renderFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "data", Usage: "JSON `FILE` of data; later ones are merged over earlier ones (RFC 7396)"},
-		&cli.StringSliceFlag{Name: "set", Usage: "`PATH=VALUE` over the data: a dotted path, a value of JSON or else a string"},
+		&cli.GenericFlag{Name: "data", Value: &repeated{}, Usage: "JSON `FILE` of data; later ones are merged over earlier ones (RFC 7396)"},
+		&cli.GenericFlag{Name: "set", Value: &repeated{}, Usage: "`PATH=VALUE` over the data: a dotted path, a value of JSON or else a string"},
 		&cli.StringFlag{Name: "partials", Usage: "`DIR` of partials (default: the template's directory)"},
 		&cli.StringFlag{Name: "escape", Usage: "`FORMAT` to escape for: " + strings.Join(bundle.Formats(), " ") + " (default: by the extension, else none)"},
 		&cli.StringFlag{Name: "missing", Usage: "what a missing variable or partial is: `error|empty`", Value: "error"},
 		&cli.StringFlag{Name: "as", Usage: "`NAME` of the container a bundle is rendered for: web.shop.vm1"},
 	}
 }
+
+// repeated is a flag that may be given several times. The library's own would split values at commas.
+type repeated struct{ values []string }
+
+func (r *repeated) Set(value string) error {
+	r.values = append(r.values, value)
+	return nil
+}
+
+func (r *repeated) String() string { return strings.Join(r.values, " ") }
 
 // interspersed parses flags wherever they stand and returns a context that holds them, and the arguments.
 func interspersed(c *cli.Context, flags []cli.Flag) (*cli.Context, []string, error) {
@@ -93,7 +104,7 @@ func runRender(c *cli.Context) error {
 	if format := flags.String("escape"); format != "" && !slices.Contains(bundle.Formats(), format) {
 		return daemon.Usage(fmt.Errorf("--escape: must be one of %s, got %q", strings.Join(bundle.Formats(), " "), format))
 	}
-	data, err := givenData(flags.StringSlice("data"), flags.StringSlice("set"))
+	data, err := givenData(flags.Generic("data").(*repeated).values, flags.Generic("set").(*repeated).values)
 	if err != nil {
 		return err
 	}
@@ -102,24 +113,29 @@ func runRender(c *cli.Context) error {
 	case err != nil:
 		return err
 	case info.IsDir():
-		return renderBundle(c, arguments[0], flags.String("as"), data)
+		object, ok := data.(map[string]any)
+		if !ok {
+			return errors.New("--data: a bundle's data is a JSON object")
+		}
+		return renderBundle(c, arguments[0], flags.String("as"), object)
 	}
 	return renderTemplate(c, flags, arguments[0], data)
 }
 
-// givenData merges the files and the values of the command line.
-func givenData(files, values []string) (map[string]any, error) {
-	data := map[string]any{}
+// givenData merges the files and the values of the command line. A file may hold a value that is no object: a
+// template calls it {{.}}.
+func givenData(files, values []string) (any, error) {
+	var data any = map[string]any{}
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		object, err := bundle.ParseObject(file, raw)
+		patch, err := readData(file, raw)
 		if err != nil {
 			return nil, err
 		}
-		data = bundle.MergePatch(data, object)
+		data = merged(data, patch)
 	}
 	for _, value := range values {
 		key, text, ok := strings.Cut(value, "=")
@@ -131,9 +147,34 @@ func givenData(files, values []string) (map[string]any, error) {
 		for _, part := range slices.Backward(parts[:len(parts)-1]) {
 			patch = map[string]any{part: patch}
 		}
-		data = bundle.MergePatch(data, patch)
+		data = merged(data, patch)
 	}
 	return data, nil
+}
+
+// readData reads an object as a bundle's data is read, and any other value of JSON.
+func readData(file string, raw []byte) (any, error) {
+	plain, err := hujson.Standardize(slices.Clone(raw))
+	if err == nil && !bytes.HasPrefix(bytes.TrimSpace(plain), []byte("{")) {
+		var value any
+		dec := json.NewDecoder(bytes.NewReader(plain))
+		dec.UseNumber()
+		if err := dec.Decode(&value); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return value, nil
+	}
+	return bundle.ParseObject(file, raw)
+}
+
+// merged applies a patch (RFC 7396): what is no object replaces all.
+func merged(data, patch any) any {
+	object, ok := patch.(map[string]any)
+	if !ok {
+		return patch
+	}
+	target, _ := data.(map[string]any)
+	return bundle.MergePatch(target, object)
 }
 
 // parseValue reads JSON, or takes the text for a string.
@@ -150,7 +191,7 @@ func parseValue(text string) any {
 	return v
 }
 
-func renderTemplate(c *cli.Context, flags *cli.Context, file string, data map[string]any) error {
+func renderTemplate(c *cli.Context, flags *cli.Context, file string, data any) error {
 	partials := flags.String("partials")
 	if partials == "" {
 		partials = filepath.Dir(file)

@@ -93,7 +93,7 @@ func TestProblems(t *testing.T) {
 			"t.mustache:2:1: prot: not in the data (looked in l[0] and above) (did you mean port?)"}},
 		{"in a partial", "x\n  {{>p}}\n", `{}`, []string{"p:2:3: v: not in the data"}},
 		{"partial", "{{>nope}}", `{}`, []string{"t.mustache:1:1: nope: no such partial: none of templates/nope, templates/nope.mustache is in the bundle"}},
-		{"partial in itself", "{{>loop}}", `{}`, []string{"loop:1:2: loop: includes itself: t.mustache > loop > loop"}},
+		{"partial in itself", "{{>loop}}", `{}`, []string{"loop:1:2: loop: includes itself without an end: t.mustache > loop > loop"}},
 		{"unclosed section", "a\n{{#s}}\nb", `{}`, []string{"t.mustache:2:1: s: is opened here and never closed"}},
 		{"wrong close", "{{#s}}\n{{/t}}", `{}`, []string{
 			"t.mustache:1:1: s: is opened here and never closed", "t.mustache:2:1: t: is closed here, but open is s of t.mustache:1:1"}},

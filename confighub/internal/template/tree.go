@@ -11,17 +11,20 @@ import (
 
 // Limits of one template with its partials expanded.
 const (
-	maxPartialDepth = 32
-	maxSectionDepth = 100
+	maxPartialDepth = 64
+	maxSectionDepth = 200
 	maxExpanded     = 16 << 20
+	maxExpansions   = 10_000
 )
 
-// node is a token with its children; partials are gone.
+// node is a token with its children. Partials are gone, but for those that include themselves.
 type node struct {
 	token
 	children []*node
 	// id numbers the variables, so that the output tells which tag wrote a value.
 	id int
+	// of a partial that includes itself:
+	recursion *recursion
 }
 
 // tree is one template with every partial put in its place.
@@ -32,13 +35,16 @@ type tree struct {
 }
 
 // expander builds a tree. The library expands partials at each rendering, with HTML escaping whatever was
-// set, and without an end for a partial that includes itself; here they are expanded once, before it parses.
+// set, and without an end for a partial that includes itself; here they are expanded before it parses. One
+// that includes itself within a section may end with the data: the walk expands it as deep as the data goes.
 type expander struct {
-	find     func(name string) (file string, src []byte, ok bool)
+	find     Find
 	lenient  bool
 	tree     *tree
 	expanded int
-	problems Problems
+	// expansions counts the partials that include themselves.
+	expansions int
+	problems   Problems
 }
 
 // open section while building.
@@ -47,11 +53,39 @@ type level struct {
 	open *node
 }
 
-func (e *expander) expand(file string, src []byte, indent string, path []string, depth int) []*node {
+// inclusion is a file that is being expanded, and the number of sections around it.
+type inclusion struct {
+	file  string
+	depth int
+}
+
+// recursion is what it takes to expand a partial that includes itself once more.
+type recursion struct {
+	file string
+	src  []byte
+	path []inclusion
+	// depth is the number of sections around the tag.
+	depth    int
+	expanded bool
+}
+
+func chain(path []inclusion, file string) string {
+	var names []string
+	for i, in := range path {
+		if i == 8 {
+			return strings.Join(append(names, "…"), " > ")
+		}
+		names = append(names, in.file)
+	}
+	return strings.Join(append(names, file), " > ")
+}
+
+func (e *expander) expand(file string, src []byte, indent string, path []inclusion, depth int) []*node {
 	if e.expanded += len(src) + len(indent); e.expanded > maxExpanded {
 		e.problem(Position{file, 1, 1}, "", "partials expand to more than %d bytes", maxExpanded)
 		return nil
 	}
+	path = append(path, inclusion{file, depth})
 	tokens, problems := tokenize(file, src, indent)
 	e.problems = append(e.problems, problems...)
 	var roots []*node
@@ -76,7 +110,7 @@ func (e *expander) expand(file string, src []byte, indent string, path []string,
 			}
 			stack = append(stack, level{into: &n.children, open: n})
 		case partial:
-			*top.into = append(*top.into, e.partial(t, append(path, file), depth+len(stack)-1)...)
+			*top.into = append(*top.into, e.partial(t, path, depth+len(stack)-1)...)
 		case variable, raw:
 			n := &node{token: t, id: len(e.tree.variables)}
 			e.tree.variables = append(e.tree.variables, n)
@@ -91,22 +125,47 @@ func (e *expander) expand(file string, src []byte, indent string, path []string,
 	return roots
 }
 
-func (e *expander) partial(t token, path []string, depth int) []*node {
+func (e *expander) partial(t token, path []inclusion, depth int) []*node {
 	file, src, ok := e.find(t.text)
-	switch {
-	case !ok && e.lenient:
-		return nil
-	case !ok:
-		e.problem(t.at, t.text, "no such partial: none of templates/%[1]s, templates/%[1]s.mustache is in the bundle", t.text)
-		return nil
-	case slices.Contains(path, file):
-		e.problem(t.at, t.text, "includes itself: %s", strings.Join(append(path, file), " > "))
-		return nil
-	case len(path) >= maxPartialDepth:
-		e.problem(t.at, t.text, "partials are nested deeper than %d", maxPartialDepth)
+	if !ok {
+		if !e.lenient {
+			e.problem(t.at, t.text, "no such partial: none of templates/%[1]s, templates/%[1]s.mustache is in the bundle", t.text)
+		}
 		return nil
 	}
-	return e.expand(file, src, t.indent, path[:len(path):len(path)], depth)
+	path = path[:len(path):len(path)]
+	before := slices.IndexFunc(path, func(in inclusion) bool { return in.file == file })
+	switch {
+	case before >= 0 && path[before].depth == depth:
+		e.problem(t.at, t.text, "includes itself without an end: %s", chain(path, file))
+		return nil
+	case before >= 0:
+		return []*node{{token: t, recursion: &recursion{file: file, src: src, path: path, depth: depth}}}
+	case len(path) >= maxPartialDepth:
+		e.problem(t.at, t.text, "partials are nested deeper than %d: %s", maxPartialDepth, chain(path, file))
+		return nil
+	}
+	return e.expand(file, src, t.indent, path, depth)
+}
+
+// again expands a partial that includes itself once more, and reports whether it did.
+func (e *expander) again(n *node) bool {
+	r := n.recursion
+	if r.expanded {
+		return true
+	}
+	if len(r.path) >= maxPartialDepth {
+		e.problem(n.at, n.text, "includes itself deeper than %d, for this data perhaps without an end: %s", maxPartialDepth, chain(r.path, r.file))
+		return false
+	}
+	if e.expansions++; e.expansions > maxExpansions {
+		e.problem(n.at, n.text, "includes itself more than %d times: %s", maxExpansions, chain(r.path, r.file))
+		return false
+	}
+	problems := len(e.problems)
+	n.children = e.expand(r.file, r.src, n.indent, r.path, r.depth)
+	r.expanded = len(e.problems) == problems
+	return r.expanded
 }
 
 func (e *expander) problem(at Position, name, format string, args ...any) {
@@ -140,6 +199,8 @@ func writeNodes(b *strings.Builder, nodes []*node) {
 			b.WriteString(n.text)
 		case variable, raw:
 			b.WriteString(tagMark + strconv.Itoa(n.id) + ":" + openTag + "&" + libraryName(n.text) + closeTag)
+		case partial:
+			writeNodes(b, n.children)
 		default:
 			b.WriteString(openTag + string(rune(n.kind)) + libraryName(n.text) + closeTag + nothing)
 			writeNodes(b, n.children)

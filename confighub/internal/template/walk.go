@@ -15,8 +15,9 @@ const maxSteps = 2_000_000
 // walker visits the tree as the library will, with the data, and finds every variable that is missing. The
 // library stops at the first, and names neither template nor line.
 type walker struct {
-	data   map[string]any
-	strict bool
+	expander *expander
+	data     any
+	strict   bool
 	// lenient takes missing variables for empty.
 	lenient  bool
 	frames   []frame
@@ -28,6 +29,14 @@ type walker struct {
 	warnings Problems
 	// missing: tags that were reported already, since a tag in a section is visited for each item.
 	missing map[int]bool
+	// inside are the partials that include themselves around the place of the walk.
+	inside []visit
+}
+
+// visit is a partial that includes itself, and the number of frames it was entered with.
+type visit struct {
+	file   string
+	frames int
 }
 
 type frame struct {
@@ -48,8 +57,25 @@ func (w *walker) walk(nodes []*node) {
 			w.variable(n)
 		case section, inverted:
 			w.section(n)
+		case partial:
+			w.recursion(n)
 		}
 	}
+}
+
+// recursion goes into a partial that includes itself. With the frames of its last time it would have no end.
+func (w *walker) recursion(n *node) {
+	now := visit{n.recursion.file, len(w.frames)}
+	if slices.Contains(w.inside, now) {
+		w.expander.problem(n.at, n.text, "includes itself without an end: %s", chain(n.recursion.path, now.file))
+		return
+	}
+	if !w.expander.again(n) {
+		return
+	}
+	w.inside = append(w.inside, now)
+	w.walk(n.children)
+	w.inside = w.inside[:len(w.inside)-1]
 }
 
 func (w *walker) variable(n *node) {
@@ -59,6 +85,10 @@ func (w *walker) variable(n *node) {
 			w.missing[n.id] = true
 			w.problems = append(w.problems, Problem{At: n.at, Name: n.text, Message: w.explain(n.text)})
 		}
+		return
+	}
+	if isLambda(value) {
+		w.lambda(n)
 		return
 	}
 	if path == secretsKey || strings.HasPrefix(path, secretsKey+".") {
@@ -74,6 +104,10 @@ const secretsKey = "secrets"
 
 func (w *walker) section(n *node) {
 	value, path, found := w.lookup(n.text)
+	if found && isLambda(value) {
+		w.lambda(n)
+		return
+	}
 	if n.kind == inverted {
 		if !found || !truthy(value) {
 			w.walk(n.children)
@@ -94,6 +128,16 @@ func (w *walker) section(n *node) {
 			return
 		}
 	}
+}
+
+// isLambda reports whether v says of itself that it is code, as JSON files with lambdas for mustache have it.
+func isLambda(v any) bool {
+	object, ok := v.(map[string]any)
+	return ok && object["__tag__"] == "code"
+}
+
+func (w *walker) lambda(n *node) {
+	w.problems = append(w.problems, Problem{At: n.at, Name: n.text, Message: "is a lambda, which is not supported: data is not run"})
 }
 
 func (w *walker) enter(f frame, nodes []*node) {
@@ -180,7 +224,7 @@ func (w *walker) suggest(name string) string {
 }
 
 // dataPaths lists dotted paths through objects, the first few thousand.
-func dataPaths(data map[string]any) []string {
+func dataPaths(data any) []string {
 	const most = 2000
 	paths := []string{}
 	var add func(object map[string]any, prefix string)
@@ -195,7 +239,9 @@ func dataPaths(data map[string]any) []string {
 			}
 		}
 	}
-	add(data, "")
+	if object, ok := data.(map[string]any); ok {
+		add(object, "")
+	}
 	return paths
 }
 
