@@ -41,6 +41,7 @@ else it ends with 2.`,
 }
 
 func runHub(c *cli.Context, log zerolog.Logger) error {
+	defer daemon.Small(1, 25)()
 	ctl, err := initctl.FromEnv()
 	if err != nil {
 		return err
@@ -136,13 +137,10 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 	if h.store, err = source.OpenStore(dir); err != nil {
 		log.Warn().Err(err).Msg("what was kept of bundles is lost")
 	}
-	h.applier, err = apply.New(apply.Options{
+	h.applier = apply.New(apply.Options{
 		Dir: dir, RunDir: h.runDir, Control: ctl, Settle: h.conf.Settle, Log: log, Step: func(name string) { h.transaction.Step(name) },
 		Policy: h.conf.policy(append(settingsPlaces(settingsFile), h.runDir, initctl.VarDir(), initctl.StateDir())...),
 	})
-	if err != nil {
-		return nil, err
-	}
 	if h.conf.Source == "" {
 		h.reports = newReporter(nil, h.store, h.id.Instance, log)
 		return h, nil

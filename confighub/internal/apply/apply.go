@@ -72,6 +72,8 @@ type Options struct {
 type Applier struct {
 	opts    Options
 	targets records
+	// unsaved: targets.json does not hold targets yet.
+	unsaved bool
 }
 
 // Generation is a version with what it rendered to.
@@ -111,7 +113,7 @@ const (
 )
 
 // New opens the state in o.Dir, which is made if need be.
-func New(o Options) (*Applier, error) {
+func New(o Options) *Applier {
 	if o.Step == nil {
 		o.Step = func(string) {}
 	}
@@ -119,7 +121,7 @@ func New(o Options) (*Applier, error) {
 		o.fault = func(string) {}
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the state directory: %w", err)
+		o.Log.Warn().Err(err).Msg("making the state directory")
 	}
 	a := &Applier{opts: o}
 	targets, err := readRecords(a.file("targets.json"))
@@ -128,14 +130,15 @@ func New(o Options) (*Applier, error) {
 		o.Log.Warn().Err(err).Msg("the record of written targets is unreadable and begun anew")
 	}
 	a.targets = targets
-	return a, nil
+	return a
 }
 
 func (a *Applier) file(parts ...string) string {
 	return filepath.Join(append([]string{a.opts.Dir}, parts...)...)
 }
 
-// Apply makes the targets what g says. With first there is no service yet: nothing is held, reloaded or settled.
+// Apply makes the targets what g says. With first there is no service yet: nothing is held, reloaded or settled, and
+// where the way back cannot be kept, as on a full disk, it goes on without.
 func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome, error) {
 	if lines := a.opts.Policy.judge(g.Output); len(lines) > 0 {
 		return Outcome{}, &Rejected{lines}
@@ -145,8 +148,9 @@ func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome,
 		return Outcome{}, err
 	}
 	defer p.close()
+	p.mayLose = first
 	if len(p.changes) == 0 {
-		return Outcome{}, errors.Join(a.keepOriginals(p), a.remember(p.records))
+		return Outcome{}, a.orBare(p, errors.Join(a.keepOriginals(p), a.remember(p.records)))
 	}
 	outcome := Outcome{Changed: p.paths()}
 	if err := a.prepare(ctx, p); err != nil {
@@ -209,7 +213,11 @@ func (a *Applier) prepare(ctx context.Context, p *plan) error {
 	}
 	a.opts.Step("stage")
 	a.opts.fault("staged")
-	if lines := a.checkAll(ctx, p); len(lines) > 0 {
+	lines, err := a.checkAll(ctx, p)
+	if err != nil {
+		return err
+	}
+	if len(lines) > 0 {
 		return &Rejected{lines}
 	}
 	if err := ctx.Err(); err != nil {
@@ -222,16 +230,31 @@ func (a *Applier) prepare(ctx context.Context, p *plan) error {
 
 // commit writes the journal: from now on a start finishes or undoes.
 func (a *Applier) commit(p *plan) error {
-	if err := a.keepOriginals(p); err != nil {
-		return err
-	}
 	p.journal.Phase = phaseSwap
-	p.journal.Records = p.records
 	p.journal.At = time.Now()
-	if err := a.writeJournal(p.journal); err != nil {
-		return err
+	if !p.bare {
+		err := a.keepOriginals(p)
+		if p.journal.Records = p.records; err == nil {
+			err = a.writeJournal(p.journal)
+		}
+		if err := a.orBare(p, err); err != nil {
+			return err
+		}
 	}
 	a.opts.fault("journaled")
+	return nil
+}
+
+// orBare returns err, the trouble with keeping the way back, unless there is no service yet: one that waits for its
+// files has nothing to be brought back to, and a full disk must not keep it from starting.
+func (a *Applier) orBare(p *plan, err error) error {
+	if err == nil || !p.mayLose {
+		return err
+	}
+	if !p.bare {
+		a.opts.Log.Warn().Err(err).Msg("the way back cannot be kept: this start goes on without one")
+	}
+	p.bare = true
 	return nil
 }
 
@@ -263,7 +286,7 @@ func (a *Applier) release() {
 
 // finish makes the new state of the targets the recorded one and forgets the journal.
 func (a *Applier) finish(p *plan) error {
-	if err := a.remember(p.records); err != nil {
+	if err := a.orBare(p, a.remember(p.records)); err != nil {
 		return err
 	}
 	a.opts.fault("remembered")

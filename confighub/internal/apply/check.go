@@ -34,9 +34,8 @@ const (
 	wordRoot = "{{root}}"
 )
 
-// checkAll runs each distinct check once and returns what failed.
-func (a *Applier) checkAll(ctx context.Context, p *plan) []string {
-	var lines []string
+// checkAll runs each distinct check once and returns what failed. An error is the machine's.
+func (a *Applier) checkAll(ctx context.Context, p *plan) (lines []string, err error) {
 	root, done := "", map[string]bool{}
 	defer func() {
 		if root != "" {
@@ -52,7 +51,7 @@ func (a *Applier) checkAll(ctx context.Context, p *plan) []string {
 		}
 		if needsRoot && root == "" {
 			if root, err = a.makeRoot(p); err != nil {
-				return append(lines, "check of "+f.Path+": "+err.Error())
+				return nil, fmt.Errorf("checking %s: %w", f.Path, err)
 			}
 		}
 		argv = expand(argv, staged, root)
@@ -69,7 +68,7 @@ func (a *Applier) checkAll(ctx context.Context, p *plan) []string {
 			lines = append(lines, fmt.Sprintf("%s: check %s: %s", f.Path, f.Check, a.redact(p, text)))
 		}
 	}
-	return lines
+	return lines, nil
 }
 
 // staged returns where the new bytes of a target are, and whether they differ from the old ones.
@@ -84,7 +83,11 @@ func (p *plan) staged(target string) (string, bool) {
 
 // makeRoot makes a directory that holds every target at its full path, readable for this uid alone.
 func (a *Applier) makeRoot(p *plan) (string, error) {
-	root, err := os.MkdirTemp(a.opts.Dir, "check-")
+	base := a.opts.Dir
+	if p.bare {
+		base = a.opts.RunDir
+	}
+	root, err := os.MkdirTemp(base, "check-")
 	if err != nil {
 		return "", fmt.Errorf("making the directory of all targets: %w", err)
 	}

@@ -198,9 +198,9 @@ func (a *Applier) undo(j *journal) []string {
 }
 
 func (a *Applier) putBack(c *change) error {
-	var old []byte
+	old := c.oldBytes // of a transaction read from its journal there are none
 	var err error
-	if c.Old.Exists {
+	if c.Old.Exists && sum(old) != c.Old.Sum {
 		if old, err = os.ReadFile(a.file("undo", c.Undo)); err != nil {
 			return err
 		}

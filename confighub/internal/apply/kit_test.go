@@ -55,14 +55,10 @@ func worldIn(t testing.TB, base string) *world {
 // applier opens the state anew, as a start of confighub does.
 func (w *world) applier() *Applier {
 	w.t.Helper()
-	a, err := New(Options{
+	return New(Options{
 		Dir: w.state, RunDir: w.run, Control: w.control, Settle: w.settle, Log: w.log, fault: w.fault,
 		Policy: Policy{Targets: []string{w.etc}, Actions: w.actions},
 	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return a
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.etc, name) }

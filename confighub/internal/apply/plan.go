@@ -48,6 +48,8 @@ type plan struct {
 	files   []render.File
 	redact  []string
 	version bundle.Version
+	// mayLose: it may go on bare, with nothing kept of the way back.
+	mayLose, bare bool
 }
 
 func (p *plan) close() {

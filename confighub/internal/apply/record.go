@@ -67,6 +67,8 @@ func (a *Applier) keepOriginals(p *plan) error {
 		if err := atomicfile.Write(a.file("originals", r.Original.Sum), r.originalBytes, 0o600); err != nil {
 			return fmt.Errorf("keeping the file before %s: %w", name, err)
 		}
+		r.originalBytes = nil
+		p.records[name] = r
 	}
 	return nil
 }
@@ -82,11 +84,13 @@ func (a *Applier) remember(new records) error {
 		return fmt.Errorf("recording the targets: %w", err)
 	}
 	a.targets = new
-	if string(old) == string(raw) {
+	if string(old) == string(raw) && !a.unsaved {
 		return nil
 	}
+	a.unsaved = true
 	if err := atomicfile.Write(a.file("targets.json"), raw, 0o600); err != nil {
 		return fmt.Errorf("recording the targets: %w", err)
 	}
+	a.unsaved = false
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,16 +16,21 @@ import (
 	"cloud4.internal/hub/internal/atomicfile"
 )
 
-// stage writes the journal's first form, which names what is about to be staged, then every new file beside
-// its target, and what the targets are now into undo/.
+// stage keeps what the targets are now, and writes every new file beside its target.
 func (a *Applier) stage(p *plan) error {
-	undo := a.file("undo")
-	if err := os.RemoveAll(undo); err != nil {
-		return fmt.Errorf("clearing %s: %w", undo, err)
+	if err := a.orBare(p, a.keepUndo(p)); err != nil {
+		return err
 	}
-	if err := os.MkdirAll(undo, 0o700); err != nil {
-		return fmt.Errorf("making %s: %w", undo, err)
+	for i := range p.changes {
+		if err := a.stageOne(p, &p.changes[i]); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// keepUndo writes the journal's first form, which names what is about to be staged, and the old files into undo/.
+func (a *Applier) keepUndo(p *plan) error {
 	for i := range p.changes {
 		c := &p.changes[i]
 		c.Undo = fmt.Sprintf("old-%d", i)
@@ -38,12 +44,22 @@ func (a *Applier) stage(p *plan) error {
 	}
 	p.journal.Phase = phaseStage
 	p.journal.Changes = p.changes
+	undo := a.file("undo")
+	if err := os.RemoveAll(undo); err != nil {
+		return fmt.Errorf("clearing %s: %w", undo, err)
+	}
+	if err := os.MkdirAll(undo, 0o700); err != nil {
+		return fmt.Errorf("making %s: %w", undo, err)
+	}
 	if err := a.writeJournal(p.journal); err != nil {
 		return err
 	}
-	for i := range p.changes {
-		if err := a.stageOne(&p.changes[i]); err != nil {
-			return err
+	for _, c := range p.changes {
+		if !c.Old.Exists {
+			continue
+		}
+		if err := atomicfile.Write(a.file("undo", c.Undo), c.oldBytes, 0o600); err != nil {
+			return fmt.Errorf("keeping %s for the way back: %w", c.Path, err)
 		}
 	}
 	return nil
@@ -57,17 +73,20 @@ func stagedName(target string) string {
 	return "." + stem[:min(len(stem), 100)] + ".hub-" + strings.ToLower(rand.Text()[:10]) + ext
 }
 
-func (a *Applier) stageOne(c *change) error {
-	if c.Old.Exists {
-		if err := atomicfile.Write(a.file("undo", c.Undo), c.oldBytes, 0o600); err != nil {
-			return fmt.Errorf("keeping %s for the way back: %w", c.Path, err)
-		}
-	}
-	switch {
-	case c.Staged == "":
+func (a *Applier) stageOne(p *plan, c *change) error {
+	if c.Staged == "" {
 		return nil
-	case c.InPlace:
-		return atomicfile.Write(c.Staged, c.bytes, 0o600)
+	}
+	if c.InPlace {
+		err := error(nil)
+		if !p.bare {
+			err = a.orBare(p, atomicfile.Write(c.Staged, c.bytes, 0o600))
+		}
+		if p.bare {
+			c.Staged = filepath.Join(a.opts.RunDir, "check-"+path.Base(c.Staged))
+			err = atomicfile.WriteVolatile(c.Staged, c.bytes, 0o600)
+		}
+		return err
 	}
 	if err := c.dir.write(c.Staged, c.bytes, c.New); err != nil {
 		return fmt.Errorf("staging %s: %w", c.Path, err)
