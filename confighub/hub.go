@@ -65,6 +65,8 @@ type hub struct {
 	pending *source.Offer
 	retryAt time.Time
 	pause   time.Duration
+	// keepAt is when it is tried again to keep the version in place; zero when it is kept.
+	keepAt time.Time
 	// generation of the identity that was rendered last.
 	generation  uint64
 	transaction *telemetry.Transaction
@@ -137,13 +139,17 @@ func (h *hub) loop(ctx context.Context) error {
 	}
 }
 
-// waiting reports whether the service has not started yet, so that nothing can be held or reloaded.
+// waiting reports whether the service has not started yet, so that nothing can be held or reloaded. An init.json
+// that cannot be read, as when the run directory is full, says so only until this hub has opened the gate.
 func (h *hub) waiting() bool {
 	if !h.ctl.Supervised() {
 		return !h.ready
 	}
 	state, err := initctl.ReadState(h.runDir)
-	return err != nil || state.Service.State == initctl.ServiceWaiting
+	if err != nil {
+		return !h.ready
+	}
+	return state.Service.State == initctl.ServiceWaiting
 }
 
 // recover ends what an earlier run left half done, and counts the start.
@@ -198,6 +204,12 @@ func (h *hub) tick(ctx context.Context) {
 	}
 	if h.applied != nil && h.keeper.Files().Generation() != h.generation && usesIdentity(h.applied.bundle) {
 		h.renew(ctx)
+	}
+	if !h.keepAt.IsZero() && time.Now().After(h.keepAt) {
+		h.keepAt = time.Time{}
+		if h.store.Keep() != nil {
+			h.keepAt = time.Now().Add(retryMax)
+		}
 	}
 	if h.store.OnTrial() && h.ready && h.lives() {
 		p, _ := h.store.Current()

@@ -46,12 +46,13 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 		h.failed(v, offer.Err, &offer)
 		return
 	}
-	if err := h.store.Propose(offer); err != nil {
+	first := h.waiting()
+	unkept := h.store.Propose(offer)
+	if unkept != nil && !first {
 		h.pending = &offer
-		h.postpone(err)
+		h.postpone(unkept)
 		return
 	}
-	first := h.waiting()
 	h.applying = &offer
 	h.publish()
 	defer func() { h.applying = nil }()
@@ -64,8 +65,14 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 		return
 	}
 	h.pending = nil
-	// A service that has not started, or that nobody watches, confirms nothing; without hubinit nobody ever will.
-	h.warn(h.store.Adopt(v, !first || !h.ctl.Supervised()))
+	if unkept != nil {
+		h.log.Warn().Err(unkept).Stringer("version", v).Msg("the version is in place and could not be kept: a start without the source knows nothing of it")
+		h.store.Carry(offer)
+		h.keepAt = time.Now().Add(retryMax)
+	} else {
+		// A service that has not started, or that nobody watches, confirms nothing; without hubinit nobody ever will.
+		h.warn(h.store.Adopt(v, !first || !h.ctl.Supervised()))
+	}
 	h.warn(h.settings.saveGood(h.dir))
 	h.reports.add(bundle.Applied{Version: v, State: bundle.StateApplied})
 	h.open()

@@ -57,6 +57,8 @@ type Store struct {
 
 	mu   sync.Mutex // guards what follows
 	book book
+	// unkept is in place although there was no room to keep it; nil when what is in place is in the book.
+	unkept *Offer
 }
 
 // OpenStore opens the store in dir, which is made if need be. A broken store.json is an error of its own, with
@@ -176,7 +178,49 @@ func (s *Store) Propose(o Offer) error {
 		return fmt.Errorf("keeping the bundle: %w", err)
 	}
 	s.book.Next = &o.Pointer
-	return s.save()
+	if err := s.save(); err != nil {
+		return err
+	}
+	s.unkept = nil
+	return nil
+}
+
+// Carry remembers in memory alone that an offer is in place which Propose could not keep: the next start knows
+// nothing of it.
+func (s *Store) Carry(o Offer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.book.Next, s.unkept = nil, &o
+}
+
+// Keep tries to keep what is carried, as a version on trial.
+func (s *Store) Keep() error {
+	s.mu.Lock()
+	carried := s.unkept
+	s.mu.Unlock()
+	if carried == nil {
+		return nil
+	}
+	if err := s.Propose(*carried); err != nil {
+		return err
+	}
+	return s.Adopt(carried.Version(), false)
+}
+
+// serial is the highest that was ever in place.
+func (s *Store) serial() uint64 {
+	if s.unkept != nil {
+		return max(s.book.Serial, s.unkept.Pointer.Serial)
+	}
+	return s.book.Serial
+}
+
+func (s *Store) inPlace(v bundle.Version) bool {
+	if s.unkept != nil {
+		return s.unkept.Version() == v
+	}
+	current, have := s.current()
+	return have && current.Version() == v
 }
 
 // Adopt records that the proposed version is in place: unconfirmed, or with confirmed as the good one. It does
@@ -296,6 +340,9 @@ func (s *Store) LastBad() *Bad {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	current, _ := s.current()
+	if s.unkept != nil {
+		current = s.unkept.Pointer
+	}
 	if len(s.book.Bad) == 0 {
 		return nil
 	}
@@ -310,14 +357,13 @@ func (s *Store) LastBad() *Bad {
 func (s *Store) Accept(p bundle.Pointer, minSerial uint64, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	current, have := s.current()
 	switch {
-	case have && p.Version() == current.Version():
+	case s.inPlace(p.Version()):
 		return ErrNotNew
 	case slices.ContainsFunc(s.book.Bad, func(b Bad) bool { return b.Version == p.Version() }):
 		return ErrNotNew
-	case p.Serial <= s.book.Serial:
-		return fmt.Errorf("version %s is not taken: its serial is not above %d, which was in place before (a rollback needs a new serial)", p.Version(), s.book.Serial)
+	case p.Serial <= s.serial():
+		return fmt.Errorf("version %s is not taken: its serial is not above %d, which was in place before (a rollback needs a new serial)", p.Version(), s.serial())
 	case p.Serial < minSerial:
 		return fmt.Errorf("version %s is not taken: its serial is below config.min_serial, %d", p.Version(), minSerial)
 	case !p.Expires.IsZero() && now.After(p.Expires):
@@ -331,12 +377,15 @@ func (s *Store) Accept(p bundle.Pointer, minSerial uint64, now time.Time) error 
 func (s *Store) DirSerial(digest string, now time.Time) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p, ok := s.current(); ok && p.Digest == digest {
+	if s.unkept != nil && s.unkept.Pointer.Digest == digest {
+		return s.unkept.Pointer.Serial
+	}
+	if p, ok := s.current(); ok && p.Digest == digest && s.unkept == nil {
 		return p.Serial
 	}
-	newest := s.book.Serial
+	newest := s.serial()
 	for _, b := range s.book.Bad {
-		if b.Version.Digest == digest && b.Version.Serial > s.book.Serial {
+		if b.Version.Digest == digest && b.Version.Serial > s.serial() {
 			return b.Version.Serial
 		}
 		newest = max(newest, b.Version.Serial)

@@ -4,6 +4,7 @@ package source
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -216,5 +217,45 @@ func TestDir(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("the change was seen after %s", took)
+	}
+}
+
+// What cannot be kept is taken once all the same, and kept when there is room.
+func TestStoreCarries(t *testing.T) {
+	dir := t.TempDir()
+	s, err := OpenStore(dir)
+	must(t, err)
+	one, two := offer(t, 1, "one"), offer(t, 2, "two")
+	must(t, s.Propose(one))
+	must(t, s.Adopt(one.Version(), true))
+	blobs := filepath.Join(dir, "blobs")
+	must(t, errors.Join(os.Rename(blobs, blobs+".away"), os.WriteFile(blobs, nil, 0o600)))
+	if s.Propose(two) == nil {
+		t.Fatal("proposed without room")
+	}
+	s.Carry(two)
+	for _, tt := range []struct {
+		offer Offer
+		want  string
+	}{{two, ErrNotNew.Error()}, {one, "its serial is not above 2"}, {offer(t, 3, "three"), "<nil>"}} {
+		if err := s.Accept(tt.offer.Pointer, 0, time.Now()); !strings.Contains(fmt.Sprint(err), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.offer.Version(), err, tt.want)
+		}
+	}
+	if got := s.DirSerial(two.Pointer.Digest, time.UnixMilli(5)); got != 2 {
+		t.Errorf("its directory would be version %d", got)
+	}
+	if s.Keep() == nil {
+		t.Error("kept without room")
+	}
+	must(t, errors.Join(os.Remove(blobs), os.Rename(blobs+".away", blobs)))
+	must(t, s.Keep())
+	s, err = OpenStore(dir)
+	must(t, err)
+	if p, _ := s.Current(); p.Serial != 2 || !s.OnTrial() {
+		t.Errorf("current %+v", p)
+	}
+	if _, err := s.Bundle(two.Pointer); err != nil {
+		t.Error(err)
 	}
 }
