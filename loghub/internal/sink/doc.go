@@ -3,7 +3,7 @@
 // Package sink is where records go: an OTLP receiver, and the container's own
 // stdout and stderr.
 //
-// Protocol: OTLP/HTTP with protobuf and gzip (opentelemetry-proto,
+// Protocol: OTLP/HTTP with protobuf, and gzip from 4 KiB on (opentelemetry-proto,
 // docs/specification.md, "OTLP/HTTP"). One request is in flight, so order is kept.
 // Any 2xx is success, with a body or without. What other answers mean:
 //

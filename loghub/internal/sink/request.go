@@ -47,7 +47,7 @@ const (
 
 // attempt makes one request.
 func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
-	body, err := s.pack(records)
+	body, encoding, err := s.packer.pack(s.o.Resource(), s.o.Scope, records)
 	if err != nil {
 		return verdict{kind: retry, err: err}
 	}
@@ -62,7 +62,9 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 		req.Header.Set(k, v)
 	}
 	req.Header.Set("Content-Type", otlp.ContentType)
-	req.Header.Set("Content-Encoding", "gzip")
+	if encoding != "" {
+		req.Header.Set("Content-Encoding", encoding)
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return verdict{kind: retry, err: err}
@@ -82,23 +84,6 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 		return verdict{kind: retry, err: err}
 	}
 	return judge(resp, answer)
-}
-
-// pack makes the compressed body of a request. It is valid until the next call.
-func (s *Sender) pack(records []byte) ([]byte, error) {
-	s.head = otlp.AppendRequest(s.head[:0], s.o.Resource(), s.o.Scope, len(records))
-	s.packed.Reset()
-	s.gz.Reset(&s.packed)
-	if _, err := s.gz.Write(s.head); err != nil {
-		return nil, fmt.Errorf("compressing: %w", err)
-	}
-	if _, err := s.gz.Write(records); err != nil {
-		return nil, fmt.Errorf("compressing: %w", err)
-	}
-	if err := s.gz.Close(); err != nil {
-		return nil, fmt.Errorf("compressing: %w", err)
-	}
-	return s.packed.Bytes(), nil
 }
 
 // partial counts what a receiver took notice of and did not keep.

@@ -3,11 +3,11 @@
 package sink
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +17,6 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"github.com/hashicorp/go-retryablehttp"
-	"github.com/klauspost/compress/gzip"
 	"github.com/rs/zerolog"
 )
 
@@ -35,6 +34,7 @@ const (
 	probeEvery     = time.Minute      // while the operator's mistake lasts
 	sayEvery       = 5 * time.Minute  // trouble that goes on
 	enrolWait      = 5 * time.Second  // for an identity to come
+	packerIdle     = 10 * time.Second // after which the compressor is let go
 	changeEvery    = 10 * time.Second // trouble that changes its words: cut, refused, no route
 	maxAnswer      = 64 << 10         // of a response body that is looked at
 )
@@ -71,9 +71,7 @@ type State struct {
 type Sender struct {
 	o      Options
 	client *retryablehttp.Client
-	gz     *gzip.Writer
-	packed bytes.Buffer
-	head   []byte
+	packer packer
 
 	accepted bool // the receiver has taken a record of ours in this run
 
@@ -86,11 +84,7 @@ type Sender struct {
 
 // New makes a Sender.
 func New(o Options) *Sender {
-	gz, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
-	if err != nil { // the level is a constant
-		panic(err)
-	}
-	s := &Sender{o: o, gz: gz, state: State{OK: true}}
+	s := &Sender{o: o, state: State{OK: true}}
 	transport := plainTransport()
 	if strings.HasPrefix(o.URL, "https:") {
 		transport = tlsTransport(o.Files)
@@ -185,7 +179,7 @@ func (s *Sender) next(ctx context.Context, last time.Time) (*spool.Delivery, err
 		if d.Len() > 0 && (full || time.Since(last) >= batchWait) {
 			return d, nil
 		}
-		var due <-chan time.Time
+		due := time.After(packerIdle)
 		if d.Len() > 0 {
 			due = time.After(time.Until(last.Add(batchWait)))
 		}
@@ -193,6 +187,9 @@ func (s *Sender) next(ctx context.Context, last time.Time) (*spool.Delivery, err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-due:
+			if d.Len() == 0 && s.packer.release() {
+				debug.FreeOSMemory()
+			}
 		case <-s.o.Spool.More():
 			if d.Len() > 0 { // more to come: let it gather
 				if !sleep(ctx, min(time.Until(last.Add(batchWait)), 20*time.Millisecond)) {

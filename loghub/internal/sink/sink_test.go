@@ -40,12 +40,16 @@ type engine struct {
 }
 
 func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	gz, err := gzip.NewReader(r.Body)
-	if err != nil {
-		http.Error(w, err.Error(), 400)
-		return
+	in := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		gz, err := gzip.NewReader(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), 400)
+			return
+		}
+		in = gz
 	}
-	body, err := io.ReadAll(gz)
+	body, err := io.ReadAll(in)
 	if err != nil {
 		http.Error(w, err.Error(), 400)
 		return
