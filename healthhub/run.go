@@ -5,8 +5,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -29,7 +27,7 @@ func runCommand() *cli.Command {
 }
 
 func run(c *cli.Context, log zerolog.Logger) error {
-	beSmall()
+	defer daemon.Small(1, 25)()
 	hub, err := initctl.FromEnv()
 	if err != nil {
 		return err
@@ -46,13 +44,6 @@ func run(c *cli.Context, log zerolog.Logger) error {
 		return daemon.Usage(err)
 	}
 	return a.Run(c.Context)
-}
-
-// beSmall trades CPU time, of which checks need next to none, for memory, of which there is one process a container:
-// one thread runs Go code, and garbage is collected when the heap has grown by a quarter, not when it has doubled.
-func beSmall() {
-	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(25)
 }
 
 // containerName is what this container is called in reports: its identity's name, else the machine's.

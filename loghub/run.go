@@ -36,8 +36,10 @@ const (
 	stopOutput = 300 * time.Millisecond  // for the copy, from the moment the pipes are empty
 )
 
-// Memory: the working set is some 3 MB, so collecting early costs little.
+// Memory: the working set is some 3 MB, so collecting early costs little. One core
+// can read and parse while another compresses; more are the service's.
 const (
+	procs       = 2
 	gcPercent   = 40
 	memoryLimit = 24 << 20
 )
@@ -56,7 +58,7 @@ func runCommand() *cli.Command {
 				hubfile.Section{Name: "identity", Into: &id}, hubfile.Section{Name: "log", Into: &settings}); err != nil {
 				return err
 			}
-			debug.SetGCPercent(gcPercent)
+			defer daemon.Small(procs, gcPercent)()
 			debug.SetMemoryLimit(memoryLimit)
 			hub, err := initctl.FromEnv()
 			if err != nil {
