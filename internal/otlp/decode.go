@@ -43,17 +43,7 @@ type Source struct {
 // and refers to data: who keeps it copies it. Unknown fields are read over.
 func DecodeRequest(data []byte, lim Limits, each func(*Source, *Record) error) error {
 	d := decoder{lim: lim.withDefaults(), each: each}
-	err := fields(data, func(f field) error {
-		if f.num != 1 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
-		return d.resourceLogs(b)
-	})
-	if err != nil {
+	if err := messages(data, 1, d.resourceLogs); err != nil {
 		return fmt.Errorf("decoding request: %w", err)
 	}
 	return nil
@@ -110,59 +100,21 @@ type decoder struct {
 func (d *decoder) resourceLogs(data []byte) error {
 	d.src.Resource = d.src.Resource[:0]
 	d.values = 0
-	err := fields(data, func(f field) error {
-		if f.num != 1 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
-		return fields(b, func(f field) error {
-			if f.num != 1 {
-				return nil
-			}
-			return d.attribute(f, &d.src.Resource)
-		})
+	err := messages(data, 1, func(b []byte) error {
+		return messages(b, 1, func(b []byte) error { return d.attribute(b, &d.src.Resource) })
 	})
 	if err != nil {
 		return fmt.Errorf("resource: %w", err)
 	}
-	return fields(data, func(f field) error {
-		if f.num != 2 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
-		return d.scopeLogs(b)
-	})
+	return messages(data, 2, d.scopeLogs)
 }
 
 func (d *decoder) scopeLogs(data []byte) error {
 	d.src.Scope = Scope{}
-	err := fields(data, func(f field) error {
-		if f.num != 1 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
-		return d.scope(b)
-	})
-	if err != nil {
+	if err := messages(data, 1, d.scope); err != nil {
 		return fmt.Errorf("scope: %w", err)
 	}
-	return fields(data, func(f field) error {
-		if f.num != 2 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
+	return messages(data, 2, func(b []byte) error {
 		if d.records++; d.records > d.lim.Records {
 			return fmt.Errorf("%w: more than %d records", ErrLimit, d.lim.Records)
 		}
@@ -210,7 +162,11 @@ func (d *decoder) record(data []byte, r *Record) error {
 			r.Body, err = d.value(b, 0)
 			return err
 		case 6:
-			return d.attribute(f, &r.Attributes)
+			b, err := f.bytes()
+			if err != nil {
+				return err
+			}
+			return d.attribute(b, &r.Attributes)
 		case 7:
 			n, err := f.varint()
 			r.Dropped = uint32(n)
@@ -230,15 +186,11 @@ func (d *decoder) record(data []byte, r *Record) error {
 	})
 }
 
-func (d *decoder) attribute(f field, into *[]KeyValue) error {
+func (d *decoder) attribute(data []byte, into *[]KeyValue) error {
 	if len(*into) >= d.lim.Attributes {
 		return fmt.Errorf("%w: more than %d attributes", ErrLimit, d.lim.Attributes)
 	}
-	b, err := f.bytes()
-	if err != nil {
-		return err
-	}
-	kv, err := d.keyValue(b, 0)
+	kv, err := d.keyValue(data, 0)
 	if err != nil {
 		return err
 	}
@@ -310,14 +262,7 @@ func (d *decoder) list(f field, depth int) (Value, error) {
 	if err != nil {
 		return v, err
 	}
-	err = fields(b, func(f field) error {
-		if f.num != 1 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
+	err = messages(b, 1, func(b []byte) error {
 		e, err := d.value(b, depth+1)
 		v.Array = append(v.Array, e)
 		return err
@@ -331,14 +276,7 @@ func (d *decoder) mapping(f field, depth int) (Value, error) {
 	if err != nil {
 		return v, err
 	}
-	err = fields(b, func(f field) error {
-		if f.num != 1 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
+	err = messages(b, 1, func(b []byte) error {
 		kv, err := d.keyValue(b, depth+1)
 		v.Map = append(v.Map, kv)
 		return err

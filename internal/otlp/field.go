@@ -40,6 +40,21 @@ func fields(data []byte, each func(field) error) error {
 	return nil
 }
 
+// messages calls each for every field of a message that has this number and
+// holds bytes, as a message within a message does. Others are read over.
+func messages(data []byte, num uint64, each func([]byte) error) error {
+	return fields(data, func(f field) error {
+		if f.num != num {
+			return nil
+		}
+		b, err := f.bytes()
+		if err != nil {
+			return err
+		}
+		return each(b)
+	})
+}
+
 // read takes the value behind the tag and returns how many bytes it has.
 func (f *field) read(data []byte) (int, error) {
 	switch f.wire {

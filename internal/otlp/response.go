@@ -39,14 +39,7 @@ func AppendResponse(dst []byte, r Response) []byte {
 // Response: engines that answer 204 or an empty 200 took everything.
 func DecodeResponse(data []byte) (Response, error) {
 	var r Response
-	err := fields(data, func(f field) error {
-		if f.num != 1 {
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
+	err := messages(data, 1, func(b []byte) error {
 		return fields(b, func(f field) error {
 			switch f.num {
 			case 1:
