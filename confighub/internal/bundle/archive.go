@@ -143,10 +143,10 @@ func untar(tr *tar.Reader) (map[string][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", header.Name, err)
 		}
+		total += len(raw)
 		if !ours(header.Name) {
 			raw = nil
 		}
-		total += len(raw)
 		files[header.Name] = append([]byte{}, raw...)
 	}
 }
