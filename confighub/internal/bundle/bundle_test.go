@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -336,10 +337,19 @@ func TestUnpackRefuses(t *testing.T) {
 	for i := range many {
 		many[i] = reg(fmt.Sprintf("templates/%d", i), "")
 	}
+	var noise strings.Builder // what does not pack lets the zeros pass the ratio
+	for range 30_000 {
+		noise.WriteString(rand.Text())
+	}
+	others := []tar.Header{reg("README.0", noise.String())}
+	for i := range 3 {
+		others = append(others, reg(fmt.Sprintf("README.%d", i+1), strings.Repeat("\x00", MaxUnpacked/2)))
+	}
 	for name, tt := range map[string]struct {
 		packed []byte
 		want   string
 	}{
+		"others":    {archive(t, others...), `"README.2": makes the bundle larger than 67108864 bytes`},
 		"parent":    {archive(t, reg("templates/../../x", "")), `"templates/../../x": is not a clean relative path`},
 		"absolute":  {archive(t, reg("/etc/passwd", "")), `"/etc/passwd": is not a clean relative path`},
 		"dot":       {archive(t, reg("./bundle.json", "{}")), `"./bundle.json": is not a clean relative path`},
@@ -404,6 +414,18 @@ func TestEnvelope(t *testing.T) {
 		if _, err := Seal(bad); err == nil || !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+// After the highest serial there is none for the next version.
+func TestHighestSerial(t *testing.T) {
+	p := Pointer{Schema: 1, Identity: "web.shop.vm1", Serial: MaxSerial, Digest: Digest(nil), Size: 1}
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
+	p.Serial++
+	if err := p.Check(); err == nil || err.Error() != "serial: must be between 1 and 9007199254740992, got 9007199254740993" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -27,6 +27,9 @@ const (
 	MaxEnvelope = 64 << 10
 	// PointerSchema is the version of Pointer's own form.
 	PointerSchema = 1
+	// MaxSerial is the largest whole number that every reader of JSON keeps exactly (RFC 8259 §6). Above the
+	// largest there would be no serial for a next version.
+	MaxSerial = 1 << 53
 )
 
 // Pointer says which bundle an identity is to have.
@@ -57,8 +60,8 @@ func (p Pointer) Check() error {
 		return fmt.Errorf("schema: must be %d, got %d (a newer genesis?)", PointerSchema, p.Schema)
 	case p.Identity == "":
 		return errors.New("identity: is empty")
-	case p.Serial == 0:
-		return errors.New("serial: must be 1 or more")
+	case p.Serial == 0 || p.Serial > MaxSerial:
+		return fmt.Errorf("serial: must be between 1 and %d, got %d", uint64(MaxSerial), p.Serial)
 	case p.Size <= 0 || p.Size > MaxPacked:
 		return fmt.Errorf("size: must be between 1 and %d bytes, got %d", MaxPacked, p.Size)
 	}
