@@ -210,7 +210,7 @@ func serveReports(files *identity.Files, self spiffe.ID, collector *collect.Coll
 			return err
 		}
 		log.Info().Stringer("address", l.Addr()).Msg("taking reports over mutual TLS")
-		return serveUntil(ctx, server, func() error { return server.ServeTLS(l, "", "") })
+		return daemon.Serve(ctx, server, stopLimit, func() error { return server.ServeTLS(l, "", "") })
 	}}
 }
 
@@ -226,30 +226,9 @@ func serveDashboard(readers http.Handler, address string, log zerolog.Logger) da
 			return err
 		}
 		log.Info().Str("url", "http://"+l.Addr().String()+"/").Msg("showing the dashboard")
-		return serveUntil(ctx, server, func() error { return server.Serve(l) })
+		return daemon.Serve(ctx, server, stopLimit, func() error { return server.Serve(l) })
 	}}
 }
 
 // stopLimit is how long answers under way may take when the server is told to stop.
 const stopLimit = time.Second
-
-// serveUntil serves until ctx is done.
-func serveUntil(ctx context.Context, server *http.Server, serve func() error) error {
-	down := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(down)
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
-		defer cancel()
-		if server.Shutdown(limited) != nil {
-			server.Close()
-		}
-	})
-	err := serve()
-	if !stop() {
-		<-down
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
-}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"cloud4.internal/hub/internal/daemon"
@@ -21,9 +20,8 @@ import (
 
 // Timings of receive.
 const (
-	identityEvery = 500 * time.Millisecond // look for the identity
-	identitySay   = 10 * time.Second       // say that there is none yet
-	serverStop    = 5 * time.Second        // for requests under way
+	identitySay = 10 * time.Second // say that there is none yet
+	serverStop  = 5 * time.Second  // for requests under way
 )
 
 func receiveCommand() *cli.Command {
@@ -100,44 +98,23 @@ func serve(ctx context.Context, o receive.Options, files *identity.Files, dir, a
 		return errors.Join(err, ln.Close())
 	}
 	o.Log.Info().Str("address", ln.Addr().String()).Str("identity", id.String()).Str("dir", o.Dir).Msg("receiving logs")
-	return daemon.Run(ctx,
-		daemon.Task{Name: "receiving", Run: func(context.Context) error {
-			if err := srv.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
-		}},
-		daemon.Task{Name: "stopping", Run: func(ctx context.Context) error {
-			<-ctx.Done()
-			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), serverStop)
-			defer cancel()
-			if err := srv.Shutdown(stop); err != nil {
-				return srv.Close()
-			}
-			return nil
-		}})
+	return daemon.Serve(ctx, srv, serverStop, func() error { return srv.ServeTLS(ln, "", "") })
 }
 
 // waitIdentity returns when there is a certificate to show; an error says that
 // ctx is done.
 func waitIdentity(ctx context.Context, files *identity.Files, dir string, log zerolog.Logger) error {
-	var said time.Time
 	for {
 		_, err := files.Certificate()
 		if err == nil {
 			_, err = files.Roots()
 		}
-		if err == nil {
-			return nil
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		if now := time.Now(); now.Sub(said) >= identitySay {
-			said = now
-			log.Info().Str("dir", dir).Msg("waiting for the identity: " + err.Error())
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(identityEvery):
-		}
+		log.Info().Str("dir", dir).Msg("waiting for the identity: " + err.Error())
+		limited, cancel := context.WithTimeout(ctx, identitySay)
+		_ = files.Wait(limited) // what is still missing is said at the next round
+		cancel()
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/healthhub/internal/monitor"
+	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
 )
 
@@ -58,20 +59,8 @@ func (a *Agent) listen() (serve func(context.Context), err error) {
 	}
 	return func(ctx context.Context) {
 		server.BaseContext = func(net.Listener) context.Context { return ctx } // ends settles
-		down := make(chan struct{})
-		stop := context.AfterFunc(ctx, func() {
-			defer close(down)
-			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
-			defer cancel()
-			if server.Shutdown(limited) != nil {
-				server.Close()
-			}
-		})
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := daemon.Serve(ctx, server, stopLimit, func() error { return server.Serve(l) }); err != nil {
 			a.Log.Error().Err(err).Msg("health.sock does not answer any more")
-		}
-		if !stop() {
-			<-down
 		}
 	}, nil
 }
