@@ -334,9 +334,16 @@ func (a *Applier) revive(ctx context.Context, j *journal, before *initctl.Servic
 
 func (a *Applier) redact(p *plan, s string) string { return redact(s, p.redact) }
 
+// minSecret is the shortest text that is taken for a secret: a shorter one stands everywhere.
+const minSecret = 4
+
+// redact takes the secrets out of s, also out of a command's output, where they stand without control characters.
 func redact(s string, secrets []string) string {
 	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, "***")
+		if shown := plain(secret); len(shown) >= minSecret {
+			s = strings.ReplaceAll(s, shown, "***")
+		}
 	}
 	return s
 }

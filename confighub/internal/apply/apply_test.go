@@ -191,6 +191,16 @@ func TestCheckIsBounded(t *testing.T) {
 	}
 }
 
+func TestCheckCannotSteerTerminals(t *testing.T) {
+	err := run(t.Context(), 5*time.Second, []string{"sh", "-c", `printf '\033[2Jred\r\n\n\tand\007 \342\200\256blue\377'; exit 1`})
+	if want := "exit status 1: [2Jred\n\n and blue?"; err == nil || err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	if got := redact(err.Error(), []string{"and\a \u202eblue"}); got != "exit status 1: [2Jred\n\n ***?" {
+		t.Errorf("a secret in it is shown: %q", got)
+	}
+}
+
 func TestRollback(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/initctl"
@@ -192,9 +193,23 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // String is the output as text on few lines.
 func (t *tail) String() string {
-	text := strings.TrimSpace(strings.ToValidUTF8(t.kept.String(), "?"))
+	text := strings.TrimSpace(plain(t.kept.String()))
 	if t.cut {
 		text = "… " + text
 	}
 	return text
+}
+
+// plain leaves out what could move a terminal's cursor or turn its text around.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
 }
