@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
 	"cloud4.internal/hub/confighub/internal/source"
+	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/identity"
 )
 
@@ -101,11 +103,36 @@ func (h *hub) failed(v bundle.Version, err error, offer *source.Offer) {
 		return
 	}
 	h.pending = nil
+	bad.Errors = told(bad.Errors)
 	for _, line := range bad.Errors {
 		h.log.Error().Stringer("version", v).Str("state", bad.State).Msg(line)
 	}
 	h.warn(h.store.MarkBad(bad))
 	h.reports.bad()
+}
+
+// What is told of a bad version: it is kept, and sent to genesis, which takes 64 KiB of JSON.
+const (
+	maxTold      = 100
+	maxToldBytes = 16 << 10
+)
+
+// told is errors within the limits, without what could steer a terminal: they quote bundles and commands.
+func told(errors []string) []string {
+	var kept []string
+	room := maxToldBytes
+	for i, text := range errors {
+		var lines []string
+		for line := range strings.Lines(text) {
+			lines = append(lines, health.CleanText(line))
+		}
+		text = strings.Join(lines, "\n")
+		if room -= len(text); room < 0 || i == maxTold {
+			return append(kept, fmt.Sprintf("and %d more", len(errors)-i))
+		}
+		kept = append(kept, text)
+	}
+	return kept
 }
 
 // put renders a bundle and applies it.
