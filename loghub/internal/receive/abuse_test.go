@@ -3,6 +3,7 @@
 package receive
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"cloud4.internal/hub/internal/mtls"
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/internal/spiffe"
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 )
 
 // A resource stands once on the wire and on every line of the file: few bytes would become a great many.
@@ -124,5 +127,21 @@ func TestManyAttributes(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("4 records of %d values took %s", len(kvs), took)
+	}
+}
+
+// What strangers are refused for is said once a minute, though their ports differ.
+func TestRefusalsSaidOnce(t *testing.T) {
+	var log bytes.Buffer
+	rc, err := New(Options{Dir: t.TempDir(), Log: zerolog.New(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for port := range 100 {
+		rc.Refused(mtls.Refusal{Remote: fmt.Sprintf("10.0.0.9:%d", port), What: "TLS handshake",
+			Why: fmt.Sprintf("read tcp 10.0.0.1:4318->10.0.0.9:%d: i/o timeout", port)})
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("said %d times", n)
 	}
 }

@@ -159,7 +159,7 @@ func who(id spiffe.ID) string {
 func (rc *Receiver) refused(f mtls.Refusal) {
 	rc.mu.Lock()
 	host, _, _ := strings.Cut(f.Remote, ":")
-	key := host + f.Who + f.What + f.Why
+	key := host + f.Who + strings.Map(noDigit, f.What+f.Why) // ports and times make each one new
 	quiet := rc.now().Sub(rc.said[key]) < time.Minute
 	if !quiet {
 		if len(rc.said) > 1000 {
@@ -171,6 +171,13 @@ func (rc *Receiver) refused(f mtls.Refusal) {
 	if !quiet {
 		rc.o.Log.Warn().Str("remote", f.Remote).Str("peer", f.Who).Str("request", f.What).Msg("refused: " + f.Why)
 	}
+}
+
+func noDigit(r rune) rune {
+	if r >= '0' && r <= '9' {
+		return -1
+	}
+	return r
 }
 
 // Refused is for mtls.Server: handshakes that failed.
