@@ -5,10 +5,8 @@ package sink
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,10 +16,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/identity"
-	"cloud4.internal/hub/internal/identity/identitytest"
-	"cloud4.internal/hub/internal/mtls"
 	"cloud4.internal/hub/internal/otlp"
-	"cloud4.internal/hub/internal/spiffe"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
@@ -310,113 +305,6 @@ func TestOrderAndBatches(t *testing.T) {
 	waitFor(t, 5*time.Second, "one more", func() bool { return len(e.texts()) == 1201 })
 	if d := time.Since(start); d > 500*time.Millisecond {
 		t.Errorf("the first line after quiet took %s", d)
-	}
-}
-
-// serve runs an engine behind mutual TLS until the test ends.
-func serve(t *testing.T, files *identity.Files, e *engine) (url string) {
-	t.Helper()
-	srv := mtls.Server(files, e, func(mtls.Refusal) {})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- srv.ServeTLS(ln, "", "") }()
-	t.Cleanup(func() {
-		srv.Close()
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-	})
-	return "https://" + ln.Addr().String()
-}
-
-// TestFreshContainer: what waits is sent as soon as the identity is there, and
-// that it was not is no trouble.
-func TestFreshContainer(t *testing.T) {
-	ca := identitytest.New(t)
-	genesis, err := spiffe.ForGenesis("cloud4.internal", "log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	web, err := spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, dir := &engine{}, t.TempDir()
-	r := newRig(t, serve(t, ca.Files(t, genesis), e), identity.Open(dir), 1)
-	r.run(t)
-	waitFor(t, 5*time.Second, "try without identity", func() bool { return !r.State().OK })
-	ca.Issue(t, web, dir)
-	issued := time.Now()
-	waitFor(t, 10*time.Second, "record", func() bool { return len(e.texts()) == 1 })
-	if d := time.Since(issued); d > 900*time.Millisecond {
-		t.Errorf("sent %s after the identity came", d)
-	}
-	if log := r.log.String(); strings.Contains(log, "wait in the spool") {
-		t.Errorf("an enrolment is told as trouble: %s", log)
-	}
-}
-
-// TestServerRole: a genuine certificate of the fleet with the right name, but of
-// somebody else, gets nothing.
-func TestServerRole(t *testing.T) {
-	ca := identitytest.New(t)
-	must := func(id spiffe.ID, err error) spiffe.ID {
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	stranger := ca.Dir(t, must(spiffe.ForGenesis("cloud4.internal", "log")))
-	if err := identity.SaveRoots(stranger, identitytest.New(t).Roots()); err != nil {
-		t.Fatal(err)
-	}
-	other := identity.Open(stranger)
-	own := ca.Files(t, must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")))
-	tests := []struct {
-		name  string
-		files *identity.Files
-		says  string // "": takes logs
-	}{
-		{"genesis log", ca.Files(t, must(spiffe.ForGenesis("cloud4.internal", "log"))), ""},
-		{"genesis config", ca.Files(t, must(spiffe.ForGenesis("cloud4.internal", "config"))), "wrong role: the other side is spiffe://cloud4.internal/genesis/config, wanted is genesis/log"},
-		{"a container", ca.Files(t, must(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "evil", ""))), "wrong role"},
-		{"one who does not know us", other, "the server refused our certificate: its root is not one the server trusts"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			e := &engine{}
-			r := newRig(t, serve(t, tt.files, e), own, 1)
-			r.run(t)
-			if tt.says == "" {
-				waitFor(t, 10*time.Second, "record", func() bool { return len(e.texts()) == 1 })
-				return
-			}
-			waitFor(t, 10*time.Second, "refusal", func() bool { return strings.Contains(r.log.String(), tt.says) })
-			if e.texts() != nil {
-				t.Error("records went to the wrong server")
-			}
-		})
-	}
-}
-
-func TestCheckURL(t *testing.T) {
-	tests := []struct {
-		url    string
-		unsafe bool
-		ok     bool
-	}{
-		{"https://genesis.internal:4318", false, true},
-		{"http://127.0.0.1:4318", false, true}, {"http://[::1]:4318/x", false, true}, {"http://localhost", false, true},
-		{"http://genesis.internal:4318", false, false}, {"http://genesis.internal:4318", true, true},
-		{"genesis.internal:4318", false, false}, {"ftp://x", false, false}, {"https://u:p@x", false, false}, {"https://x/?a=1", false, false}, {"https://", false, false},
-	}
-	for _, tt := range tests {
-		if err := CheckURL(tt.url, tt.unsafe); (err == nil) != tt.ok {
-			t.Errorf("%s (unsafe %v): %v", tt.url, tt.unsafe, err)
-		}
 	}
 }
 
