@@ -173,7 +173,7 @@ func (h *hub) openSource() (source.Source, error) {
 		if h.id != (spiffe.ID{}) {
 			name = h.id.BundleName()
 		}
-		return source.NewDir(where, name, serial, accept), nil
+		return source.NewDir(where, name, serial, accept, h.log), nil
 	}
 	h.remote = true
 	return source.NewRemote(source.RemoteOptions{

@@ -10,6 +10,8 @@
 //	templates/**     mustache; a template "x" is the file templates/x or templates/x.mustache
 //	schema.json      optional JSON Schema of the merged data (the keywords listed at Schema)
 //
+// In a directory, hidden files and those that editors leave behind (x~, x.swp, x.tmp) are passed over.
+//
 // All JSON may carry comments and trailing commas (JWCC). Numbers keep their literal text. Errors are
 // Problems: all of them at once, each as `file:line: key: what is wrong`.
 //

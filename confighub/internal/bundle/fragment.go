@@ -27,7 +27,14 @@ func (f *Fragment) Empty() bool {
 	return f.manifest == nil && len(f.data) == 0 && len(f.templates) == 0 && f.schema == nil
 }
 
-// ReadFragment reads the fragment that lies in fsys, ignoring files of other names. Name goes before the file
+// Temporary reports whether a file or directory of this name is passed over wherever a bundle is read from a disk:
+// hidden ones, and what editors leave behind.
+func Temporary(name string) bool {
+	ext := path.Ext(name)
+	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || ext == ".swp" || ext == ".tmp"
+}
+
+// ReadFragment reads the fragment that lies in fsys, ignoring files of other names and temporary ones. Name goes before the file
 // names in problems ("stacks/shop"). A link or special file is a problem; so is breaking a limit.
 func ReadFragment(fsys fs.FS, name string) (*Fragment, error) {
 	files, problems := collect(fsys, name)
@@ -52,6 +59,11 @@ func collect(fsys fs.FS, name string) (map[string][]byte, Problems) {
 				return nil
 			case err != nil:
 				report(file, "%v", err)
+				return nil
+			case Temporary(entry.Name()):
+				if entry.IsDir() {
+					return fs.SkipDir
+				}
 				return nil
 			case entry.IsDir():
 				if file == dataDir || file == templatesDir || strings.HasPrefix(file, templatesDir+"/") {

@@ -6,22 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
-)
-
-const (
-	// quiet is how long a directory must have been still before it is read again, once it is changing: an
-	// editor or a checkout writes several files.
-	quiet = 100 * time.Millisecond
-	// lookEvery is for what inotify does not tell: network file systems, a full queue.
-	lookEvery = 30 * time.Second
+	"cloud4.internal/hub/confighub/internal/tree"
 )
 
 // Dir is a source that is a directory holding a bundle. Its serials are times: Unix milliseconds.
@@ -32,11 +23,12 @@ type Dir struct {
 	// serial gives the one to be used for a digest.
 	serial func(digest string) uint64
 	accept Accept
+	log    zerolog.Logger
 }
 
 // NewDir watches the directory path on behalf of name.
-func NewDir(path, name string, serial func(digest string) uint64, accept Accept) *Dir {
-	return &Dir{path: path, name: name, serial: serial, accept: accept}
+func NewDir(path, name string, serial func(digest string) uint64, accept Accept, log zerolog.Logger) *Dir {
+	return &Dir{path: path, name: name, serial: serial, accept: accept, log: log}
 }
 
 // Read reads the directory now.
@@ -62,55 +54,14 @@ func (d *Dir) Read() (Offer, error) {
 	return Offer{Pointer: p, Packed: packed, Bundle: b}, nil
 }
 
-// Run offers the directory's bundle whenever it changed. The first change after quiet is read at once; while
-// changes go on, the next reading waits for quiet.
+// Run offers the directory's bundle once and then whenever it has changed and is quiet again: an editor or a
+// checkout writes several files.
 func (d *Dir) Run(ctx context.Context, events chan<- Event) error {
 	v := voice{events: events}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watching %s: %w", d.path, err)
-	}
-	defer watcher.Close()
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
-	settle := time.NewTimer(0)
-	defer settle.Stop()
-	var lastRead time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-settle.C:
-		case <-look.C:
-		case _, open := <-watcher.Events:
-			if !open {
-				return errors.New("watching " + d.path + ": the watcher ended")
-			}
-			if time.Since(lastRead) < quiet {
-				settle.Reset(quiet)
-				continue
-			}
-			settle.Reset(quiet)
-		case <-watcher.Errors:
-			settle.Reset(quiet)
-			continue
-		}
-		d.watch(watcher)
+	// With a slash at its end a link to a directory is followed.
+	return tree.Watch(ctx, d.path+"/", d.log, func() bool {
 		d.look(ctx, &v)
-		lastRead = time.Now()
-	}
-}
-
-// watch adds the directory and those in it that hold parts of a bundle. One that is watched is no error.
-func (d *Dir) watch(watcher *fsnotify.Watcher) {
-	for _, dir := range []string{d.path, filepath.Join(d.path, "data")} {
-		watcher.Add(dir)
-	}
-	filepath.WalkDir(filepath.Join(d.path, "templates"), func(name string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() {
-			watcher.Add(name)
-		}
-		return nil
+		return true
 	})
 }
 

@@ -149,7 +149,7 @@ func stampOf(info fs.FileInfo) stamp {
 
 // ignored reports whether a name is passed over wherever it stands.
 func ignored(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || name == "README.md"
+	return bundle.Temporary(name) || name == "README.md"
 }
 
 // refuse says what makes a directory entry no part of a tree, or "".

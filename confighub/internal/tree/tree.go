@@ -15,8 +15,8 @@
 // (package bundle). A container's bundle is its fragments in the order above: later templates replace by name,
 // bundle.json and data merge by RFC 7396, every schema must hold.
 //
-// Names of hosts, stacks and services are lower-case DNS labels. Names that begin with a dot or end in a tilde, and
-// README.md, are passed over at every level, so that editors and version control do no harm. Links, special files and
+// Names of hosts, stacks and services are lower-case DNS labels. Names that begin with a dot or end in ~, .swp or .tmp,
+// and README.md, are passed over at every level, so that editors and version control do no harm. Links, special files and
 // anything else that has no place above are errors. A tree is read whole or not at all.
 //
 // Limits: 200,000 files of at most 8 MiB each, 1 GiB in all; those of package bundle for each bundle.

@@ -92,6 +92,11 @@ func (w *watch) run(ctx context.Context, changed func() bool) error {
 			quiet.Reset(Quiet)
 		case <-poll.C:
 			if now := w.look(); since.IsZero() && !maps.Equal(now, w.last) {
+				// Perhaps a root that is another one by now.
+				if err := w.addAll(w.root); err != nil {
+					w.fallBack(err)
+					poll.Reset(w.interval)
+				}
 				since = time.Now()
 				quiet.Reset(Quiet)
 			}
