@@ -34,6 +34,7 @@ import (
 const (
 	maxAttributes = 128
 	maxDepth      = 8
+	maxValues     = 1024 // within attributes, all together
 	maxKeys       = 1024 // distinct keys remembered per parser
 )
 

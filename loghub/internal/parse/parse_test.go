@@ -3,7 +3,10 @@
 package parse
 
 import (
+	"bytes"
 	"encoding/hex"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -160,6 +163,32 @@ func TestManyAttributesAreCounted(t *testing.T) {
 	New(nil).Parse(append(line, '}'), &rec)
 	if len(rec.Attributes) != maxAttributes || rec.Dropped != 200-maxAttributes {
 		t.Errorf("%d attributes, %d dropped", len(rec.Attributes), rec.Dropped)
+	}
+}
+
+// A line that whoever asks a web server can have written must not take a hundred times its size.
+func TestManyValuesStayText(t *testing.T) {
+	list := "[" + strings.Repeat("1,", 300000) + "1]"
+	for name, value := range map[string]string{"list": list, "below": `{"a":{"b":` + list + `,"c":1}}`} {
+		t.Run(name, func(t *testing.T) {
+			line := []byte(`{"msg":"m","small":{"x":[1,2]},"large":` + value + `,"level":"warn"}`)
+			var rec otlp.Record
+			p := New(nil)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			p.Parse(line, &rec)
+			runtime.ReadMemStats(&after)
+			if made := after.TotalAlloc - before.TotalAlloc; made > uint64(len(line)) {
+				t.Errorf("a line of %d bytes took %d", len(line), made)
+			}
+			encoded := otlp.AppendRecord(nil, &rec)
+			if len(rec.Attributes) != 2 || rec.Attributes[0].Value.Kind != otlp.KindMap || !bytes.Contains(encoded, []byte(list)) {
+				t.Errorf("%d attributes in %d bytes: something is lost", len(rec.Attributes), len(encoded))
+			}
+			if got := Level(rec.Severity); got != "warn" {
+				t.Errorf("what stands behind it is lost: level %q", got)
+			}
+		})
 	}
 }
 

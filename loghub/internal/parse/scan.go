@@ -13,9 +13,10 @@ import (
 
 // scan walks one JSON text (RFC 8259).
 type scan struct {
-	p *Parser
-	b []byte
-	i int
+	p      *Parser
+	b      []byte
+	i      int
+	values int // below the attributes' own
 }
 
 // members reads the members of an object whose brace was taken.
@@ -72,6 +73,11 @@ func (s *scan) array(depth int) (otlp.Value, bool) {
 }
 
 func (s *scan) value(depth int) (otlp.Value, bool) {
+	if depth > 1 {
+		if s.values++; s.values > maxValues {
+			return otlp.Value{}, false
+		}
+	}
 	s.space()
 	if s.i >= len(s.b) {
 		return otlp.Value{}, false
@@ -82,20 +88,7 @@ func (s *scan) value(depth int) (otlp.Value, bool) {
 		b, ok := s.str()
 		return otlp.Text(b), ok
 	case c == '{' || c == '[':
-		if depth > maxDepth {
-			start := s.i
-			ok := s.skip()
-			return otlp.Text(s.b[start:s.i]), ok
-		}
-		s.i++
-		if c == '[' {
-			return s.array(depth)
-		}
-		v := otlp.Value{Kind: otlp.KindMap}
-		ok := s.object(depth, func(key []byte, e otlp.Value) {
-			v.Map = append(v.Map, otlp.KeyValue{Key: s.p.intern(key), Value: e})
-		})
-		return v, ok
+		return s.nested(depth)
 	case c == 't':
 		return otlp.Bool(true), s.word("true")
 	case c == 'f':
@@ -104,6 +97,32 @@ func (s *scan) value(depth int) (otlp.Value, bool) {
 		return otlp.Value{}, s.word("null")
 	}
 	return s.number()
+}
+
+// nested reads an object or array. One that is too deep, or makes too many values, stays text.
+func (s *scan) nested(depth int) (otlp.Value, bool) {
+	start := s.i
+	if depth <= maxDepth && s.values < maxValues {
+		v, ok := s.build(depth)
+		if ok || s.values <= maxValues {
+			return v, ok
+		}
+		s.i = start
+	}
+	ok := s.skip()
+	return otlp.Text(s.b[start:s.i]), ok
+}
+
+func (s *scan) build(depth int) (otlp.Value, bool) {
+	s.i++
+	if s.b[s.i-1] == '[' {
+		return s.array(depth)
+	}
+	v := otlp.Value{Kind: otlp.KindMap}
+	ok := s.object(depth, func(key []byte, e otlp.Value) {
+		v.Map = append(v.Map, otlp.KeyValue{Key: s.p.intern(key), Value: e})
+	})
+	return v, ok
 }
 
 // skip passes over an object or array without building it. Strings are the only
