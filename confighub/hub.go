@@ -152,6 +152,12 @@ func (h *hub) waiting() bool {
 	return state.Service.State == initctl.ServiceWaiting
 }
 
+// stopping reports whether the container was told to stop.
+func (h *hub) stopping() bool {
+	state, err := initctl.ReadState(h.runDir)
+	return err == nil && strings.HasPrefix(state.Stopping, "signal")
+}
+
 // recover ends what an earlier run left half done, and counts the start.
 func (h *hub) recover(ctx context.Context) {
 	found, err := h.applier.Recover()

@@ -44,6 +44,9 @@ func (h *hub) event(ctx context.Context, e source.Event) {
 // take puts a new version in place, or refuses it.
 func (h *hub) take(ctx context.Context, offer source.Offer) {
 	v := offer.Version()
+	if h.stopping() {
+		return // the next start takes it
+	}
 	if offer.Err != nil {
 		h.failed(v, offer.Err, &offer)
 		return

@@ -102,7 +102,8 @@ type RolledBack struct{ Lines []string }
 // Error is one reason a line.
 func (e *RolledBack) Error() string { return strings.Join(e.Lines, "\n") }
 
-// ErrInterrupted means that the context ended after the swap: Recover decides at the next start.
+// ErrInterrupted means that the context ended, or the container was told to stop, after the swap: Recover decides
+// at the next start.
 var ErrInterrupted = errors.New("interrupted in the middle of applying")
 
 // Budgets of one request to hubinit, and what a hold is longer than the steps under it.
@@ -196,7 +197,7 @@ func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 	if reasons := a.settle(ctx, before, slices.Contains(ran, actionRestart)); len(reasons) > 0 {
 		return a.takeBack(ctx, p, false, before, reasons)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || a.stopping() {
 		return ErrInterrupted
 	}
 	a.opts.Step("settle")
@@ -297,7 +298,7 @@ func (a *Applier) finish(p *plan) error {
 
 // takeBack puts the old files back and the service on them, and returns the RolledBack.
 func (a *Applier) takeBack(ctx context.Context, p *plan, first bool, before *initctl.ServiceState, reasons []string) error {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || a.stopping() {
 		return ErrInterrupted
 	}
 	if !first {

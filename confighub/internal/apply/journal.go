@@ -142,7 +142,7 @@ func (a *Applier) Resume(ctx context.Context) error {
 	if reasons := a.settle(ctx, before, len(ran) > 0 && ran[0] == actionRestart); len(reasons) > 0 {
 		return a.takeBack(ctx, p, false, before, reasons)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || a.stopping() {
 		return ErrInterrupted
 	}
 	a.removeJournal()

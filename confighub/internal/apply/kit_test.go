@@ -145,6 +145,8 @@ type recorder struct {
 	asked   []string
 	starts  int
 	service initctl.ServiceState
+	// stopping is why the container ends; "" while it does not.
+	stopping string
 	// onSignal happens when the service is signalled, onRestart when it was started anew.
 	onSignal, onRestart func()
 }
@@ -179,8 +181,16 @@ func (r *recorder) exit(code int, signal string) {
 	r.store()
 }
 
+// stop tells the container to stop, upon which the service ends.
+func (r *recorder) stop() {
+	r.mu.Lock()
+	r.stopping = "signal TERM"
+	r.mu.Unlock()
+	r.exit(0, "")
+}
+
 func (r *recorder) store() {
-	state := initctl.State{Service: r.service}
+	state := initctl.State{Service: r.service, Stopping: r.stopping}
 	if err := state.Write(r.run); err != nil {
 		panic(err)
 	}

@@ -241,6 +241,49 @@ func TestRecoverInAnotherContainer(t *testing.T) {
 	}
 }
 
+// A container that is told to stop while its service settles says nothing of the new files: the next start finds them
+// finished, and has them on trial.
+func TestStopIsNoVerdict(t *testing.T) {
+	for name, prepare := range map[string]func(*world){
+		"settling":       func(w *world) { w.control.onSignal = w.control.stop },
+		"health unhappy": func(w *world) { w.healthhub(`{"verdict":"worse"}`); w.control.onSignal = w.control.stop },
+		"reloading": func(w *world) {
+			w.actions = map[string][]string{"x": {"false"}}
+			w.fault = func(point string) {
+				if point == "swapped" {
+					w.control.stop()
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.settle = 2 * time.Second
+			prepare(w)
+			action := "signal:HUP"
+			if w.actions != nil {
+				action = "x"
+			}
+			begin := time.Now()
+			_, err := w.applier().Apply(t.Context(), generation(2, w.file("a", "two", reload(action))), false)
+			if !errors.Is(err, ErrInterrupted) {
+				t.Errorf("got %v, want it interrupted", err)
+			}
+			if took := time.Since(begin); took >= w.settle {
+				t.Errorf("it settled on for %s", took)
+			}
+			w.fault, w.control.stopping, w.control.service = nil, "", initctl.ServiceState{State: initctl.ServiceWaiting}
+			w.control.store()
+			if found, err := w.applier().Recover(); err != nil || !found.Finished || found.Owed || found.Version.Serial != 2 {
+				t.Errorf("recovered %+v, %v", found, err)
+			}
+			if diff := cmp.Diff(map[string]string{"a": "-rw-r--r-- two"}, w.tree()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // A finished transaction that the service never took up is settled at the next start, and taken back when the
 // service dies of it.
 func TestResumeTakesBack(t *testing.T) {

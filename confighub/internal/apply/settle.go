@@ -60,7 +60,10 @@ func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, rest
 	tick := time.NewTicker(settleTick)
 	defer tick.Stop()
 	for begin := time.Now(); !asked || time.Since(begin) < a.opts.Settle; {
-		if reason := a.worse(start); reason != "" {
+		switch reason, stopping := a.worse(start); {
+		case stopping:
+			return nil
+		case reason != "":
 			return []string{reason}
 		}
 		select {
@@ -81,26 +84,29 @@ func (a *Applier) settle(ctx context.Context, before *initctl.ServiceState, rest
 // files: the version stays on trial, and the next start watches it again.
 func (a *Applier) stopping() bool {
 	state, err := initctl.ReadState(a.opts.RunDir)
-	return err == nil && strings.HasPrefix(state.Stopping, "signal")
+	return err == nil && toldToStop(state)
 }
 
+func toldToStop(state *initctl.State) bool { return strings.HasPrefix(state.Stopping, "signal") }
+
 // worse says how the service is not what it was at the start of settling; "" when it is.
-func (a *Applier) worse(start *initctl.ServiceState) string {
-	if a.stopping() {
-		return ""
+func (a *Applier) worse(start *initctl.ServiceState) (reason string, stopping bool) {
+	state, err := initctl.ReadState(a.opts.RunDir)
+	if err != nil || toldToStop(state) {
+		return "", err == nil
 	}
-	now, err := a.service()
+	now := &state.Service
 	switch {
-	case err != nil, now.State == initctl.ServiceStopping, now.State == initctl.ServiceStarting:
-		return ""
+	case now.State == initctl.ServiceStopping, now.State == initctl.ServiceStarting:
+		return "", false
 	case now.State == initctl.ServiceRunning && now.StartedAt.Equal(start.StartedAt):
-		return ""
+		return "", false
 	case now.LastExit == nil:
-		return "the service did not keep running on the new configuration"
+		return "the service did not keep running on the new configuration", false
 	case now.LastExit.Signal != "":
-		return fmt.Sprintf("the service was killed by SIG%s on the new configuration", now.LastExit.Signal)
+		return fmt.Sprintf("the service was killed by SIG%s on the new configuration", now.LastExit.Signal), false
 	}
-	return fmt.Sprintf("the service exited with code %d on the new configuration", now.LastExit.Code)
+	return fmt.Sprintf("the service exited with code %d on the new configuration", now.LastExit.Code), false
 }
 
 // askHealth asks healthhub, which runs the critical checks every second meanwhile. It returns reasons only for
