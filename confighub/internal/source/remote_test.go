@@ -212,6 +212,31 @@ func TestStaticServer(t *testing.T) {
 	}
 }
 
+// After a restart the first answer is nothing new: a server that waits is asked again at once all the same, however
+// long the pause between polls.
+func TestFirstPollAsksToWait(t *testing.T) {
+	ca := identitytest.New(t)
+	p := publication{t, t.TempDir()}
+	p.put(1, "one", nil)
+	files := http.FileServer(http.Dir(p.dir))
+	address := serveTLS(t, ca, x509.Certificate{DNSNames: []string{"static.example"}}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Preference-Applied", r.Header.Get("Prefer"))
+		r.Header.Del("If-Modified-Since")
+		files.ServeHTTP(w, r)
+	}))
+	store := newStore(t)
+	take(t, store, next(t, listen(t, client(t, ca, address, store, nil))))
+
+	events := listen(t, client(t, ca, address, store, func(o *RemoteOptions) { o.Poll = time.Hour }))
+	if e := next(t, events); e.Offer != nil || e.Err != nil {
+		t.Errorf("got %+v, want nothing new", e)
+	}
+	p.put(2, "two", nil)
+	if got := take(t, store, next(t, events)); got.Pointer.Serial != 2 {
+		t.Errorf("got version %d", got.Pointer.Serial)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
