@@ -270,7 +270,7 @@ func TestFreshContainer(t *testing.T) {
 	ca.Issue(t, id(t, "/host/vm1/stack/shop/service/web"), dir)
 	issued := time.Now()
 	waitFor(t, 10*time.Second, func() bool { return host.state() == "web.shop.vm1 pass []" })
-	if d := time.Since(issued); d > 900*time.Millisecond {
+	if d := time.Since(issued); d > 1200*time.Millisecond {
 		t.Errorf("the first report came %s after the identity", d)
 	}
 	cancel()

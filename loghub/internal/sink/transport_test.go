@@ -54,7 +54,7 @@ func TestFreshContainer(t *testing.T) {
 	ca.Issue(t, web, dir)
 	issued := time.Now()
 	waitFor(t, 10*time.Second, "record", func() bool { return len(e.texts()) == 1 })
-	if d := time.Since(issued); d > 900*time.Millisecond {
+	if d := time.Since(issued); d > 1200*time.Millisecond {
 		t.Errorf("sent %s after the identity came", d)
 	}
 	if log := r.log.String(); strings.Contains(log, "wait in the spool") {
