@@ -170,7 +170,9 @@ func (h *hub) recover(ctx context.Context) {
 		h.log.Warn().Stringer("version", found.Version).Strs("left", found.Lines).Msg("a transaction was cut off: its targets are put back")
 	case found.Owed:
 		h.log.Warn().Stringer("version", found.Version).Msg("a transaction was cut off before the service took it up: it is finished now")
-		if err := h.applier.Resume(ctx); err != nil {
+		stop := keepFresh(h.runDir, stateValid, h.log)
+		err := h.applier.Resume(ctx)
+		if stop(); err != nil {
 			h.failed(found.Version, err, nil)
 		} else {
 			h.warn(h.store.Adopt(found.Version, true))

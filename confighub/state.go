@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/source"
 	"cloud4.internal/hub/internal/health"
@@ -82,6 +84,36 @@ func (h *hub) publish() {
 		h.log.Warn().Err(err).Msg("writing the state file")
 	}
 	h.written, h.writtenAt = string(raw), now
+}
+
+// keepFresh renews config.json as it stands while something takes long, a settling of minutes perhaps, until stop is
+// called. Its writer must be at rest meanwhile.
+func keepFresh(runDir string, valid time.Duration, log zerolog.Logger) (stop func()) {
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(valid / 2)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			file, err := health.ReadFile(runDir, health.ConfigFile)
+			if err == nil {
+				file.Health.ObservedAt = time.Now().UTC()
+				err = health.WriteFile(runDir, health.ConfigFile, file.Health, file.Section, valid)
+			}
+			if err != nil {
+				log.Debug().Err(err).Msg("renewing the state file")
+			}
+		}
+	}()
+	return func() {
+		close(ended)
+		<-done
+	}
 }
 
 // stamp sets since when a node has its state, and makes its texts one line each.
