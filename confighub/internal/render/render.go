@@ -116,6 +116,8 @@ type renderer struct {
 	problems Problems
 	// envFrom: variable → the target that sets it.
 	envFrom map[string]string
+	// envBytes is what the environment takes so far.
+	envBytes int
 }
 
 func (r *renderer) report(target, format string, args ...any) {
@@ -198,6 +200,10 @@ func (r *renderer) env(name string, t bundle.Target, data map[string]any) {
 		}
 		r.envFrom[key] = name
 		r.out.Env = append(r.out.Env, line)
+		if r.envBytes += len(line) + 1; r.envBytes > maxEnvironment {
+			r.report(name, "makes the service's environment larger than %d bytes, which no process can be given", maxEnvironment)
+			return
+		}
 	}
 	if !t.Reload.IsZero() {
 		r.out.EnvReloads = append(r.out.EnvReloads, t.Reload)
@@ -257,8 +263,15 @@ func object(m map[string]string) map[string]any {
 
 var envKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
+// What execve(2) takes: a variable of less than 32 pages (MAX_ARG_STRLEN), and hubinit a megabyte of them.
+const (
+	maxVariable    = 128<<10 - 1
+	maxEnvironment = 1 << 20
+)
+
 // ParseEnv reads KEY=VALUE lines. Empty lines and lines that begin with # are skipped; HUB_ variables are
-// refused, since they would steer the hubs of the service's children.
+// refused, since they would steer the hubs of the service's children. So is what no process can be given: zero
+// bytes, and variables of 128 KiB.
 func ParseEnv(text string) ([]string, error) {
 	var lines []string
 	for number, rest := 1, text; rest != ""; number++ {
@@ -278,6 +291,12 @@ func ParseEnv(text string) ([]string, error) {
 		value, err := unquote(value)
 		if err != nil {
 			return nil, fmt.Errorf("line %d of the rendered text: %s: %w", number, key, err)
+		}
+		switch {
+		case strings.Contains(value, "\x00"):
+			return nil, fmt.Errorf("line %d of the rendered text: %s: holds a zero byte", number, key)
+		case len(key)+len("=")+len(value) > maxVariable:
+			return nil, fmt.Errorf("line %d of the rendered text: %s: is longer than %d bytes, which no process can be given", number, key, maxVariable)
 		}
 		lines = append(lines, key+"="+value)
 	}

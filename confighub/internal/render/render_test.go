@@ -3,6 +3,9 @@
 package render
 
 import (
+	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -100,6 +103,8 @@ func TestParseEnv(t *testing.T) {
 		{"A B=1", "line 1 of the rendered text: must be KEY=VALUE", nil},
 		{"A=1\nHUB_X=1", "line 2 of the rendered text: HUB_X: the HUB_ variables belong to the hubs", nil},
 		{"A='x", "line 1 of the rendered text: A: the quote is not closed", nil},
+		{"A=x\x00HUB_RUN_DIR=/tmp", "line 1 of the rendered text: A: holds a zero byte", nil},
+		{"A=" + strings.Repeat("x", maxVariable-1), "line 1 of the rendered text: A: is longer than 131071 bytes, which no process can be given", nil},
 		{"A='x' y", "line 1 of the rendered text: A: text stands after the closing quote", nil},
 	}
 	for _, tt := range tests {
@@ -111,5 +116,24 @@ func TestParseEnv(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" || message != tt.err {
 			t.Errorf("%q: %s, error %q", tt.text, diff, message)
 		}
+	}
+}
+
+func TestEnvironmentIsBounded(t *testing.T) {
+	b := &bundle.Bundle{
+		Manifest:  bundle.Manifest{Targets: map[string]bundle.Target{"env": {Template: "env", Env: true}}},
+		Templates: map[string][]byte{"env": []byte("{{#l}}V{{@index}}={{text}}\n{{/l}}")},
+	}
+	data := func(n int) map[string]any {
+		return map[string]any{"l": slices.Repeat([]any{json.Number("1")}, n), "text": strings.Repeat("x", 100_000)}
+	}
+	b.Data = data(10)
+	if _, err := Render(b, Inputs{}); err != nil {
+		t.Errorf("a megabyte: %v", err)
+	}
+	b.Data = data(11)
+	_, err := Render(b, Inputs{})
+	if want := "bundle.json: targets.env: makes the service's environment larger than 1048576 bytes, which no process can be given"; err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
 	}
 }
