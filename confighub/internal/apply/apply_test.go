@@ -414,6 +414,7 @@ func TestPolicy(t *testing.T) {
 		"/etc/nginx/nginx.conf": true, "/etc/hub/hub.json": false, "/etc/passwd": false, "/etc/ld.so.preload": false, "/etc/ld.so.conf.d/x": false,
 		"/etc/hubcap": true, "/etc/own": false, "/etc/own/x": false, "/etc/passwd-x": true, "/srv/a/conf": true, "/srv/a/conf/b": true, "/srv/a/b": false,
 		"/opt/a/b/c.yml": true, "/opt/a/b/c.txt": false, "/usr/local/bin/x": false, "/proc/sys/x": false, "/var/lib/x": false, "/etc": false,
+		"/etc/a;cd $HOME;touch x;.conf": false,
 	} {
 		if got := p.allows(target); (got == "") != want {
 			t.Errorf("%s: %q, want allowed %v", target, got, want)

@@ -34,6 +34,9 @@ func never() []string {
 
 // allows says why path cannot be a target; "" when it can.
 func (p Policy) allows(target string) string {
+	if why := bundle.BadPath(target); why != "" {
+		return why
+	}
 	if strings.HasPrefix(target, "/etc/ld.so") {
 		return "is never a target"
 	}

@@ -137,7 +137,8 @@ func TestProblems(t *testing.T) {
 			"/i": {"template": "x", "check": [], "reload": "rm -rf /"},
 			"/j": {"template": "x", "env": true},
 			"env": {"env": true, "mode": "0600"},
-			"/k": {"template": "x", "mode": "4755"}
+			"/k": {"template": "x", "mode": "4755"},
+			"/l;m": {"template": "x"}
 		}}`}, []string{
 			"bundle.json:2: targets.relative: must be an absolute, clean path of a file",
 			"bundle.json:3: targets./a/../b: must be an absolute, clean path of a file",
@@ -153,7 +154,8 @@ func TestProblems(t *testing.T) {
 			"bundle.json:11: targets./j: an env target is not a file: its name must be letters, digits, _ . and -",
 			"bundle.json:12: targets.env: an env target is not a file: it takes no mode, owner or once",
 			"bundle.json:12: targets.env: env needs a template that writes the KEY=VALUE lines",
-			`bundle.json:13: targets./k.mode: must be octal permissions such as "0640", got "4755"`}},
+			`bundle.json:13: targets./k.mode: must be octal permissions such as "0640", got "4755"`,
+			"bundle.json:14: targets./l;m: holds ';': a target's path is made of letters, digits and /._-+@=,:%~"}},
 		{"both names of a template", map[string]string{"templates/x": "", "templates/x.mustache": ""}, []string{"templates/x: stands beside x.mustache: remove one"}},
 		{"schema", map[string]string{
 			"schema.json": "{\"properties\": {\n\"port\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 65535}, \"name\": {\"pattern\": \"^[a-z]+$\", \"maxLength\": 3},\n\"l\": {\"items\": {\"enum\": [1, 2]}, \"uniqueItems\": true}}, \"required\": [\"host\"], \"additionalProperties\": false}",
@@ -182,6 +184,21 @@ func TestProblems(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// A target's path is put into scripts of the image's settings.
+func TestPathsMeanNothingToAShell(t *testing.T) {
+	for path, want := range map[string]string{
+		"/etc/a;touch x": `holds ';'`, "/etc/$(id)": `holds '$'`, "/etc/`id`": "holds '`'", "/etc/a b": `holds ' '`, "/etc/'a'": `holds '\''`, `/etc/"a"`: `holds '"'`,
+		"/etc/a\nb": `holds '\n'`, "/etc/*": `holds '*'`, "/etc/a?": `holds '?'`, "/etc/{a,b}": `holds '{'`, "/etc/a|b": `holds '|'`, "/etc/a&": `holds '&'`,
+		"/etc/a>b": `holds '>'`, "/etc/#a": `holds '#'`, "/etc/!a": `holds '!'`, `/etc/a\b`: `holds '\\'`, "/etc/ä": `holds 'ä'`, "/etc/[a]": `holds '['`,
+		"/etc/-rf": "begins with -", "/-etc/a": "begins with -",
+		"/etc/App_1.d/a-b+c@2:3=x,y%~.conf": "",
+	} {
+		if got := BadPath(path); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
 	}
 }
 

@@ -289,7 +289,27 @@ func (j *judge) checkName(key, name string, t Target) {
 		j.report(key, "must be an absolute, clean path of a file")
 	case !validName(name[1:]):
 		j.report(key, "must be a path of printable characters, at most 255 bytes long")
+	default:
+		if why := BadPath(name); why != "" {
+			j.report(key, "%s", why)
+		}
 	}
+}
+
+// BadPath says which character a target's path cannot hold; "" when all are good. Actions of the image's settings are
+// often scripts that the path is put into, and nothing in it may mean anything to a shell.
+func BadPath(name string) string {
+	const good = "/._-+@=,:%~"
+	for i, r := range name {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+		case !strings.ContainsRune(good, r):
+			return fmt.Sprintf("holds %q: a target's path is made of letters, digits and %s", r, good)
+		case r == '-' && i > 0 && name[i-1] == '/':
+			return "has a name that begins with -, which commands take for an option"
+		}
+	}
+	return ""
 }
 
 func (j *judge) checkAction(key string, a Action, reload bool) {
