@@ -87,10 +87,10 @@ func readServiceEnv(runDir string) ([]string, error) {
 	return parseServiceEnv(string(data)), nil
 }
 
-// parseServiceEnv keeps what is KEY=VALUE and not the hubs' own.
+// parseServiceEnv keeps what is KEY=VALUE and steers nothing; confighub refuses the rest aloud.
 func parseServiceEnv(data string) (pairs []string) {
 	for kv := range strings.SplitSeq(data, "\x00") {
-		if name, _, ok := strings.Cut(kv, "="); ok && name != "" && !strings.HasPrefix(name, "HUB_") {
+		if name, _, ok := strings.Cut(kv, "="); ok && name != "" && !initctl.Steering(name) {
 			pairs = append(pairs, kv)
 		}
 	}

@@ -78,7 +78,7 @@ func TestServiceEnvFile(t *testing.T) {
 	if got, err := readServiceEnv(dir); got != nil || err != nil {
 		t.Errorf("absent: %q %v", got, err)
 	}
-	os.WriteFile(file, []byte("A=1\x00B=x=y\nz\x00HUB_SLOT=9\x00=\x00none\x00C="), 0o600)
+	os.WriteFile(file, []byte("A=1\x00B=x=y\nz\x00HUB_SLOT=9\x00LD_PRELOAD=/srv/x.so\x00PATH=/srv\x00BASH_ENV=/srv/x\x00=\x00none\x00C="), 0o600)
 	got, err := readServiceEnv(dir)
 	if diff := cmp.Diff([]string{"A=1", "B=x=y\nz", "C="}, got); diff != "" || err != nil {
 		t.Error(diff, err)

@@ -2,7 +2,10 @@
 
 package initctl
 
-import "os"
+import (
+	"os"
+	"strings"
+)
 
 // The environment variables of the protocol. Those ending in FD or FDS are set
 // by hubinit for one hub each, never by a user.
@@ -68,6 +71,16 @@ func Reserved() []string {
 // descriptor numbers that mean nothing to it.
 func Private() []string {
 	return []string{EnvToken, EnvTokenFile, EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD}
+}
+
+// Steering says whether a variable decides which programs and libraries run (ld.so(8), bash(1)) or belongs to the
+// hubs. Rendered configuration cannot set such: it may do what the image's settings allow, and hooks get it too.
+func Steering(name string) bool {
+	switch name {
+	case "PATH", "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "IFS", "GCONV_PATH", "GLIBC_TUNABLES":
+		return true
+	}
+	return strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "BASH_FUNC_") || strings.HasPrefix(name, "HUB_")
 }
 
 // RunDir is the directory of the volatile state files: HUB_RUN_DIR, else /run/hub.

@@ -25,6 +25,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/template"
+	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
@@ -287,6 +288,8 @@ func ParseEnv(text string) ([]string, error) {
 			return nil, fmt.Errorf("line %d of the rendered text: must be KEY=VALUE", number)
 		case strings.HasPrefix(key, "HUB_"):
 			return nil, fmt.Errorf("line %d of the rendered text: %s: the HUB_ variables belong to the hubs", number, key)
+		case initctl.Steering(key):
+			return nil, fmt.Errorf("line %d of the rendered text: %s decides which programs and libraries run: set it in the image or in compose", number, key)
 		}
 		value, err := unquote(value)
 		if err != nil {

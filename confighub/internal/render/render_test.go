@@ -102,6 +102,8 @@ func TestParseEnv(t *testing.T) {
 		{"A=1\n\n# c\nB='x y'\nC=\"a\\nb\\\"\\$\"\nD=\n", "", []string{"A=1", "B=x y", "C=a\nb\"$", "D="}},
 		{"A B=1", "line 1 of the rendered text: must be KEY=VALUE", nil},
 		{"A=1\nHUB_X=1", "line 2 of the rendered text: HUB_X: the HUB_ variables belong to the hubs", nil},
+		{"LD_PRELOAD=/srv/x.so", "line 1 of the rendered text: LD_PRELOAD decides which programs and libraries run: set it in the image or in compose", nil},
+		{"A=1\nPATH=/srv", "line 2 of the rendered text: PATH decides which programs and libraries run: set it in the image or in compose", nil},
 		{"A='x", "line 1 of the rendered text: A: the quote is not closed", nil},
 		{"A=x\x00HUB_RUN_DIR=/tmp", "line 1 of the rendered text: A: holds a zero byte", nil},
 		{"A=" + strings.Repeat("x", maxVariable-1), "line 1 of the rendered text: A: is longer than 131071 bytes, which no process can be given", nil},
