@@ -65,6 +65,9 @@ type Output struct {
 	Redact []string
 }
 
+// maxProblems is how many are found before no further target is looked at.
+const maxProblems = 100
+
 const (
 	defaultMode = 0o644
 	secretMode  = 0o600
@@ -74,8 +77,13 @@ const (
 func Render(b *bundle.Bundle, in Inputs) (*Output, error) {
 	r := &renderer{bundle: b, in: in, out: &Output{}}
 	data, problems := Data(b.Data, in)
+	r.set = template.NewSet(data)
 	r.problems = append(r.problems, problems...)
 	for _, name := range slices.Sorted(maps.Keys(b.Manifest.Targets)) {
+		if len(r.problems) >= maxProblems {
+			r.report(name, "and more from this target on")
+			break
+		}
 		t := b.Manifest.Targets[name]
 		if t.When != "" && !template.Truthy(data, t.When) {
 			continue
@@ -115,6 +123,8 @@ type renderer struct {
 	in       Inputs
 	out      *Output
 	problems Problems
+	// set has the limits that all targets share.
+	set *template.Set
 	// envFrom: variable → the target that sets it.
 	envFrom map[string]string
 	// envBytes is what the environment takes so far.
@@ -131,7 +141,7 @@ func (r *renderer) render(name string, t bundle.Target, data map[string]any) (te
 	if t.Env {
 		format = cmp.Or(t.Escape, "env")
 	}
-	result, err := template.Render(r.bundle.Template, t.Template, data, template.Options{Format: format, Strict: r.bundle.Manifest.Strict})
+	result, err := template.Render(r.bundle.Template, t.Template, data, template.Options{Format: format, Strict: r.bundle.Manifest.Strict, Set: r.set})
 	if err == nil {
 		r.out.Warnings = append(r.out.Warnings, result.Warnings.Lines()...)
 		return result, true

@@ -4,10 +4,13 @@ package render
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -137,5 +140,37 @@ func TestEnvironmentIsBounded(t *testing.T) {
 	_, err := Render(b, Inputs{})
 	if want := "bundle.json: targets.env: makes the service's environment larger than 1048576 bytes, which no process can be given"; err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Many targets are no way around the limit of one.
+func TestTargetsShareTheOutput(t *testing.T) {
+	b := &bundle.Bundle{Templates: map[string][]byte{"t": []byte("{{#l}}{{text}}{{/l}}")}, Manifest: bundle.Manifest{Targets: map[string]bundle.Target{}}}
+	b.Data = map[string]any{"l": slices.Repeat([]any{"x"}, 1200), "text": strings.Repeat("x", 20_000)}
+	for i := range 6 {
+		b.Manifest.Targets[fmt.Sprintf("/etc/%d", i)] = bundle.Target{Template: "t"}
+	}
+	_, err := Render(b, Inputs{})
+	problems, _ := errors.AsType[Problems](err)
+	if len(problems) == 0 || problems[0] != "targets./etc/2: rendering t: the output, with that of the templates before it, is larger than 64 MiB" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestManyProblems(t *testing.T) {
+	b := &bundle.Bundle{Templates: map[string][]byte{}, Manifest: bundle.Manifest{Targets: map[string]bundle.Target{}}}
+	for i := range 4000 {
+		name := fmt.Sprintf("/etc/%04d", i)
+		b.Templates[name] = []byte(strings.Repeat("{{missing}}\n", 1000))
+		b.Manifest.Targets[name] = bundle.Target{Template: name}
+	}
+	begin := time.Now()
+	_, err := Render(b, Inputs{})
+	problems, _ := errors.AsType[Problems](err)
+	if len(problems) != 102 || problems[101] != "bundle.json: targets./etc/0001: and more from this target on" {
+		t.Errorf("got %d, the last %s", len(problems), problems[max(0, len(problems)-1):])
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %s", took)
 	}
 }

@@ -49,12 +49,28 @@ func (ps Problems) Lines() []string {
 	return lines
 }
 
+// maxProblems bounds what people are told at once.
+const maxProblems = 100
+
+// add appends p while there are not more than are told.
+func (ps *Problems) add(p Problem) {
+	if len(*ps) <= maxProblems {
+		*ps = append(*ps, p)
+	}
+}
+
+// sorted is by place and without doubles, the first hundred.
 func (ps Problems) sorted() Problems {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.At.File, b.At.File), cmp.Compare(a.At.Line, b.At.Line),
 			cmp.Compare(a.At.Column, b.At.Column), cmp.Compare(a.Name, b.Name))
 	})
-	return slices.CompactFunc(ps, func(a, b Problem) bool { return a == b })
+	ps = slices.CompactFunc(ps, func(a, b Problem) bool { return a == b })
+	if len(ps) > maxProblems {
+		ps[maxProblems] = Problem{At: ps[maxProblems].At, Message: "and more from here on"}
+		ps = ps[:maxProblems+1]
+	}
+	return ps
 }
 
 // err is nil for no problems.

@@ -20,10 +20,9 @@
 // over the same tree before; the library's own global for that stays as it is, since it can be neither
 // lenient for one template nor name a line.
 //
-// Left out: inheritance, dynamic names and lambdas. Limits: partials 32 deep and 16 MiB expanded, sections
 // Left out, and refused with the place of the tag: inheritance, dynamic names and lambdas. Limits: partials
-// 64 deep, 10,000 of them including themselves, 16 MiB expanded, sections 200 deep, two million visited tags,
-// 64 MiB of output.
+// 64 deep, 10,000 of them including themselves, 16 MiB and 200,000 tags expanded, sections 200 deep; two million
+// visited tags and 64 MiB of output, for all templates of a Set together. The first 100 problems are told.
 package template
 
 import (
@@ -36,7 +35,7 @@ import (
 	"github.com/cbroglie/mustache"
 )
 
-// maxOutput bounds one rendered file, in bytes.
+// maxOutput bounds what a set renders, in bytes.
 const maxOutput = 64 << 20
 
 // Options say how to render.
@@ -47,6 +46,8 @@ type Options struct {
 	Lenient bool
 	// Strict makes warnings errors.
 	Strict bool
+	// Set is of renderings with the same data that share the limits; nil: this one is alone.
+	Set *Set
 }
 
 // Result is what a template became.
@@ -72,22 +73,27 @@ func Render(find Find, name string, data any, opts Options) (Result, error) {
 	if !ok {
 		return Result{}, fmt.Errorf("rendering %s: no such template", name)
 	}
+	set := opts.Set
+	if set == nil {
+		set = NewSet(data)
+	}
 	e := &expander{find: find, lenient: opts.Lenient, tree: &tree{}}
 	t := e.parse(file, src)
+	set.take(e, file)
 	if err := e.problems.err(); err != nil {
 		return Result{}, err
 	}
-	w := &walker{expander: e, data: data, strict: opts.Strict, lenient: opts.Lenient, frames: []frame{{value: data}}, missing: map[int]bool{}}
+	w := &walker{expander: e, set: set, strict: opts.Strict, lenient: opts.Lenient, frames: []frame{{value: data}}, missing: map[int]bool{}}
 	w.walk(t.roots)
 	w.lintSections(t.roots)
 	w.problems = append(w.problems, e.problems...)
-	if w.steps > maxSteps {
-		w.problems = append(w.problems, Problem{At: Position{file, 1, 1}, Message: fmt.Sprintf("visits more than %d tags: nested sections multiply", maxSteps)})
+	if set.steps > maxSteps {
+		w.problems.add(tooManySteps(file))
 	}
 	if err := w.problems.err(); err != nil {
 		return Result{}, err
 	}
-	output, err := t.execute(file, data)
+	output, err := t.execute(file, set)
 	if err != nil {
 		return Result{}, err
 	}
@@ -115,13 +121,15 @@ func (e *expander) parse(file string, src []byte) *tree {
 }
 
 // execute lets the library render the tree, marks included.
-func (t *tree) execute(file string, data any) (string, error) {
+func (t *tree) execute(file string, set *Set) (string, error) {
 	compiled, err := mustache.ParseStringPartialsRaw(t.source(), noPartials{}, true)
 	if err != nil {
 		return "", fmt.Errorf("compiling %s: %w", file, err)
 	}
-	out := &limited{left: maxOutput}
-	if err := compiled.FRender(out, wrap(data)); err != nil {
+	out := &limited{left: maxOutput - set.output}
+	err = compiled.FRender(out, set.wrap())
+	set.output = maxOutput - out.left
+	if err != nil {
 		return "", fmt.Errorf("rendering %s: %w", file, err)
 	}
 	if out.left < 0 {
@@ -130,7 +138,7 @@ func (t *tree) execute(file string, data any) (string, error) {
 	return out.String(), nil
 }
 
-var errTooLarge = errors.New("the output is larger than 64 MiB")
+var errTooLarge = errors.New("the output, with that of the templates before it, is larger than 64 MiB")
 
 // limited takes what is written until the limit, and counts on.
 type limited struct {

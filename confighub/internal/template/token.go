@@ -72,7 +72,7 @@ func indented(src []byte, indent string) string {
 }
 
 func (t *tokenizer) problem(at Position, name, format string, args ...any) {
-	t.problems = append(t.problems, Problem{At: at, Name: name, Message: fmt.Sprintf(format, args...)})
+	t.problems.add(Problem{At: at, Name: name, Message: fmt.Sprintf(format, args...)})
 }
 
 // advance moves to offset to, counting lines.
@@ -136,7 +136,7 @@ func (t *tokenizer) next() bool {
 	indent := t.src[left:start]
 	t.advance(right)
 	t.tag(content, at, indent)
-	return true
+	return len(t.tokens) <= maxTags
 }
 
 // standsAlone reports whether a tag of this content can have a line for itself.

@@ -3,6 +3,7 @@
 package template
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,7 +15,9 @@ const (
 	maxPartialDepth = 64
 	maxSectionDepth = 200
 	maxExpanded     = 16 << 20
-	maxExpansions   = 10_000
+	// maxTags counts tags and the texts between them.
+	maxTags       = 200_000
+	maxExpansions = 10_000
 )
 
 // node is a token with its children. Partials are gone, but for those that include themselves.
@@ -42,6 +45,7 @@ type expander struct {
 	lenient  bool
 	tree     *tree
 	expanded int
+	tags     int
 	// expansions counts the partials that include themselves.
 	expansions int
 	problems   Problems
@@ -81,13 +85,19 @@ func chain(path []inclusion, file string) string {
 }
 
 func (e *expander) expand(file string, src []byte, indent string, path []inclusion, depth int) []*node {
-	if e.expanded += len(src) + len(indent); e.expanded > maxExpanded {
+	if e.expanded += len(src) + len(indent)*(1+bytes.Count(src, []byte("\n"))); e.expanded > maxExpanded {
 		e.problem(Position{file, 1, 1}, "", "partials expand to more than %d bytes", maxExpanded)
 		return nil
 	}
 	path = append(path, inclusion{file, depth})
 	tokens, problems := tokenize(file, src, indent)
-	e.problems = append(e.problems, problems...)
+	for _, p := range problems {
+		e.problems.add(p)
+	}
+	if e.tags += len(tokens); e.tags > maxTags {
+		e.problem(Position{file, 1, 1}, "", "holds more than %d tags, with its partials expanded", maxTags)
+		return nil
+	}
 	var roots []*node
 	stack := []level{{into: &roots}}
 	for _, t := range tokens {
@@ -169,7 +179,7 @@ func (e *expander) again(n *node) bool {
 }
 
 func (e *expander) problem(at Position, name, format string, args ...any) {
-	e.problems = append(e.problems, Problem{At: at, Name: name, Message: fmt.Sprintf(format, args...)})
+	e.problems.add(Problem{At: at, Name: name, Message: fmt.Sprintf(format, args...)})
 }
 
 // Marks in the source handed to the library and in what it renders. A template holds no zero byte, so the

@@ -9,22 +9,19 @@ import (
 	"strings"
 )
 
-// maxSteps bounds the tags that one rendering visits: nested sections over a list multiply.
+// maxSteps bounds the tags, and items of lists, that a set visits: nested sections over a list multiply.
 const maxSteps = 2_000_000
 
 // walker visits the tree as the library will, with the data, and finds every variable that is missing. The
 // library stops at the first, and names neither template nor line.
 type walker struct {
 	expander *expander
-	data     any
+	set      *Set
 	strict   bool
 	// lenient takes missing variables for empty.
 	lenient  bool
 	frames   []frame
-	steps    int
 	secret   bool
-	keys     map[string]bool
-	paths    []string
 	problems Problems
 	warnings Problems
 	// missing: tags that were reported already, since a tag in a section is visited for each item.
@@ -49,7 +46,7 @@ type frame struct {
 
 func (w *walker) walk(nodes []*node) {
 	for _, n := range nodes {
-		if w.steps++; w.steps > maxSteps {
+		if w.step() {
 			return
 		}
 		switch n.kind {
@@ -61,6 +58,12 @@ func (w *walker) walk(nodes []*node) {
 			w.recursion(n)
 		}
 	}
+}
+
+// step counts a step, and reports whether there were enough of them or of problems.
+func (w *walker) step() (enough bool) {
+	w.set.steps++
+	return w.set.steps > maxSteps || len(w.problems) > maxProblems || len(w.expander.problems) > maxProblems
 }
 
 // recursion goes into a partial that includes itself. With the frames of its last time it would have no end.
@@ -83,7 +86,7 @@ func (w *walker) variable(n *node) {
 	if !ok {
 		if !w.lenient && !w.missing[n.id] {
 			w.missing[n.id] = true
-			w.problems = append(w.problems, Problem{At: n.at, Name: n.text, Message: w.explain(n.text)})
+			w.problems.add(Problem{At: n.at, Name: n.text, Message: w.explain(n.text)})
 		}
 		return
 	}
@@ -124,7 +127,7 @@ func (w *walker) section(n *node) {
 	}
 	for i, v := range list {
 		w.enter(frame{value: v, path: fmt.Sprintf("%s[%d]", path, i), item: item{i, len(list)}, inList: true}, n.children)
-		if w.steps > maxSteps {
+		if w.step() {
 			return
 		}
 	}
@@ -137,7 +140,7 @@ func isLambda(v any) bool {
 }
 
 func (w *walker) lambda(n *node) {
-	w.problems = append(w.problems, Problem{At: n.at, Name: n.text, Message: "is a lambda, which is not supported: data is not run"})
+	w.problems.add(Problem{At: n.at, Name: n.text, Message: "is a lambda, which is not supported: data is not run"})
 }
 
 func (w *walker) enter(f frame, nodes []*node) {
@@ -195,10 +198,11 @@ func (w *walker) explain(name string) string {
 }
 
 func (w *walker) suggest(name string) string {
-	if w.paths == nil {
-		w.paths = dataPaths(w.data)
+	paths := w.set.suggestions()
+	if paths == nil {
+		return ""
 	}
-	candidates := w.paths
+	candidates := paths
 	for _, f := range w.frames[1:] {
 		if object, ok := f.value.(map[string]any); ok {
 			candidates = append(slices.Sorted(maps.Keys(object)), candidates...)
@@ -215,7 +219,7 @@ func (w *walker) suggest(name string) string {
 		return best
 	}
 	// A name that stands elsewhere in the tree: host for hub.host.
-	for _, c := range w.paths {
+	for _, c := range paths {
 		if strings.HasSuffix(c, "."+name) {
 			return c
 		}
@@ -260,12 +264,8 @@ func (w *walker) lintSection(n *node) {
 	if n.text == "." || atNames[n.text] != "" {
 		return
 	}
-	if w.keys == nil {
-		w.keys = map[string]bool{}
-		addKeys(w.keys, w.data)
-	}
 	for part := range strings.SplitSeq(n.text, ".") {
-		if w.keys[part] {
+		if w.set.has(part) {
 			continue
 		}
 		p := Problem{At: n.at, Name: n.text, Message: "this section's key stands nowhere in the data"}
@@ -273,9 +273,9 @@ func (w *walker) lintSection(n *node) {
 			p.Message += " (did you mean " + meant + "?)"
 		}
 		if w.strict {
-			w.problems = append(w.problems, p)
+			w.problems.add(p)
 		} else {
-			w.warnings = append(w.warnings, p)
+			w.warnings.add(p)
 		}
 		return
 	}
