@@ -232,7 +232,9 @@ func (a *Applier) prepare(ctx context.Context, p *plan) error {
 // commit writes the journal: from now on a start finishes or undoes.
 func (a *Applier) commit(p *plan) error {
 	p.journal.Phase = phaseSwap
-	p.journal.At = time.Now()
+	if service, err := a.service(); err == nil && service.State == initctl.ServiceRunning {
+		p.journal.Service = service.StartedAt
+	}
 	if !p.bare {
 		err := a.keepOriginals(p)
 		if p.journal.Records = p.records; err == nil {

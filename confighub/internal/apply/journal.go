@@ -30,9 +30,11 @@ const (
 type journal struct {
 	Version bundle.Version  `json:"version"`
 	Phase   string          `json:"phase"`
-	At      time.Time       `json:"at,omitzero"`
 	Changes []change        `json:"changes"`
 	Reloads []bundle.Action `json:"reloads,omitempty"`
+	// Service is when the service that has the old files was started; zero when none was running. A later start is
+	// told by being another one, since clocks are set.
+	Service time.Time `json:"service,omitzero"`
 	// Made lists directories made for targets.
 	Made []string `json:"made,omitempty"`
 	// Records as they are when the transaction is finished.
@@ -109,7 +111,7 @@ func (a *Applier) Recover() (Recovery, error) {
 		return r, err
 	}
 	service, err := a.service()
-	r.Owed = err == nil && service.State == initctl.ServiceRunning && service.StartedAt.Before(j.At)
+	r.Owed = err == nil && service.State == initctl.ServiceRunning && service.StartedAt.Equal(j.Service)
 	if !r.Owed {
 		a.removeJournal()
 	}

@@ -284,6 +284,24 @@ func TestStopIsNoVerdict(t *testing.T) {
 	}
 }
 
+// The clock of a machine may be set back between the service's start and a transaction.
+func TestOwedWhateverTheClock(t *testing.T) {
+	w := newWorld(t)
+	w.control.service.StartedAt = time.Now().Add(time.Hour)
+	w.control.store()
+	if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
+		t.Fatal(err)
+	}
+	w.crash("swapped", false)
+	if found, err := w.applier().Recover(); err != nil || !found.Owed {
+		t.Errorf("recovered %+v, %v, want it owed", found, err)
+	}
+	w.control.start()
+	if found, err := w.applier().Recover(); err != nil || found.Owed {
+		t.Errorf("recovered %+v, %v after a start of the service, want it not owed", found, err)
+	}
+}
+
 // A finished transaction that the service never took up is settled at the next start, and taken back when the
 // service dies of it.
 func TestResumeTakesBack(t *testing.T) {
