@@ -67,6 +67,8 @@ type hub struct {
 	pause   time.Duration
 	// keepAt is when it is tried again to keep the version in place; zero when it is kept.
 	keepAt time.Time
+	// started is the start of the service that was seen last, and seenAt when, by the clock that is not set.
+	started, seenAt time.Time
 	// generation of the identity that was rendered last.
 	generation  uint64
 	transaction *telemetry.Transaction
@@ -232,7 +234,14 @@ func (h *hub) lives() bool {
 	if err != nil {
 		return !h.ctl.Supervised()
 	}
-	return state.Service.State == initctl.ServiceRunning && time.Since(state.Service.StartedAt) >= h.conf.Settle
+	if state.Service.State != initctl.ServiceRunning {
+		h.seenAt = time.Time{}
+		return false
+	}
+	if h.seenAt.IsZero() || !state.Service.StartedAt.Equal(h.started) {
+		h.started, h.seenAt = state.Service.StartedAt, time.Now()
+	}
+	return time.Since(h.seenAt) >= h.conf.Settle
 }
 
 // end judges, when the container stops, what its service says of a version on trial.
