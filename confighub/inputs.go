@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/identity"
@@ -45,11 +46,17 @@ func (h *hub) secrets() map[string]string {
 
 // readSecret reads a file without the one newline that editors put at its end.
 func readSecret(file string) (string, error) {
-	f, err := os.Open(file)
+	// Opening a pipe would wait for its writer.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return "", err
+	} else if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is not a regular file", file)
+	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {
 		return "", err
