@@ -244,6 +244,33 @@ func TestMostCostsLittle(t *testing.T) {
 	}
 }
 
+// What small files multiply to is bounded.
+func TestSchemaBombs(t *testing.T) {
+	words := make([]string, 50_000)
+	for i := range words {
+		words[i] = fmt.Sprintf("%q", fmt.Sprint("w", i))
+	}
+	many := "[" + strings.Join(words, ",") + "]"
+	const tooMany = "schema.json: asks for more than 5000000 comparisons with this data"
+	for name, tt := range map[string]struct{ schema, data, want string }{
+		"enum":     {`{"properties": {"l": {"items": {"enum": ` + strings.Replace(many, `"w0"`, `"v0"`, 1) + `}}}}`, `{"l": ` + many + "}", tooMany},
+		"all":      {`{"properties": {"l": {"items": {"allOf": [` + strings.Repeat("{},", 50_000) + "]}}}}", `{"l": ` + many + "}", tooMany},
+		"required": {`{"properties": {"l": {"items": {"required": ` + many + "}}}}", `{"l": [` + strings.Repeat(`{"a": 1},`, 20_000) + "]}", tooMany},
+		"pattern":  {`{"properties": {"l": {"items": {"pattern": "^w[0-9]{1,1000}` + strings.Repeat("x?", 10_000) + `$"}}}}`, `{"l": ` + strings.Join(strings.SplitAfter(many, ",")[:2000], "") + "]}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			_, err := Read(tree(map[string]string{"schema.json": tt.schema, "data/a.json": tt.data}))
+			if got := fmt.Sprint(err); err != nil && got != tt.want || err == nil && tt.want != "" {
+				t.Errorf("got %.300s", got)
+			}
+			if took := time.Since(begin); took > 10*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
 func TestFragmentsHaveRoomTogether(t *testing.T) {
 	var fragments []*Fragment
 	for i := range 2 {

@@ -21,18 +21,45 @@ import (
 //	type enum const · properties required additionalProperties propertyNames minProperties maxProperties
 //	items minItems maxItems uniqueItems · minLength maxLength pattern · minimum maximum exclusiveMinimum
 //	exclusiveMaximum · allOf anyOf not · $schema $id title description default examples $comment
+//
+// Values times rules are at most maxRules, since lists of both multiply.
 type schema struct {
 	doc      *document
 	origins  map[string]origin
 	problems Problems
+	cost     *cost
+}
+
+const (
+	// maxRules is a second of work.
+	maxRules = 5_000_000
+	// maxFailures is more than is told.
+	maxFailures = 10 * maxProblems
+)
+
+// cost is what judging has cost, and what it needs only once.
+type cost struct {
+	rules    int
+	patterns map[string]*regexp.Regexp
+}
+
+// of returns the compiled pattern, which is known to be well-formed.
+func (c *cost) of(pattern string) *regexp.Regexp {
+	if c.patterns[pattern] == nil {
+		c.patterns[pattern] = regexp.MustCompile(pattern)
+	}
+	return c.patterns[pattern]
 }
 
 // checkSchema reports what is wrong with the schema, or where data breaks it.
 func checkSchema(doc *document, data map[string]any, origins map[string]origin) Problems {
-	s := &schema{doc: doc, origins: origins}
+	s := &schema{doc: doc, origins: origins, cost: &cost{patterns: map[string]*regexp.Regexp{}}}
 	s.wellFormed(doc.value, "")
 	if len(s.problems) == 0 {
 		s.apply(doc.value, data, "")
+	}
+	if s.cost.rules > maxRules {
+		return Problems{{File: doc.file, Message: fmt.Sprintf("asks for more than %d comparisons with this data", maxRules)}}
 	}
 	return s.problems
 }
@@ -138,6 +165,9 @@ func (s *schema) bad(key, message string) {
 
 // fail reports a data value that breaks the schema, at the file and line it came from.
 func (s *schema) fail(key, format string, args ...any) {
+	if len(s.problems) >= maxFailures {
+		return
+	}
 	at, named := s.origins[key], key
 	for parent := key; at.file == "" && parent != ""; {
 		parent = parent[:max(0, strings.LastIndexAny(parent, ".["))]
@@ -152,13 +182,16 @@ func (s *schema) fail(key, format string, args ...any) {
 
 // holds reports whether the schema holds for value, without a word.
 func (s *schema) holds(rule, value any) bool {
-	probe := &schema{doc: s.doc, origins: s.origins}
+	probe := &schema{doc: s.doc, origins: s.origins, cost: s.cost}
 	probe.apply(rule, value, "")
 	return len(probe.problems) == 0
 }
 
 // apply checks one value by one schema, both already known to be well-formed.
 func (s *schema) apply(rule, value any, key string) {
+	if s.cost.rules++; s.cost.rules > maxRules {
+		return
+	}
 	if allowed, ok := rule.(bool); ok {
 		if !allowed {
 			s.fail(key, "is not allowed")
@@ -170,7 +203,9 @@ func (s *schema) apply(rule, value any, key string) {
 		s.fail(key, "must be of type %s, is %s", typeText(want), kindOf(value))
 		return
 	}
-	if list, ok := object["enum"].([]any); ok && !slices.ContainsFunc(list, func(e any) bool { return equal(e, value) }) {
+	list, ok := object["enum"].([]any)
+	s.cost.rules += len(list)
+	if ok && !slices.ContainsFunc(list, func(e any) bool { return equal(e, value) }) {
 		s.fail(key, "must be one of %s", text(list))
 	}
 	if want, ok := object["const"]; ok && !equal(want, value) {
@@ -196,7 +231,7 @@ func (s *schema) apply(rule, value any, key string) {
 		s.applyList(object, v, key)
 	case string:
 		s.bounds(object, "Length", utf8.RuneCountInString(v), key, "characters")
-		if p, ok := object["pattern"].(string); ok && !regexp.MustCompile(p).MatchString(v) {
+		if p, ok := object["pattern"].(string); ok && !s.cost.of(p).MatchString(v) {
 			s.fail(key, "must match %s", p)
 		}
 	case json.Number:
@@ -207,6 +242,7 @@ func (s *schema) apply(rule, value any, key string) {
 func (s *schema) applyObject(rule, value map[string]any, key string) {
 	s.bounds(rule, "Properties", len(value), key, "keys")
 	required, _ := rule["required"].([]any)
+	s.cost.rules += len(required)
 	for _, name := range required {
 		if name, ok := name.(string); ok && value[name] == nil {
 			s.fail(joinKey(key, name), "is required and missing")
