@@ -37,7 +37,7 @@
 //
 // # Limits
 //
-// 1 MiB a file, 64 drop-ins, 32 levels of nesting.
+// Regular files only, 1 MiB each, 64 KiB for the value in a HUB_A_B_FILE; 64 drop-ins, 32 levels of nesting.
 //
 // Left out: watching for changes (settings are read once, at start), writing settings, and every meaning: that is each hub's.
 package hubfile

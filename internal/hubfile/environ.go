@@ -91,7 +91,7 @@ func (env *environ) overlay(root *node, all []leaf) *node {
 			continue
 		case fromFile:
 			at.name += fileSuffix
-			data, err := readFile(file)
+			data, err := ReadFile(file, maxValueBytes)
 			if err != nil {
 				env.found.problem(at, key, "%v", err)
 				continue

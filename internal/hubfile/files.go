@@ -10,14 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Limits of what is read. The largest settings anybody wrote by hand are some kB; these keep a wrong path
 // (a disk image, a directory of data) from costing memory in every container of a host.
 const (
-	maxFileBytes = 1 << 20
-	maxDropIns   = 64
-	maxDepth     = 32
+	maxFileBytes  = 1 << 20
+	maxValueBytes = 64 << 10 // of what a HUB_…_FILE names
+	maxDropIns    = 64
+	maxDepth      = 32
 )
 
 // dropInDir is the directory of the drop-ins, beside the settings file.
@@ -30,7 +32,7 @@ func readAll(path string, found *findings) (names []string, root *node, whole bo
 	names = []string{base}
 	root, whole = &node{kind: kindObject, at: position{name: base}}, true
 	add := func(file string, rank int, optional bool) {
-		data, err := readFile(file)
+		data, err := ReadFile(file, maxFileBytes)
 		if optional && errors.Is(err, fs.ErrNotExist) {
 			return
 		}
@@ -84,21 +86,44 @@ func dropIns(dir string) ([]string, error) {
 	return files, nil
 }
 
-// readFile reads a file that is no larger than maxFileBytes.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// ReadFile reads a regular file of at most limit bytes, following links. A pipe or a device is refused without being
+// waited for or read: it may give its first byte never, or its last. The error names the file and what it is; it is
+// fs.ErrNotExist when there is none.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	// O_NONBLOCK: opening a pipe would wait for its writer; O_NOCTTY: a terminal would become ours.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", path, cause(err))
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", path, cause(err))
 	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("reading %q: larger than %d KiB", path, maxFileBytes>>10)
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("reading %q: is %s, not a regular file", path, kindOf(info.Mode()))
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", path, cause(err))
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("reading %q: larger than %d KiB", path, limit>>10)
 	}
 	return data, nil
+}
+
+// kindOf names what is no regular file.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "something special"
 }
 
 // cause takes operation and path off an error of package os: our messages have the path already.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,11 +204,11 @@ func TestUnreadable(t *testing.T) {
 	}{
 		"directory": {
 			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "hub.json", "x"), "") },
-			`hub.json: reading "$DIR/hub.json": is a directory`,
+			`hub.json: reading "$DIR/hub.json": is a directory, not a regular file`,
 		},
 		"drop-in is a directory": {
 			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "hub.d", "a.json", "x"), "") },
-			`hub.d/a.json: reading "$DIR/hub.d/a.json": is a directory`,
+			`hub.d/a.json: reading "$DIR/hub.d/a.json": is a directory, not a regular file`,
 		},
 		"drop-in is a broken link": {
 			func(t *testing.T, dir string) {
@@ -253,6 +254,31 @@ func TestUnreadable(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestNotRegular does not wait for what may never begin or end.
+func TestNotRegular(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	settings, dropIn, pipe := path("hub.json"), path("hub.d/a.json"), path("pipe")
+	write(t, path("long"), strings.Repeat("x", 64<<10+1))
+	if err := errors.Join(os.Mkdir(path("hub.d"), 0o755), syscall.Mkfifo(pipe, 0o600), os.Symlink(pipe, settings), os.Symlink("/dev/zero", dropIn)); err != nil {
+		t.Fatal(err)
+	}
+	want := `hub.json: reading "$DIR/hub.json": is a pipe, not a regular file
+hub.d/a.json: reading "$DIR/hub.d/a.json": is a device, not a regular file
+HUB_IDENTITY_HOST_FILE: identity.host: reading "$DIR/pipe": is a pipe, not a regular file
+HUB_IDENTITY_STACK_FILE: identity.stack: reading "$DIR/long": larger than 64 KiB`
+	_, _, asked := sections()
+	_, err := hubfile.Load(hubfile.Source{Path: settings, Environ: []string{
+		"HUB_IDENTITY_HOST_FILE=" + pipe, "HUB_IDENTITY_STACK_FILE=" + path("long"),
+	}}, asked...)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if diff := cmp.Diff(want, strings.ReplaceAll(err.Error(), dir, "$DIR")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
