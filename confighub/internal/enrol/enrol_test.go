@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -375,5 +376,22 @@ func TestTokensFrom(t *testing.T) {
 	got, err = file()
 	if diff := cmp.Diff([]string{"x", "y"}, got); diff != "" || err != nil {
 		t.Errorf("HUB_TOKEN_FILE: error %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// A token file that is no regular one is an error, not a hang.
+func TestTokensFromSpecial(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, says := range map[string]string{pipe: "is a pipe", "/dev/zero": "is a device"} {
+		tokens, err := enrol.TokensFrom(func(name string) string { return map[string]string{"HUB_TOKEN_FILE": path}[name] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tokens(); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: error %v does not say it %s", path, err, says)
+		}
 	}
 }

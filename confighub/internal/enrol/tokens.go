@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"cloud4.internal/hub/internal/hubfile"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
@@ -26,7 +26,8 @@ type Tokens func() ([]string, error)
 const maxTokenFileBytes = 1 << 20
 
 // TokensFrom returns the tokens in HUB_TOKEN or in the file that HUB_TOKEN_FILE names, one a line; empty lines do
-// not count. Both set is an error; a file that does not exist holds no token yet.
+// not count. Both set is an error; a file that does not exist holds no token yet, and one
+// that is no regular file is an error each time.
 func TokensFrom(getenv func(string) string) (Tokens, error) {
 	text, path := getenv(initctl.EnvToken), getenv(initctl.EnvTokenFile)
 	switch {
@@ -37,17 +38,10 @@ func TokensFrom(getenv func(string) string) (Tokens, error) {
 		return func() ([]string, error) { return lines, nil }, nil
 	}
 	return func() ([]string, error) {
-		info, err := os.Stat(path)
+		data, err := hubfile.ReadFile(path, maxTokenFileBytes)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
-		if err == nil && info.Size() > maxTokenFileBytes {
-			err = fmt.Errorf("%s has %d bytes", path, info.Size())
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the token (%s): %w", initctl.EnvTokenFile, err)
-		}
-		data, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("reading the token (%s): %w", initctl.EnvTokenFile, err)
 		}
