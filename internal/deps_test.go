@@ -119,12 +119,14 @@ var (
 // modules are those that go.mod may require directly, each with its reason. Other modules come with these.
 var modules = map[string]string{
 	"github.com/bmatcuk/doublestar/v4":                                  "globs with ** for targets and log files; path.Match has none",
+	"github.com/BurntSushi/toml":                                        "reads TOML in the tests of the template escapers: what was put in comes out",
 	"github.com/cbroglie/mustache":                                      "templates",
 	"github.com/fsnotify/fsnotify":                                      "a change of the genesis tree is seen at once",
 	"github.com/go-chi/chi/v5":                                          "the router that the authority's API registers itself with (identitytest)",
 	"github.com/google/go-cmp":                                          "tests say what differs",
 	"github.com/hashicorp/go-retryablehttp":                             "HTTP with bounded, jittered retries that honour Retry-After",
 	"github.com/klauspost/compress":                                     "gzip at several times the speed of the standard library's, on the log path",
+	"github.com/magiconair/properties":                                  "likewise, properties files",
 	"github.com/rogpeppe/go-internal":                                   "commands are tested as text scripts",
 	"github.com/rs/zerolog":                                             "the programs' own log",
 	"github.com/smallstep/certificates":                                 "enrolment and renewal at step-ca; the authority itself in tests and in the demo",
@@ -140,9 +142,12 @@ var modules = map[string]string{
 	"go.opentelemetry.io/otel/trace":                                    "likewise, the interfaces of its traces",
 	"go.opentelemetry.io/proto/slim/otlp":                               "the generated code that internal/otlp is tested against, without gRPC",
 	"go.step.sm/crypto":                                                 "one-time tokens, in step-ca's form",
+	"go.yaml.in/yaml/v3":                                                "likewise, YAML",
+	"golang.org/x/net":                                                  "likewise, HTML",
 	"golang.org/x/sys":                                                  "system calls that package syscall lacks: prctl, tee, memfd_create, openat2",
 	"golang.org/x/term":                                                 "is this a terminal",
 	"google.golang.org/protobuf":                                        "runs the generated code that internal/otlp is tested against",
+	"gopkg.in/ini.v1":                                                   "likewise, INI files",
 }
 
 // list asks the go command about packages, with the tags that the Makefile builds with and without cgo, as it builds.

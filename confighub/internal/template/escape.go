@@ -4,8 +4,8 @@ package template
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -28,21 +28,11 @@ func (v value) word() (string, error) {
 	return v.text, nil
 }
 
-// spot is what stands around a value.
-type spot struct {
-	// before and after are the neighbouring bytes; 0 at an end of the file, touching for another value.
-	before, after byte
-	// rest is the template text that follows, up to the next value.
-	rest string
-}
-
-// touching is the neighbour of a value that stands right beside another one.
-const touching = 1
-
 // format escapes for one file format. It sees the file from the start: literal gets the text of the template
 // (and raw values), value each value to escape, in order.
 type format interface {
-	literal(text string)
+	// literal returns an error when it shows that the value before stood where none can, as in a key.
+	literal(text string) error
 	// value returns the escaped text. An error says what the place cannot carry, never the value itself,
 	// which may be a secret.
 	value(v value, at spot) (string, error)
@@ -52,67 +42,16 @@ type format interface {
 var formats = map[string]func() format{
 	"":           func() format { return plain{} },
 	"none":       func() format { return plain{} },
-	"html":       func() format { return plain{html: true} },
+	"html":       func() format { return &htmlFormat{} },
 	"json":       func() format { return &jsonFormat{} },
 	"xml":        func() format { return &xmlFormat{} },
 	"shell":      func() format { return &shellFormat{} },
 	"env":        func() format { return &envFormat{} },
 	"nginx":      func() format { return &nginxFormat{} },
-	"yaml":       func() format { return &lineFormat{rules: yamlRules} },
-	"toml":       func() format { return &lineFormat{rules: tomlRules} },
-	"ini":        func() format { return &lineFormat{rules: iniRules} },
-	"properties": func() format { return &lineFormat{rules: propertiesRules} },
-}
-
-// piece is literal text, or a value with the tag that wrote it.
-type piece struct {
-	literal string
-	tag     *node
-	value   value
-}
-
-// pieces splits the library's output at its marks.
-func pieces(t *tree, output string) ([]piece, error) {
-	var list []piece
-	for output != "" {
-		i := strings.IndexByte(output, 0)
-		if i < 0 {
-			return append(list, piece{literal: output}), nil
-		}
-		if i > 0 {
-			list = append(list, piece{literal: output[:i]})
-		}
-		output = output[i:]
-		if rest, ok := strings.CutPrefix(output, nothing); ok {
-			output = rest
-			continue
-		}
-		rest, ok := strings.CutPrefix(output, tagMark)
-		digits, rest, ok2 := strings.Cut(rest, ":")
-		id, err := strconv.Atoi(digits)
-		if !ok || !ok2 || err != nil || id >= len(t.variables) {
-			return nil, fmt.Errorf("reading the rendered text: mark %q is broken", output[:min(8, len(output))])
-		}
-		p := piece{tag: t.variables[id], value: value{kind: missingValue}}
-		p.value, output = cutValue(rest)
-		list = append(list, p)
-	}
-	return list, nil
-}
-
-// missingValue is the kind of a value that the library found nothing for.
-const missingValue = '?'
-
-func cutValue(s string) (value, string) {
-	if len(s) < 2 || s[0] != 0 || strings.IndexByte("snb0ol", s[1]) < 0 {
-		return value{kind: missingValue}, s
-	}
-	digits, rest, _ := strings.Cut(s[2:], ":")
-	n, err := strconv.Atoi(digits)
-	if err != nil || n > len(rest) {
-		return value{kind: missingValue}, s
-	}
-	return value{kind: s[1], text: rest[:n]}, rest[n:]
+	"yaml":       func() format { return &yamlFormat{parent: -1, fresh: true} },
+	"toml":       func() format { return &tomlFormat{} },
+	"ini":        func() format { return &iniFormat{} },
+	"properties": func() format { return &propertiesFormat{} },
 }
 
 // escape turns the library's output into the file.
@@ -121,120 +60,70 @@ func escape(t *tree, output string, f format, lenient bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	var problems Problems
+	e := escaper{format: f, lenient: lenient}
 	for i, p := range list {
 		if p.tag == nil {
-			f.literal(p.literal)
-			out.WriteString(p.literal)
-			continue
+			e.literal(p.literal)
+		} else {
+			e.value(p, around(list, i))
 		}
-		text, err := one(f, p, around(list, i), lenient)
-		if err != nil {
-			problems = append(problems, Problem{At: p.tag.at, Name: p.tag.text, Message: err.Error()})
-			continue
-		}
-		out.WriteString(text)
 	}
-	return out.Bytes(), problems.err()
+	// What has begun ends with the file as with a line.
+	e.blame(f.literal("\n"))
+	return e.out.Bytes(), e.problems.err()
 }
 
-func one(f format, p piece, at spot, lenient bool) (string, error) {
-	switch {
-	case p.value.kind == missingValue && lenient:
+type escaper struct {
+	format   format
+	lenient  bool
+	out      bytes.Buffer
+	problems Problems
+	// last is the tag of the last value.
+	last *node
+}
+
+func (e *escaper) literal(text string) {
+	e.blame(e.format.literal(text))
+	e.out.WriteString(text)
+}
+
+// blame reports what the text behind a value said about it.
+func (e *escaper) blame(err error) {
+	if err != nil && e.last != nil {
+		e.problems = append(e.problems, Problem{At: e.last.at, Name: e.last.text, Message: err.Error()})
+	}
+}
+
+func (e *escaper) value(p piece, at spot) {
+	if p.value.kind == missingValue && e.lenient {
 		p.value = value{kind: typeNull}
-	case p.value.kind == missingValue:
-		return "", fmt.Errorf("was found in the data and not by the renderer")
 	}
-	if strings.IndexByte(p.value.text, 0) >= 0 {
-		return "", fmt.Errorf("holds a zero byte, which no file of text can carry")
+	if p.tag.kind == raw && p.value.kind != missingValue && strings.IndexByte(p.value.text, 0) < 0 {
+		e.literal(p.value.text)
+		return
 	}
-	if p.tag.kind == raw {
-		f.literal(p.value.text)
-		return p.value.text, nil
-	}
-	return f.value(p.value, at)
+	text, err := e.one(p.value, at)
+	e.last = p.tag
+	e.blame(err)
+	e.out.WriteString(text)
 }
 
-func around(list []piece, i int) spot {
-	var at spot
-	if i > 0 {
-		if p := list[i-1]; p.tag != nil {
-			at.before = touching
-		} else {
-			at.before = p.literal[len(p.literal)-1]
-		}
-	}
-	if i+1 < len(list) {
-		if p := list[i+1]; p.tag != nil {
-			at.after = touching
-		} else {
-			at.after, at.rest = p.literal[0], p.literal
-		}
-	}
-	return at
-}
-
-// cannot is the error of a value that holds what its place cannot carry.
-func cannot(r rune, place string) error {
-	return fmt.Errorf("holds %s, which %s cannot carry", nameRune(r), place)
-}
-
-func nameRune(r rune) string {
+func (e *escaper) one(v value, at spot) (string, error) {
+	_, isPlain := e.format.(plain)
 	switch {
-	case r == '\n' || r == '\r':
-		return "a line break"
-	case r == '\t':
-		return "a tab"
-	case r == ' ':
-		return "a space"
-	case r == utf8.RuneError:
-		return "bytes that are not UTF-8"
-	case r < ' ' || r == 0x7f:
-		return fmt.Sprintf("the control character U+%04X", r)
+	case v.kind == missingValue:
+		return "", errors.New("was found in the data and not by the renderer")
+	case strings.IndexByte(v.text, 0) >= 0:
+		return "", errors.New("holds a zero byte, which no file of text can carry")
+	case !isPlain && (!utf8.ValidString(v.text) || (v.kind == typeObject || v.kind == typeList) && brokenJSON(v.text)):
+		return "", errors.New("holds bytes that are not UTF-8")
 	}
-	return "the character " + string(r)
+	return e.format.value(v, at)
 }
 
-// control reports whether r is a control character or a broken byte.
-func control(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError || r == '\u2028' || r == '\u2029'
-}
+// plain is none: it knows no places and changes nothing.
+type plain struct{}
 
-// firstRune returns the first rune of s that bad accepts.
-func firstRune(s string, bad func(rune) bool) (rune, bool) {
-	i := strings.IndexFunc(s, bad)
-	if i < 0 {
-		return 0, false
-	}
-	r, _ := utf8.DecodeRuneInString(s[i:])
-	return r, true
-}
+func (plain) literal(string) error { return nil }
 
-func alphanumeric(r rune) bool {
-	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-}
-
-// onlyOf accepts letters, digits and the runes of extra, and what is not ASCII.
-func onlyOf(extra string) func(rune) bool {
-	return func(r rune) bool {
-		return alphanumeric(r) || strings.ContainsRune(extra, r) || r >= 0xa0 && !control(r)
-	}
-}
-
-func not(f func(rune) bool) func(rune) bool { return func(r rune) bool { return !f(r) } }
-
-// plain is none and html: it knows no places.
-type plain struct{ html bool }
-
-func (plain) literal(string) {}
-
-func (p plain) value(v value, _ spot) (string, error) {
-	word, err := v.word()
-	if p.html {
-		word = htmlEscaper.Replace(word)
-	}
-	return word, err
-}
-
-var htmlEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;")
+func (plain) value(v value, _ spot) (string, error) { return v.word() }

@@ -11,36 +11,52 @@ import (
 // systemd's EnvironmentFile= and compose read .env files: bare where nothing needs quoting, in single quotes
 // while the value fits, else in double quotes with backslashes.
 type envFormat struct {
-	// quote: 0 bare, '\'' or '"', '#' a comment.
-	quote   byte
+	place   envPlace
 	escaped bool
-	last    byte
 }
 
-const envSafe = "_./:@%+,-="
+type envPlace byte
 
-func (f *envFormat) literal(text string) {
+const (
+	envStart envPlace = iota
+	envKey
+	envBegin // of a value
+	envBare
+	envSingle
+	envDouble
+	envDone
+	envComment
+)
+
+func (f *envFormat) literal(text string) error {
 	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
-		case f.escaped:
-			f.escaped = false
-		case f.quote == '#':
-			if c == '\n' {
-				f.quote = 0
-			}
-		case f.quote == '"' && c == '\\':
-			f.escaped = true
-		case f.quote != 0:
-			if c == f.quote {
-				f.quote = 0
-			}
-		case (c == '"' || c == '\'') && f.last == '=':
-			f.quote = c
-		case c == '#' && (f.last == 0 || f.last == '\n'):
-			f.quote = c
-		}
-		f.last = c
+		f.step(text[i])
+	}
+	return nil
+}
+
+func (f *envFormat) step(c byte) {
+	switch {
+	case c == '\n':
+		f.place, f.escaped = envStart, false
+	case f.escaped:
+		f.escaped = false
+	case f.place == envDouble && c == '\\':
+		f.escaped = true
+	case f.place == envDouble && c == '"', f.place == envSingle && c == '\'':
+		f.place = envDone
+	case f.place == envStart && c == '#':
+		f.place = envComment
+	case f.place == envStart && !blank(c):
+		f.place = envKey
+	case f.place == envKey && c == '=':
+		f.place = envBegin
+	case f.place == envBegin && c == '"':
+		f.place = envDouble
+	case f.place == envBegin && c == '\'':
+		f.place = envSingle
+	case f.place == envBegin && c != '\r':
+		f.place = envBare
 	}
 }
 
@@ -49,36 +65,50 @@ func (f *envFormat) value(v value, at spot) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	last := f.last
-	f.last = 'x'
-	bad, control := firstRune(word, func(r rune) bool { return r != '\n' && control(r) })
+	if r, bad := firstRune(word, func(r rune) bool { return r != '\n' && r != '\t' && control(r) }); bad {
+		return "", cannot(r, "an environment file")
+	}
+	breaks := strings.Contains(word, "\n")
 	switch {
 	case f.escaped:
-		return "", errors.New("stands behind a backslash")
-	case control:
-		return "", cannot(bad, "an environment file")
-	case f.quote == '"':
-		return envDouble.Replace(word), nil
-	case f.quote == '\'' && strings.ContainsAny(word, "'\n"):
+		return "", errEscaped
+	case f.place == envDone:
+		return "", errors.New("stands behind a value's closing quote")
+	case f.place == envDouble:
+		return envEscaper.Replace(word), nil
+	case f.place == envSingle && (breaks || strings.Contains(word, "'")):
 		return "", errors.New("holds a single quote or a line break: use double quotes here")
-	case f.quote == '\'':
-		return word, nil
-	case f.quote == '#' && strings.Contains(word, "\n"):
+	case f.place == envComment && breaks:
 		return "", cannot('\n', "a comment")
-	case f.quote == '#':
+	case f.place == envSingle, f.place == envComment:
+		return word, nil
+	case f.place == envStart || f.place == envKey:
+		f.place = envKey
+		if r, bad := firstRune(word, not(asciiOf("_"))); bad {
+			return "", cannot(r, "the name of a variable")
+		}
 		return word, nil
 	}
-	needs, quoting := firstRune(word, not(onlyOf(envSafe)))
-	lineEnd := at.after == 0 || at.after == '\n' || at.after == '\r'
-	switch {
-	case !quoting:
-		return word, nil
-	case last != '=' || at.before == touching || !lineEnd:
-		return "", cannot(needs, "a part of a value (put double quotes around the whole)")
-	case !strings.ContainsAny(word, "'\n\\"):
-		return "'" + word + "'", nil
-	}
-	return `"` + envDouble.Replace(word) + `"`, nil
+	return f.bare(word, at)
 }
 
-var envDouble = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`", "\n", `\n`)
+func (f *envFormat) bare(word string, at spot) (string, error) {
+	r, needs := firstRune(word, not(onlyOf("_./:@%+,-=")))
+	whole := f.place == envBegin && (at.after == 0 || at.after == '\n' || at.after == '\r')
+	switch {
+	case word == "":
+		return "", nil
+	case !needs:
+		f.place = envBare
+		return word, nil
+	case !whole:
+		return "", cannot(r, "a part of a value (put double quotes around the whole)")
+	}
+	f.place = envDone
+	if strings.ContainsAny(word, "'\n\\") {
+		return `"` + envEscaper.Replace(word) + `"`, nil
+	}
+	return "'" + word + "'", nil
+}
+
+var envEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`", "\n", `\n`)

@@ -9,12 +9,13 @@ import (
 
 // jsonFormat knows two places (RFC 8259): inside a string, and where a whole value stands.
 type jsonFormat struct {
-	inString, escaped bool
-	comment           byte
-	last              byte
+	inString bool
+	escape   backslash
+	comment  byte
+	last     byte
 }
 
-func (f *jsonFormat) literal(text string) {
+func (f *jsonFormat) literal(text string) error {
 	for i := 0; i < len(text); i++ {
 		c := text[i]
 		switch {
@@ -26,10 +27,7 @@ func (f *jsonFormat) literal(text string) {
 			if c == '/' && f.last == '*' {
 				f.comment = 0
 			}
-		case f.escaped:
-			f.escaped = false
-		case f.inString && c == '\\':
-			f.escaped = true
+		case f.inString && f.escape.step(c):
 		case c == '"':
 			f.inString = !f.inString
 		case !f.inString && f.last == '/' && (c == '/' || c == '*'):
@@ -37,6 +35,7 @@ func (f *jsonFormat) literal(text string) {
 		}
 		f.last = c
 	}
+	return nil
 }
 
 func (f *jsonFormat) value(v value, at spot) (string, error) {
@@ -44,13 +43,12 @@ func (f *jsonFormat) value(v value, at spot) (string, error) {
 		return commentValue(v)
 	}
 	if f.inString {
-		if f.escaped {
-			return "", errors.New("stands behind a backslash")
+		if f.escape.open() {
+			return "", errEscaped
 		}
 		word, err := v.word()
 		f.last = 'x'
-		quoted := jsonText(word)
-		return quoted[1 : len(quoted)-1], err
+		return quoted(word, unusual), err
 	}
 	if f.last != 0 && !strings.ContainsRune(" \t\r\n:,[{", rune(f.last)) || at.before == touching ||
 		at.after != 0 && !strings.ContainsRune(" \t\r\n:,]}/", rune(at.after)) {
@@ -60,7 +58,7 @@ func (f *jsonFormat) value(v value, at spot) (string, error) {
 	isKey := strings.HasPrefix(strings.TrimLeft(at.rest, " \t\r\n"), ":")
 	switch v.kind {
 	case typeString:
-		return jsonText(v.text), nil
+		return `"` + quoted(v.text, unusual) + `"`, nil
 	case typeNull:
 		if isKey {
 			return `""`, nil
@@ -69,10 +67,13 @@ func (f *jsonFormat) value(v value, at spot) (string, error) {
 	}
 	if isKey {
 		word, err := v.word()
-		return jsonText(word), err
+		return `"` + quoted(word, unusual) + `"`, err
 	}
-	return v.text, nil
+	return escapeRunes(v.text, unusual), nil
 }
+
+// unusual runes are legal in strings of JSON, and harmless as escapes.
+func unusual(r rune) bool { return r >= 0x7f && control(r) }
 
 // commentValue lets a value stand in a comment while it cannot end it.
 func commentValue(v value) (string, error) {

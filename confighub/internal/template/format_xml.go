@@ -7,96 +7,172 @@ import (
 	"strings"
 )
 
-// xmlFormat knows character data, quoted attribute values, comments and CDATA sections (XML 1.0, §2 and §3).
+// xmlFormat knows character data, quoted attribute values, names, comments, CDATA sections, instructions and
+// declarations (XML 1.0, §2 to §4).
 type xmlFormat struct {
-	// inside: 0 character data, '<' a tag, '"' or '\'' an attribute value, '!' a comment, '[' a CDATA section,
-	// '?' a processing instruction.
-	inside byte
-	tail   string
+	place xmlPlace
+	// quote of the attribute value, or of a literal in a declaration.
+	quote byte
+	// depth counts the < of a declaration that are open.
+	depth int
+	tail  tail
+	// reference: in a reference of the template's own, such as &am.
+	reference bool
 }
 
-func (f *xmlFormat) literal(text string) {
-	for i := 0; i < len(text); i++ {
-		f.step(text[i])
+type xmlPlace byte
+
+const (
+	xmlText xmlPlace = iota
+	xmlTag
+	xmlAttribute
+	xmlComment
+	xmlCData
+	xmlInstruction
+	xmlDeclaration
+)
+
+// tail is the last few bytes of the text.
+type tail string
+
+func (t *tail) add(c byte) {
+	if *t += tail([]byte{c}); len(*t) > 32 {
+		*t = (*t)[len(*t)-16:]
 	}
+}
+
+func (t tail) ends(s string) bool { return strings.HasSuffix(string(t), s) }
+
+func (t tail) last() byte {
+	if t == "" {
+		return 0
+	}
+	return t[len(t)-1]
+}
+
+func (f *xmlFormat) literal(text string) error {
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		f.reference = c == '&' || f.reference && (alphanumeric(rune(c)) || c == '#' || c == '_')
+		f.step(c)
+	}
+	return nil
 }
 
 func (f *xmlFormat) step(c byte) {
-	f.tail += string(rune(c))
-	if len(f.tail) > 32 {
-		f.tail = f.tail[len(f.tail)-16:]
-	}
-	ends := func(s string) bool { return strings.HasSuffix(f.tail, s) }
-	switch f.inside {
-	case 0:
+	f.tail.add(c)
+	switch f.place {
+	case xmlText:
 		if c == '<' {
-			f.inside, f.tail = '<', "<"
+			f.place, f.tail = xmlTag, "<"
 		}
-	case '<':
-		switch {
-		case f.tail == "<!--":
-			f.inside = '!'
-		case f.tail == "<![CDATA[":
-			f.inside = '['
-		case f.tail == "<?":
-			f.inside = '?'
-		case c == '"' || c == '\'':
-			f.inside = c
-		case c == '>':
-			f.inside = 0
+	case xmlTag:
+		f.inTag(c)
+	case xmlAttribute:
+		if c == f.quote {
+			f.place = xmlTag
 		}
-	case '"', '\'':
-		if c == f.inside {
-			f.inside = '<'
-		}
-	case '!':
-		if ends("-->") {
-			f.inside = 0
-		}
-	case '[':
-		if ends("]]>") {
-			f.inside = 0
-		}
-	case '?':
-		if ends("?>") {
-			f.inside = 0
+	case xmlDeclaration:
+		f.inDeclaration(c)
+	default:
+		if f.place == xmlComment && f.tail.ends("-->") || f.place == xmlCData && f.tail.ends("]]>") || f.place == xmlInstruction && f.tail.ends("?>") {
+			f.place = xmlText
 		}
 	}
 }
 
-func (f *xmlFormat) value(v value, _ spot) (string, error) {
+func (f *xmlFormat) inTag(c byte) {
+	switch {
+	case f.tail == "<!--":
+		f.place, f.tail = xmlComment, ""
+	case f.tail == "<![CDATA[":
+		f.place, f.tail = xmlCData, ""
+	case f.tail == "<?":
+		f.place, f.tail = xmlInstruction, ""
+	case strings.HasPrefix("<!--", string(f.tail)) || strings.HasPrefix("<![CDATA[", string(f.tail)):
+	case strings.HasPrefix(string(f.tail), "<!"):
+		f.place, f.depth, f.quote = xmlDeclaration, 1, 0
+		f.inDeclaration(c)
+	case c == '"' || c == '\'':
+		f.place, f.quote = xmlAttribute, c
+	case c == '>':
+		f.place = xmlText
+	}
+}
+
+func (f *xmlFormat) inDeclaration(c byte) {
+	switch {
+	case f.quote != 0:
+		if c == f.quote {
+			f.quote = 0
+		}
+	case c == '"' || c == '\'':
+		f.quote = c
+	case c == '<':
+		f.depth++
+	case c == '>':
+		if f.depth--; f.depth == 0 {
+			f.place = xmlText
+		}
+	}
+}
+
+func (f *xmlFormat) value(v value, at spot) (string, error) {
 	word, err := v.word()
 	if err != nil {
 		return "", err
 	}
 	// XML 1.0 §2.2: these cannot stand in a document, not even as references.
 	if r, bad := firstRune(word, func(r rune) bool {
-		return r != '\n' && r != '\t' && r != '\r' && control(r) && r < 0x7f || r == 0xfffe || r == 0xffff || r == '\uFFFD'
+		return r < ' ' && r != '\n' && r != '\t' && r != '\r' || r&0xfffe == 0xfffe
 	}); bad {
 		return "", cannot(r, "XML")
 	}
-	f.tail += "x"
-	switch f.inside {
-	case '"', '\'':
-		return xmlAttribute.Replace(word), nil
-	case 0:
-		return xmlText.Replace(word), nil
-	case '!', '?', '[':
-		if r, bad := firstRune(word, func(r rune) bool { return r == '-' || r == '>' || r == '?' || r == '\r' }); bad {
-			return "", cannot(r, "a comment, a CDATA section or an instruction")
-		}
-		return word, nil
+	last := f.tail.last()
+	if word != "" {
+		f.tail.add('x')
 	}
-	if r, bad := firstRune(word, not(onlyOf("-._:"))); bad || word == "" {
-		if word == "" {
-			return "", errors.New("is empty, and stands in a tag outside of quotes")
+	switch {
+	case f.reference && word != "":
+		return "", errReference
+	case f.place == xmlAttribute:
+		return xmlAttributeEscaper.Replace(word), nil
+	case f.place == xmlText:
+		if strings.HasSuffix(word, "]") && (at.after == ']' || at.after == '>' || at.after == touching) {
+			return xmlTextEscaper.Replace(word[:len(word)-1]) + "&#93;", nil
 		}
+		return xmlTextEscaper.Replace(word), nil
+	case f.place == xmlDeclaration:
+		return "", errors.New("stands in a declaration of XML: write it in the template, or {{{name}}}")
+	case f.place == xmlTag:
+		return xmlName(word, last)
+	}
+	if r, bad := firstRune(word, func(r rune) bool { return strings.ContainsRune("-]>?\r", r) }); bad {
+		return "", cannot(r, "a comment, a CDATA section or an instruction")
+	}
+	return word, nil
+}
+
+var errReference = errors.New("stands behind an &, as a part of that reference")
+
+// xmlName is a value in a tag outside of quotes.
+func xmlName(word string, last byte) (string, error) {
+	r, bad := firstRune(word, not(asciiOf("-._")))
+	begins := last == '<' || last == '/' || blank(last)
+	switch {
+	case word == "":
+		return "", errors.New("is empty, and stands in a tag outside of quotes")
+	case last == '=' || last == '"' || last == '\'':
+		return "", errors.New("is an attribute's value outside of quotes: put double quotes around the whole")
+	case bad:
 		return "", cannot(r, "a tag outside of quotes")
+	case begins && !(word[0] == '_' || word[0] > '9'):
+		return "", cannot(rune(word[0]), "the start of a name")
 	}
 	return word, nil
 }
 
 var (
-	xmlText      = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "\r", "&#13;")
-	xmlAttribute = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;", "\r", "&#13;", "\n", "&#10;", "\t", "&#9;")
+	xmlTextEscaper      = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "\r", "&#13;")
+	xmlAttributeEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;", "\r", "&#13;", "\n", "&#10;", "\t", "&#9;")
 )

@@ -6,8 +6,10 @@
 // https://github.com/mustache/spec v1.4.2) as github.com/cbroglie/mustache renders it, with what a
 // configuration file needs more:
 //
-//   - values are escaped for the format of the file and for the place they stand at, never as HTML by default;
-//     {{{name}}} and {{&name}} write a value as it is;
+//   - values are escaped for the format of the file and for the place they stand at, never as HTML by default:
+//     inside quotes for those quotes; as a literal of the format where a whole value stands; in the middle of a
+//     word only what needs no quoting. A value that its place cannot carry is an error, and so is a place that the
+//     scanner of the format is not sure of. {{{name}}} and {{&name}} write a value as it is;
 //   - a missing variable or partial is an error, and all errors come at once, with file, line and column;
 //   - partials come from the templates handed in and from nowhere else;
 //   - items of a list know @index, @first and @last;

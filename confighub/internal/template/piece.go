@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package template
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// piece is literal text, or a value with the tag that wrote it.
+type piece struct {
+	literal string
+	tag     *node
+	value   value
+}
+
+// pieces splits the library's output at its marks. No two literals stand beside each other.
+func pieces(t *tree, output string) ([]piece, error) {
+	var list []piece
+	var literal strings.Builder
+	flush := func() {
+		if literal.Len() > 0 {
+			list = append(list, piece{literal: literal.String()})
+			literal.Reset()
+		}
+	}
+	for output != "" {
+		i := strings.IndexByte(output, 0)
+		if i < 0 {
+			i = len(output)
+		}
+		literal.WriteString(output[:i])
+		output = output[i:]
+		if rest, ok := strings.CutPrefix(output, nothing); ok || output == "" {
+			output = rest
+			continue
+		}
+		flush()
+		rest, ok := strings.CutPrefix(output, tagMark)
+		digits, rest, ok2 := strings.Cut(rest, ":")
+		id, err := strconv.Atoi(digits)
+		if !ok || !ok2 || err != nil || id >= len(t.variables) {
+			return nil, fmt.Errorf("reading the rendered text: mark %q is broken", output[:min(8, len(output))])
+		}
+		p := piece{tag: t.variables[id]}
+		p.value, output = cutValue(rest)
+		list = append(list, p)
+	}
+	flush()
+	return list, nil
+}
+
+// missingValue is the kind of a value that the library found nothing for.
+const missingValue = '?'
+
+func cutValue(s string) (value, string) {
+	if len(s) < 2 || s[0] != 0 || strings.IndexByte("snb0ol", s[1]) < 0 {
+		return value{kind: missingValue}, s
+	}
+	digits, rest, _ := strings.Cut(s[2:], ":")
+	n, err := strconv.Atoi(digits)
+	if err != nil || n > len(rest) {
+		return value{kind: missingValue}, s
+	}
+	return value{kind: s[1], text: rest[:n]}, rest[n:]
+}
+
+// spot is what stands around a value.
+type spot struct {
+	// before and after are the neighbouring bytes; 0 at an end of the file, touching for another value.
+	before, after byte
+	// rest is the template text that follows, up to the next value.
+	rest string
+	// end: after rest the file ends.
+	end bool
+}
+
+// touching is the neighbour of a value that stands right beside another one.
+const touching = 1
+
+func around(list []piece, i int) spot {
+	at := spot{end: i+2 >= len(list)}
+	if i > 0 {
+		if p := list[i-1]; p.tag != nil {
+			at.before = touching
+		} else {
+			at.before = p.literal[len(p.literal)-1]
+		}
+	}
+	if i+1 < len(list) {
+		if p := list[i+1]; p.tag != nil {
+			at.after, at.end = touching, false
+		} else {
+			at.after, at.rest = p.literal[0], p.literal
+		}
+	}
+	return at
+}
