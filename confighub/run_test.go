@@ -144,45 +144,6 @@ func TestGenesisDown(t *testing.T) {
 	c.waitFor("health to pass", func() bool { n, s := c.state(); return !s.Stale && n.State == health.Pass })
 }
 
-// A full volume keeps no container from starting: with what it had, or with what its genesis has.
-func TestFullVolume(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	g := newGenesis(t)
-	c := newContainer(t)
-	if err := syscall.Mount("tmpfs", c.path("var"), "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Unmount(c.path("var"), syscall.MNT_DETACH) })
-	publish(g, c, "one", "")
-	g.start()
-	c.configure(webSettings(g, c))
-	c.start("HUB_TOKEN=" + g.ca.Token(t, g.web("")))
-	c.says("the service lives with the configuration")
-	c.stop()
-	g.stop()
-	if err := os.WriteFile(c.path("var/filler"), make([]byte, 2<<20), 0o600); err == nil {
-		t.Fatal("the volume is not full")
-	}
-
-	os.Remove(c.path("etc/app/app.conf"))
-	c.start()
-	c.says("the way back cannot be kept: this start goes on without one")
-	c.waitFor("the service to run", func() bool { return c.init().State == initctl.ServiceRunning })
-	if c.target() != "value=one host=vm1\n" {
-		t.Errorf("it runs with %q", c.target())
-	}
-	c.stop()
-
-	publish(g, c, "two", "")
-	g.start()
-	c.start()
-	c.says("could not be kept")
-	c.waitFor("the service to see two", func() bool { return strings.Contains(c.text("seen"), "value=two") })
-	c.waitFor("config.json to say so", func() bool { _, s := c.state(); return s.Applied != nil && s.Pending == nil })
-}
-
 // A first start without a genesis waits and says what for.
 func TestFirstStartWaits(t *testing.T) {
 	g := newGenesis(t)

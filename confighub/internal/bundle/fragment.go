@@ -60,17 +60,12 @@ func collect(fsys fs.FS, name string) (map[string][]byte, Problems) {
 			case err != nil:
 				report(file, "%v", err)
 				return nil
-			case Temporary(entry.Name()):
-				if entry.IsDir() {
-					return fs.SkipDir
-				}
-				return nil
 			case entry.IsDir():
-				if file == dataDir || file == templatesDir || strings.HasPrefix(file, templatesDir+"/") {
+				if file == dataDir || file == templatesDir || strings.HasPrefix(file, templatesDir+"/") && !Temporary(entry.Name()) {
 					return nil
 				}
 				return fs.SkipDir
-			case !ours(file):
+			case Temporary(entry.Name()), !ours(file):
 				return nil
 			case !entry.Type().IsRegular():
 				report(file, "is a %s: a bundle holds regular files only", describe(entry.Type()))

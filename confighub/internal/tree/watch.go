@@ -77,10 +77,7 @@ func (w *watch) run(ctx context.Context, changed func() bool) error {
 				continue
 			}
 			if event.Has(fsnotify.Create) {
-				if err := w.addAll(event.Name); err != nil {
-					w.fallBack(err)
-					poll.Reset(w.interval)
-				}
+				w.add(event.Name, poll)
 			}
 			if since.IsZero() {
 				since = time.Now()
@@ -92,11 +89,7 @@ func (w *watch) run(ctx context.Context, changed func() bool) error {
 			quiet.Reset(Quiet)
 		case <-poll.C:
 			if now := w.look(); since.IsZero() && !maps.Equal(now, w.last) {
-				// Perhaps a root that is another one by now.
-				if err := w.addAll(w.root); err != nil {
-					w.fallBack(err)
-					poll.Reset(w.interval)
-				}
+				w.add(w.root, poll) // perhaps another one by now
 				since = time.Now()
 				quiet.Reset(Quiet)
 			}
@@ -116,6 +109,14 @@ func (w *watch) channels() (<-chan fsnotify.Event, <-chan error) {
 		return nil, nil
 	}
 	return w.notify.Events, w.notify.Errors
+}
+
+// add watches dir, or falls back to polling.
+func (w *watch) add(dir string, poll *time.Ticker) {
+	if err := w.addAll(dir); err != nil {
+		w.fallBack(err)
+		poll.Reset(w.interval)
+	}
 }
 
 // addAll watches dir and every directory below it. A file, or something gone again, is nothing to watch.
