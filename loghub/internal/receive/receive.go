@@ -75,9 +75,10 @@ type Receiver struct {
 	store  *store
 	quotas *quotas
 
+	refusals mtls.Refusals
+
 	mu   sync.Mutex
-	said map[string]time.Time // refusal → when it was logged last
-	open map[string]int       // peer → its requests under way
+	open map[string]int // peer → its requests under way
 }
 
 // New prepares the directory.
@@ -101,7 +102,7 @@ func New(o Options) (*Receiver, error) {
 	}
 	return &Receiver{
 		o: o, slots: make(chan struct{}, inFlight), now: time.Now, store: st,
-		quotas: newQuotas(o.PeerQuota), said: make(map[string]time.Time), open: make(map[string]int),
+		quotas: newQuotas(o.PeerQuota), open: make(map[string]int),
 	}, nil
 }
 
@@ -155,29 +156,11 @@ func who(id spiffe.ID) string {
 	return id.String()
 }
 
-// refused logs a refusal, each kind at most once a minute.
+// refused logs a refusal that is worth it.
 func (rc *Receiver) refused(f mtls.Refusal) {
-	rc.mu.Lock()
-	host, _, _ := strings.Cut(f.Remote, ":")
-	key := host + f.Who + strings.Map(noDigit, f.What+f.Why) // ports and times make each one new
-	quiet := rc.now().Sub(rc.said[key]) < time.Minute
-	if !quiet {
-		if len(rc.said) > 1000 {
-			clear(rc.said)
-		}
-		rc.said[key] = rc.now()
+	if say, unsaid := rc.refusals.Worth(f); say {
+		rc.o.Log.Warn().Str("remote", f.Remote).Str("peer", f.Who).Str("request", f.What).Int("unsaid", unsaid).Msg("refused: " + f.Why)
 	}
-	rc.mu.Unlock()
-	if !quiet {
-		rc.o.Log.Warn().Str("remote", f.Remote).Str("peer", f.Who).Str("request", f.What).Msg("refused: " + f.Why)
-	}
-}
-
-func noDigit(r rune) rune {
-	if r >= '0' && r <= '9' {
-		return -1
-	}
-	return r
 }
 
 // Refused is for mtls.Server: handshakes that failed.
