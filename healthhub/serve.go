@@ -194,8 +194,11 @@ func readExpected(path string, self spiffe.ID) ([]string, error) {
 
 // serveReports is the door with mutual TLS.
 func serveReports(files *identity.Files, self spiffe.ID, collector *collect.Collector, readers http.Handler, address string, log zerolog.Logger) daemon.Task {
+	var refusals mtls.Refusals
 	refused := func(r mtls.Refusal) {
-		log.Warn().Str("remote", r.Remote).Str("who", r.Who).Str("what", r.What).Str("why", r.Why).Msg("refused")
+		if say, unsaid := refusals.Worth(r); say {
+			log.Warn().Str("remote", r.Remote).Str("who", r.Who).Str("what", r.What).Str("why", r.Why).Int("unsaid", unsaid).Msg("refused")
+		}
 	}
 	// What a check saw may be telling: containers do not read of each other.
 	mayRead := mtls.AnyOf(mtls.Operator(self.TrustDomain, ""), mtls.Host(self.TrustDomain, ""),

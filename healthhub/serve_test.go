@@ -3,6 +3,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -53,6 +54,27 @@ func TestServeStopsWhileItWaits(t *testing.T) {
 	waitFor(t, 10*time.Second, "waiting", func() bool { return strings.Contains(log.String(), "waiting for the identity") })
 	if code := stop(); code != 0 {
 		t.Errorf("ended with %d: %s", code, log)
+	}
+}
+
+// Who knocks without a certificate cannot fill the log.
+func TestServeSaysStrangersOnce(t *testing.T) {
+	ca := identitytest.New(t)
+	m := newMachine(t, "")
+	ca.Issue(t, parse(t, "/host/vm1"), m.path("state/identity"))
+	address := freeAddress(t)
+	log, stop := m.start(t, "serve", "--listen", address, "--dashboard", "")
+	waitFor(t, 10*time.Second, "serving", func() bool { return strings.Contains(log.String(), "taking reports") })
+	for range 20 {
+		resp, err := http.Get("http://" + address + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	stop()
+	if n := strings.Count(log.String(), `"message":"refused"`); n != 1 {
+		t.Errorf("said %d times:\n%s", n, log)
 	}
 }
 
