@@ -4,10 +4,8 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -97,21 +95,6 @@ func waitForIdentity(ctx context.Context, o Options) (spiffe.ID, error) {
 // listen answers on the listener until ctx ends, and a moment longer for what is in progress.
 func (s *Server) listen(ctx context.Context, listener net.Listener, files *identity.Files) error {
 	server := mtls.Server(files, s.Handler(), s.Refused)
-	done := make(chan error, 1)
-	go func() { done <- server.ServeTLS(listener, "", "") }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	s.Stop()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	if err := server.Shutdown(grace); err != nil {
-		server.Close()
-	}
-	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	server.RegisterOnShutdown(s.Stop)
+	return daemon.Serve(ctx, server, stopTime, func() error { return server.ServeTLS(listener, "", "") })
 }
