@@ -18,7 +18,7 @@
 // max(last+1, Unix milliseconds) and survives restarts, as do the published bundles: a tree that is broken when the server
 // starts leaves what was there before.
 //
-// Limits: 64 requests at a time for each certificate's name, 64 KiB for a report, 1000 replicas of a container, and the
+// Limits: 64 requests at a time for each identity and 16,384 for all, 64 KiB for a report, 1000 replicas of a container, and the
 // time limits of package mtls; a reader slower than 32 KiB/s is cut. One goroutine for each waiting request.
 // Left out: signing, git as a root.
 package serve
@@ -37,8 +37,10 @@ import (
 )
 
 const (
-	// maxAtOnce is how many requests one name (all replicas together) may have open.
+	// maxAtOnce is how many requests one identity may have open; a replica is one of its own.
 	maxAtOnce = 64
+	// maxAtOnceAll is how many may be open together: some 16,000 containers that wait for a change.
+	maxAtOnceAll = 16 << 10
 	// answerTime is how long a small answer may take to be read by the client.
 	answerTime = 10 * time.Second
 	// slowest is the speed in bytes/s below which a reader of a bundle is cut.
@@ -56,15 +58,16 @@ type Server struct {
 	stopOnce sync.Once
 
 	mu sync.Mutex
-	// open: certificate's name → its requests in progress.
-	open map[string]int
+	// open: who asks → its requests in progress; openAll is their sum.
+	open    map[spiffe.ID]int
+	openAll int
 }
 
 // New makes the server of a trust domain.
 func New(trustDomain string, published *Publication, ledger *Ledger, log zerolog.Logger) *Server {
 	return &Server{
 		trustDomain: trustDomain, log: log, published: published, ledger: ledger,
-		stopping: make(chan struct{}), open: map[string]int{},
+		stopping: make(chan struct{}), open: map[spiffe.ID]int{},
 	}
 }
 
@@ -139,18 +142,23 @@ func (s *Server) peer(r *http.Request) (spiffe.ID, error) {
 func (s *Server) enter(peer spiffe.ID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[peer.BundleName()] >= maxAtOnce {
-		return refuse(http.StatusTooManyRequests, "%s has %d requests open already", peer.BundleName(), maxAtOnce)
+	switch {
+	case s.open[peer] >= maxAtOnce:
+		return refuse(http.StatusTooManyRequests, "%s has %d requests open already", peer, maxAtOnce)
+	case s.openAll >= maxAtOnceAll:
+		return refuse(http.StatusServiceUnavailable, "this server has %d requests open already", maxAtOnceAll)
 	}
-	s.open[peer.BundleName()]++
+	s.open[peer]++
+	s.openAll++
 	return nil
 }
 
 func (s *Server) leave(peer spiffe.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[peer.BundleName()]--; s.open[peer.BundleName()] == 0 {
-		delete(s.open, peer.BundleName())
+	s.openAll--
+	if s.open[peer]--; s.open[peer] == 0 {
+		delete(s.open, peer)
 	}
 }
 
