@@ -3,13 +3,18 @@
 package serve
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rs/zerolog"
 
+	"cloud4.internal/hub/internal/mtls"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
@@ -41,5 +46,20 @@ func TestShares(t *testing.T) {
 	s.leave(replica(1))
 	if err := s.enter(replica(1000)); err != nil {
 		t.Errorf("after one has left: %v", err)
+	}
+}
+
+// Who is refused cannot fill the log.
+func TestRefusalsSaidOnce(t *testing.T) {
+	var log bytes.Buffer
+	s := New("cloud4.internal", nil, nil, zerolog.New(&log))
+	for port := range 100 {
+		s.Refused(mtls.Refusal{Remote: fmt.Sprintf("10.0.0.9:%d", port), What: "TLS handshake", Why: fmt.Sprintf("from port %d", port)})
+		r := httptest.NewRequest(http.MethodGet, "/v1/fleet", nil)
+		r.RemoteAddr = fmt.Sprintf("10.0.0.9:%d", port)
+		s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("said %d times:\n%s", n, &log)
 	}
 }

@@ -11,8 +11,8 @@
 //	GET  /v1/fleet                            Fleet; operators and genesis only
 //
 // Who asks is the URI of the client's certificate (package spiffe), never its CN or address. A refusal is 401, 403 or 404
-// and says in words what to change. Each decision is one line in the log: who, what, verdict. An answer that nothing has
-// changed is logged at level debug, as it hands out nothing.
+// and says in words what to change. Each decision is one line in the log: who, what, verdict; of refusals those that
+// mtls.Refusals finds worth it. An answer that nothing has changed is logged at level debug, as it hands out nothing.
 //
 // A version is published when a container's bundle changes, and for that container alone. Its serial is
 // max(last+1, Unix milliseconds) and survives restarts, as do the published bundles: a tree that is broken when the server
@@ -56,6 +56,7 @@ type Server struct {
 	// stopping is closed when waiting requests are to be answered at once.
 	stopping chan struct{}
 	stopOnce sync.Once
+	refusals mtls.Refusals
 
 	mu sync.Mutex
 	// open: who asks → its requests in progress; openAll is their sum.
@@ -119,7 +120,7 @@ func (s *Server) guarded(handle func(http.ResponseWriter, *http.Request, spiffe.
 		if !ok {
 			answer = &refusal{status: http.StatusInternalServerError, words: err.Error()}
 		}
-		s.audit(zerolog.WarnLevel, r, peer).Str("verdict", "refused").Int("status", answer.status).Str("reason", answer.words).Msg("config request")
+		s.refused(r, peer, answer)
 		if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests {
 			w.Header().Set("Retry-After", "5")
 		}
@@ -175,6 +176,18 @@ func (s *Server) audit(level zerolog.Level, r *http.Request, peer spiffe.ID) *ze
 	return s.log.WithLevel(level).Str("peer", who).Str("certificate", certificate).Str("address", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.Path)
 }
 
+// refused logs a refusal that is worth it.
+func (s *Server) refused(r *http.Request, peer spiffe.ID, answer *refusal) {
+	one := mtls.Refusal{Remote: r.RemoteAddr, What: r.Method + " " + r.URL.Path, Why: answer.words}
+	if peer != (spiffe.ID{}) {
+		one.Who = peer.String()
+	}
+	if say, unsaid := s.refusals.Worth(one); say {
+		s.audit(zerolog.WarnLevel, r, peer).Str("verdict", "refused").Int("status", answer.status).Str("reason", answer.words).
+			Int("unsaid", unsaid).Msg("config request")
+	}
+}
+
 func (s *Server) allowed(r *http.Request, peer spiffe.ID, status int) *zerolog.Event {
 	return s.audit(zerolog.InfoLevel, r, peer).Str("verdict", "allowed").Int("status", status)
 }
@@ -182,11 +195,16 @@ func (s *Server) allowed(r *http.Request, peer spiffe.ID, status int) *zerolog.E
 // Refused logs a caller whom package mtls turned away before a handler saw it: in the handshake, or with an expired
 // certificate.
 func (s *Server) Refused(r mtls.Refusal) {
+	say, unsaid := s.refusals.Worth(r)
+	if !say {
+		return
+	}
 	who := r.Who
 	if who == "" {
 		who = "unknown"
 	}
-	s.log.Warn().Str("peer", who).Str("address", r.Remote).Str("request", r.What).Str("verdict", "refused").Str("reason", r.Why).Msg("config request")
+	s.log.Warn().Str("peer", who).Str("address", r.Remote).Str("request", r.What).Str("verdict", "refused").Str("reason", r.Why).
+		Int("unsaid", unsaid).Msg("config request")
 }
 
 // deadline bounds how long the rest of the answer may take. A writer without deadlines has the server's.
