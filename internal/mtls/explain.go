@@ -190,6 +190,7 @@ func handshakeReason(reason string) string {
 		{identity.ErrNone.Error(), "no certificate of our own yet"},
 		{"EOF", "the client hung up during the handshake"},
 		{"connection reset by peer", "the client hung up during the handshake"},
+		{net.ErrClosed.Error(), "closed here: too many connections in the handshake, or this server stops"},
 		{"i/o timeout", "the client was silent during the handshake"},
 	} {
 		if strings.Contains(reason, known.has) {

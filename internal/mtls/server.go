@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -84,6 +85,7 @@ func Server(files *identity.Files, handler http.Handler, refused func(Refusal)) 
 		IdleTimeout:       serverIdleTimeout,
 		MaxHeaderBytes:    maxRequestHeadBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxConcurrentStreams},
+		ConnState:         (&knocking{max: maxKnocking, open: map[net.Conn]struct{}{}}).note,
 		ErrorLog:          log.New(&errorLog{refused}, "", 0),
 	}
 }
