@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"reflect"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -32,7 +33,7 @@ type schema struct {
 
 const (
 	// maxRules is a second of work.
-	maxRules = 5_000_000
+	maxRules = 2_000_000
 	// maxFailures is more than is told.
 	maxFailures = 10 * maxProblems
 )
@@ -40,20 +41,34 @@ const (
 // cost is what judging has cost, and what it needs only once.
 type cost struct {
 	rules    int
-	patterns map[string]*regexp.Regexp
+	patterns map[string]pattern
 }
 
-// of returns the compiled pattern, which is known to be well-formed.
-func (c *cost) of(pattern string) *regexp.Regexp {
-	if c.patterns[pattern] == nil {
-		c.patterns[pattern] = regexp.MustCompile(pattern)
+// pattern is a compiled one, and the number of instructions it may take for a byte of text.
+type pattern struct {
+	*regexp.Regexp
+	size int
+}
+
+// matches applies a pattern that is known to be well-formed.
+func (c *cost) matches(expression, text string) bool {
+	p, known := c.patterns[expression]
+	if !known {
+		p.Regexp = regexp.MustCompile(expression)
+		if tree, err := syntax.Parse(expression, syntax.Perl); err == nil {
+			if program, err := syntax.Compile(tree.Simplify()); err == nil {
+				p.size = len(program.Inst)
+			}
+		}
+		c.patterns[expression] = p
 	}
-	return c.patterns[pattern]
+	c.rules += len(text) * p.size / 100
+	return c.rules > maxRules || p.MatchString(text)
 }
 
 // checkSchema reports what is wrong with the schema, or where data breaks it.
 func checkSchema(doc *document, data map[string]any, origins map[string]origin) Problems {
-	s := &schema{doc: doc, origins: origins, cost: &cost{patterns: map[string]*regexp.Regexp{}}}
+	s := &schema{doc: doc, origins: origins, cost: &cost{patterns: map[string]pattern{}}}
 	s.wellFormed(doc.value, "")
 	if len(s.problems) == 0 {
 		s.apply(doc.value, data, "")
@@ -231,7 +246,7 @@ func (s *schema) apply(rule, value any, key string) {
 		s.applyList(object, v, key)
 	case string:
 		s.bounds(object, "Length", utf8.RuneCountInString(v), key, "characters")
-		if p, ok := object["pattern"].(string); ok && !s.cost.of(p).MatchString(v) {
+		if p, ok := object["pattern"].(string); ok && !s.cost.matches(p, v) {
 			s.fail(key, "must match %s", p)
 		}
 	case json.Number:
