@@ -61,7 +61,7 @@ func runHub(c *cli.Context, log zerolog.Logger) error {
 		if err := health.WriteFile(ctl.RunDir(), health.ConfigFile, node, nil, 0); err != nil {
 			log.Warn().Err(err).Msg("writing the state file")
 		}
-		return ctl.Ready()
+		return nil // without a ready: hubinit takes that for done
 	}
 	h.tel, err = telemetry.New(c.Context, daemon.Version(), h.id.String())
 	if err != nil {

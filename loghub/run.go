@@ -97,7 +97,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	if len(r.pipes) == 0 && r.tails == nil {
 		r.log.Info().Msg("nothing to do: no pipe of hubinit or on stdin, and no log.files")
-		return errors.Join(r.hub.Ready(), r.close())
+		return r.close()
 	}
 	r.report = newReport(r)
 	if err := r.hub.Ready(); err != nil {

@@ -11,13 +11,16 @@
 //
 // loghub, healthhub and confighub are started at once, in that order, each as
 // "<hub> run", found beside hubinit's own executable, else in PATH. The gate
-// opens when confighub says ready, is done (exit 0) or is not wanted. Then the
+// opens when confighub says ready, is done (exit 0 without having said ready) or
+// is not wanted. Then the
 // executables of init.d beside the settings file run in name order (a failing
 // one ends the start with its code), then the service. On a stop signal
 // (TERM, INT, QUIT, RTMIN+3): stop.d (3 s in all), then that very signal to the
 // service, whose time is Docker's to bound. When the service has exited, what it
 // left behind gets TERM and 1.2 s, healthhub, confighub and loghub are stopped in
 // that order, and 2 s after the service's exit whatever remains is killed.
+// A hub that ends while nobody told it to is started again, unless it is done or
+// finds its settings wrong (exit 2).
 // Every other signal but CHLD, URG and PIPE goes to the service's process group.
 // (Signals 32 to 34 cannot be caught by a Go program.)
 //

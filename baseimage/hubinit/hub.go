@@ -175,8 +175,8 @@ func (s *supervisor) hubReady(h *hub, which *readiness) {
 	}
 }
 
-// hubExited decides what the end of a hub means: 0 done, 2 final, else it is
-// started again.
+// hubExited decides what the end of a hub means: 0 before it was ready done, 2
+// final. Else it is started again, after a 0 too: nobody had told it to stop.
 func (s *supervisor) hubExited(h *hub, status syscall.WaitStatus) {
 	wasReady := h.ready.settled()
 	exit := exitOf(status, h.started)
@@ -188,7 +188,7 @@ func (s *supervisor) hubExited(h *hub, status syscall.WaitStatus) {
 	switch {
 	case s.phase == phaseEnding:
 		h.state.State = initctl.HubDone
-	case exit.Code == 0:
+	case exit.Code == 0 && !wasReady:
 		h.state.State = initctl.HubDone
 		s.log.info("hub is done", "hub", h.name)
 	case exit.Code == exitFinal:

@@ -95,6 +95,7 @@ func TestGate(t *testing.T) {
 		{"ready", "confighub", "ready;wait", 5, true},
 		{"not wanted", "loghub,healthhub", "", 5, true},
 		{"done without a word", "confighub", "exit:0", 5, true},
+		{"ready and ended", "confighub", "ready;exit:0", 5, true},
 		{"ready and crashed", "confighub", "ready;exit:1", 5, true},
 		{"ready and off", "confighub", "ready;exit:2", 5, true},
 		{"crashes at first", "confighub", "once", 5, true},
@@ -179,6 +180,28 @@ func TestHubsComeBack(t *testing.T) {
 	}
 	w.signal(syscall.SIGTERM)
 	w.wantExit(5)
+}
+
+// TestStrayTerm: a hub that takes a TERM of somebody else for the end comes back;
+// one that had nothing to do does not.
+func TestStrayTerm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "loghub,healthhub,confighub").setenv("PLAY_CONFIGHUB=exit:0").start("sleep", "100")
+	w.waitFor("hubs up", func() bool {
+		return w.hub(initctl.Loghub).Ready && w.hub(initctl.Healthhub).Ready && w.hub(initctl.Confighub).State == initctl.HubDone
+	})
+	for _, name := range []string{initctl.Loghub, initctl.Healthhub} {
+		w.kill(w.hub(name).PID, syscall.SIGTERM)
+		w.waitFor(name+" back", func() bool { h := w.hub(name); return h.Restarts == 1 && h.Ready })
+		if exit := w.hub(name).LastExit; exit.Code != 0 || exit.Signal != "" {
+			t.Errorf("%s ended with %+v", name, exit)
+		}
+	}
+	if h := w.hub(initctl.Confighub); h.State != initctl.HubDone || h.Restarts != 0 {
+		t.Errorf("confighub, which had nothing to do: %+v", h)
+	}
+	w.signal(syscall.SIGTERM)
+	w.wantExit(143)
 }
 
 // TestBackoff: a hub that ends at once is started after 0.5, 1, 2 … s; one that

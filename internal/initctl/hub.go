@@ -81,8 +81,8 @@ func (h *Hub) Supervised() bool { return h.ctl != nil }
 // RunDir is the directory of the state files this hub was started with.
 func (h *Hub) RunDir() string { return h.runDir }
 
-// Ready tells hubinit that this hub is up; confighub's opens the gate. Only the
-// first call does anything.
+// Ready tells hubinit that this hub is up, and is to be until hubinit stops it;
+// confighub's opens the gate. Only the first call does anything.
 func (h *Hub) Ready() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -8,6 +8,8 @@
 //
 //   - HUB_READY_FD: one newline, then close, says "ready" (the notification-fd
 //     convention of s6, https://skarnet.org/software/s6/notifywhenup.html).
+//     A hub with nothing to do exits 0 without it, which counts as ready; one that
+//     exits 0 after it, without hubinit's TERM, is started again.
 //   - HUB_CTL_FD: requests, one a line of at most 512 bytes, which a pipe takes
 //     in one piece: "<id> hold 30s", "<id> release", "<id> restart",
 //     "<id> signal HUP".

@@ -37,9 +37,9 @@ const (
 // States of a hub.
 const (
 	HubRunning = "running"
-	HubBackoff = "backoff" // exited, is started again at NextStart
+	HubBackoff = "backoff" // exited, with 0 too once it was ready; is started again at NextStart
 	HubOff     = "off"     // exit code 2, or its program is missing: final
-	HubDone    = "done"    // exit code 0: it had nothing to do, or was told to stop
+	HubDone    = "done"    // exit code 0 before ready: it had nothing to do; or hubinit told it to stop
 )
 
 // Outcomes of a request.
