@@ -55,7 +55,7 @@ func (f *envFormat) step(c byte) {
 		f.place = envDouble
 	case f.place == envBegin && c == '\'':
 		f.place = envSingle
-	case f.place == envBegin && c != '\r':
+	case f.place == envBegin:
 		f.place = envBare
 	}
 }
@@ -94,7 +94,7 @@ func (f *envFormat) value(v value, at spot) (string, error) {
 
 func (f *envFormat) bare(word string, at spot) (string, error) {
 	r, needs := firstRune(word, not(onlyOf("_./:@%+,-=")))
-	whole := f.place == envBegin && (at.after == 0 || at.after == '\n' || at.after == '\r')
+	whole := f.place == envBegin && (at.after == 0 || at.after == '\n' || strings.HasPrefix(at.rest, "\r\n"))
 	switch {
 	case word == "":
 		return "", nil

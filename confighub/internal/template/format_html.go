@@ -169,7 +169,7 @@ func (f *htmlFormat) value(v value, _ spot) (string, error) {
 	case f.place == htmlText && last == '>' && strings.ContainsAny(word[:1], "\r\n") && strings.Contains(" pre textarea listing ", " "+f.name+" "):
 		return "", cannot('\n', "the start of <"+f.name+">")
 	case f.place == htmlText, f.place == htmlAttribute:
-		return htmlEscaper.Replace(word), nil
+		return afterReturn(last, word, htmlEscaper.Replace(word)), nil
 	}
 	return f.unquoted(word, last)
 }
@@ -189,6 +189,9 @@ func (f *htmlFormat) unquoted(word string, last byte) (string, error) {
 	}
 	switch f.place {
 	case htmlOpen:
+		if word[0] < 'A' || word[0] == '_' {
+			return "", cannot(rune(word[0]), "the start of a tag's name")
+		}
 		for i := range len(word) {
 			if f.place != htmlOpen && f.place != htmlTag {
 				break

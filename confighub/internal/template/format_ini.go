@@ -16,8 +16,9 @@ type iniFormat struct {
 	// quote is the quote of the value: ', ", ` or t for """.
 	quote byte
 	// run counts the double quotes that a value begins with.
-	run  int
-	last byte
+	run int
+	// valued: a value is in the quotes.
+	valued bool
 }
 
 type iniPlace byte
@@ -25,6 +26,7 @@ type iniPlace byte
 const (
 	iniStart iniPlace = iota
 	iniSection
+	iniHeader // behind a section's ], of which some readers take the last, or in the line of a quoted key
 	iniKey
 	iniBegin // of a value
 	iniValue
@@ -34,11 +36,14 @@ const (
 )
 
 func (f *iniFormat) literal(text string) error {
+	var err error
 	for i := 0; i < len(text); i++ {
+		if text[i] == '\n' && f.place == iniQuoted && f.run != 2 && f.valued {
+			err, f.valued = errors.New("stands behind a quote that is not closed on its line"), false
+		}
 		f.step(text[i])
-		f.last = text[i]
 	}
-	return nil
+	return err
 }
 
 func (f *iniFormat) step(c byte) {
@@ -54,6 +59,8 @@ func (f *iniFormat) step(c byte) {
 			f.place = iniSection
 		case c == ';' || c == '#':
 			f.place = iniComment
+		case c == '"' || c == '`':
+			f.place = iniHeader // some readers have quoted keys
 		case c == '=' || c == ':':
 			f.place = iniBegin
 		case !white:
@@ -65,7 +72,7 @@ func (f *iniFormat) step(c byte) {
 		}
 	case iniSection:
 		if c == ']' {
-			f.place = iniDone
+			f.place = iniHeader
 		}
 	case iniBegin:
 		f.begin(c, white)
@@ -83,7 +90,7 @@ func (f *iniFormat) begin(c byte, white bool) {
 	case c == ';' || c == '#':
 		f.place = iniComment
 	case c == '"' || c == '\'' || c == '`':
-		f.place, f.quote, f.run = iniQuoted, c, 1
+		f.place, f.quote, f.run, f.valued = iniQuoted, c, 1, false
 	case !white:
 		f.place = iniValue
 	}
@@ -116,7 +123,6 @@ func (f *iniFormat) value(v value, at spot) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f.last = 'x'
 	if r, bad := firstRune(word, control); bad {
 		return "", cannot(r, "an INI file")
 	}
@@ -128,6 +134,8 @@ func (f *iniFormat) value(v value, at spot) (string, error) {
 	case iniStart, iniKey:
 		f.place = iniKey
 		return iniName(word, "_.")
+	case iniHeader:
+		return "", errors.New("stands behind the name of a section or a quoted key")
 	case iniDone:
 		return "", errors.New("stands behind a value's closing quote")
 	case iniQuoted:
@@ -160,7 +168,7 @@ func (f *iniFormat) quoted(word string) (string, error) {
 	if r, is := firstRune(word, func(r rune) bool { return strings.ContainsRune(bad, r) }); is {
 		return "", cannot(r, `an INI file in these quotes for all of its readers (where """ or backquotes are known they carry more, and {{{name}}} writes anything)`)
 	}
-	if word != "" {
+	if f.valued = true; word != "" {
 		f.run = 0
 	}
 	return word, nil

@@ -92,7 +92,9 @@ func (f *xmlFormat) inTag(c byte) {
 	case strings.HasPrefix("<!--", string(f.tail)) || strings.HasPrefix("<![CDATA[", string(f.tail)):
 	case strings.HasPrefix(string(f.tail), "<!"):
 		f.place, f.depth, f.quote = xmlDeclaration, 1, 0
-		f.inDeclaration(c)
+		if c != '>' { // <!> is none: what follows is not sure
+			f.inDeclaration(c)
+		}
 	case c == '"' || c == '\'':
 		f.place, f.quote = xmlAttribute, c
 	case c == '>':
@@ -129,6 +131,7 @@ func (f *xmlFormat) value(v value, at spot) (string, error) {
 		return "", cannot(r, "XML")
 	}
 	last := f.tail.last()
+	declares := f.place == xmlDeclaration || f.place == xmlTag && strings.HasPrefix(string(f.tail), "<!")
 	if word != "" {
 		f.tail.add('x')
 	}
@@ -139,10 +142,10 @@ func (f *xmlFormat) value(v value, at spot) (string, error) {
 		return xmlAttributeEscaper.Replace(word), nil
 	case f.place == xmlText:
 		if strings.HasSuffix(word, "]") && (at.after == ']' || at.after == '>' || at.after == touching) {
-			return xmlTextEscaper.Replace(word[:len(word)-1]) + "&#93;", nil
+			return afterReturn(last, word, xmlTextEscaper.Replace(word[:len(word)-1])) + "&#93;", nil
 		}
-		return xmlTextEscaper.Replace(word), nil
-	case f.place == xmlDeclaration:
+		return afterReturn(last, word, xmlTextEscaper.Replace(word)), nil
+	case declares:
 		return "", errors.New("stands in a declaration of XML: write it in the template, or {{{name}}}")
 	case f.place == xmlTag:
 		return xmlName(word, last)
@@ -151,6 +154,14 @@ func (f *xmlFormat) value(v value, at spot) (string, error) {
 		return "", cannot(r, "a comment, a CDATA section or an instruction")
 	}
 	return word, nil
+}
+
+// afterReturn keeps a line feed at a value's start from being one line break with a carriage return before it.
+func afterReturn(last byte, word, escaped string) string {
+	if last == '\r' && word[:min(1, len(word))] == "\n" {
+		return "&#10;" + escaped[1:]
+	}
+	return escaped
 }
 
 var errReference = errors.New("stands behind an &, as a part of that reference")

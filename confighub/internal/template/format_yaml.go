@@ -46,7 +46,7 @@ const (
 	yamlComment
 	yamlBlock
 	yamlProperty
-	yamlOpaque // a directive or an explicit key, to the end of the line
+	yamlOpaque // a directive, an explicit key or something odd, to the end of the line
 )
 
 var (
@@ -72,7 +72,7 @@ func (f *yamlFormat) literal(text string) error {
 
 func (f *yamlFormat) step(c byte) error {
 	err := f.settle(c)
-	if c == '\n' {
+	if c == '\n' || c == '\r' {
 		if e := f.plainType(); err == nil {
 			err = e
 		}
@@ -232,6 +232,8 @@ func (f *yamlFormat) inLine(c byte) error {
 		} else if len(f.flow) > 0 && strings.IndexByte(",]}", c) >= 0 {
 			f.place = yamlDone
 			return f.done(c)
+		} else if !asciiOf("_-!./")(rune(c)) {
+			f.place = yamlOpaque // readers differ in where it ends
 		}
 	case yamlPlain:
 		return f.plain(c, white)

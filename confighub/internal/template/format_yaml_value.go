@@ -130,6 +130,9 @@ func (f *yamlFormat) inPlain(v value) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if word == "" && blank(f.last) {
+		return "", errYAMLEmpty
+	}
 	if word == "" {
 		f.valued, f.stringy = true, f.stringy || v.kind == typeString
 		return "", nil

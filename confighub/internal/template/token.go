@@ -189,6 +189,9 @@ func (t *tokenizer) tag(content string, at Position, indent string) {
 	case name == "":
 		t.problem(at, "", "the tag %s names nothing", trimmed)
 		return
+	case strings.ContainsAny(name, "\r\n"):
+		t.problem(at, "", "the tag goes on over the end of its line: no %s closes it there", t.close)
+		return
 	case k == partial && name[0] == '*':
 		t.problem(at, "", "dynamic partial names (%s) are not supported", name)
 		return

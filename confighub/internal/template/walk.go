@@ -191,7 +191,11 @@ func (w *walker) explain(name string) string {
 	if top.path != "" {
 		message += " (looked in " + top.path + " and above)"
 	}
-	if meant := w.suggest(name); meant != "" {
+	switch meant := w.suggest(name); meant {
+	case "":
+	case name:
+		message += " (a key of the data holds the dot itself, and no tag can name it: rename the key)"
+	default:
 		message += " (did you mean " + meant + "?)"
 	}
 	return message
