@@ -45,7 +45,8 @@
 //
 //	<run>/init.json    state, written on every change: package initctl
 //	<run>/service.pid  for people
-//	<var>/<slot>/      the hubs' state; the slot's lock file is held for hubinit's life
+//	<var>/<slot>/      the hubs' state; the slot's lock file is held for hubinit's life;
+//	                   one that another uid filled is passed over, by root too
 //
 // # Exit codes
 //

@@ -50,6 +50,10 @@ func (s *supervisor) prepare() int {
 	if err != nil {
 		s.log.warn("no state slot: identity and spool will not outlive this container; mount a volume there", "directory", set.varDir, "error", err)
 	}
+	if s.slot.foreign != nil {
+		s.log.warn("a state slot is not used, since what it holds is another user's: chown it to this one, empty it, or mount another volume",
+			"slot", s.slot.name, "error", s.slot.foreign)
+	}
 	s.initialState()
 	return 0
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +24,8 @@ type slot struct {
 	name string // "0", "1", … ; initctl.NoSlot
 	dir  string
 	lock *os.File // holds the flock; nil without a slot
+	// foreign is about the first of the slots passed over as another uid's; nil if there was none.
+	foreign error
 }
 
 // takeSlot takes the first slot of varDir whose lock is free and which this uid
@@ -34,20 +37,23 @@ func takeSlot(varDir, runDir string) (slot, error) {
 		why = err
 	}
 	tighten(varDir)
+	var foreign error
 	for n := 0; n < maxSlots && why == nil; n++ {
 		s, err := openSlot(filepath.Join(varDir, strconv.Itoa(n)))
 		switch {
 		case err == nil:
-			s.name = strconv.Itoa(n)
+			s.name, s.foreign = strconv.Itoa(n), foreign
 			return s, nil
 		case errors.Is(err, errNoNewSlot):
 			why = err
+		case errors.Is(err, errForeign) && foreign == nil:
+			foreign = err
 		}
 	}
 	if why == nil {
 		why = fmt.Errorf("%d slots are taken", maxSlots)
 	}
-	s := slot{name: initctl.NoSlot, dir: filepath.Join(runDir, "state")}
+	s := slot{name: initctl.NoSlot, dir: filepath.Join(runDir, "state"), foreign: foreign}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return s, fmt.Errorf("%w; %w", why, err)
 	}
@@ -63,18 +69,20 @@ var errNoNewSlot = errors.New("no slot is free and none can be made")
 var errForeign = errors.New("belongs to another uid")
 
 // openSlot takes one slot. A link in its place is refused, and so is a directory
-// of another uid (root's and, for root, everybody's are fine): the directory
-// above may be writable to others.
+// of another uid: the directory above may be writable to others, and a volume may
+// have been another user's before. Root's are everybody's who may open them; an
+// empty one root makes its own.
 func openSlot(dir string) (slot, error) {
 	made := os.Mkdir(dir, 0o700)
 	if made != nil && !errors.Is(made, fs.ErrExist) {
 		return slot{}, fmt.Errorf("%w: %w", errNoNewSlot, made)
 	}
-	fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	d, err := os.OpenFile(dir, syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return slot{}, err
 	}
-	defer syscall.Close(fd)
+	defer d.Close()
+	fd := int(d.Fd())
 	var stat syscall.Stat_t
 	if err := syscall.Fstat(fd, &stat); err != nil {
 		return slot{}, err
@@ -83,17 +91,38 @@ func openSlot(dir string) (slot, error) {
 	switch {
 	case int(stat.Uid) == euid:
 		syscall.Fchmod(fd, 0o700)
-	case euid != 0 && stat.Uid != 0 && made == nil:
+	case stat.Uid == 0 || euid == 0 && adopt(d, stat):
+	case made == nil:
 		os.Remove(dir)
 		return slot{}, fmt.Errorf("%w: %s %w although uid %d made it: its file system keeps no owners", errNoNewSlot, dir, errForeign, euid)
-	case euid != 0 && stat.Uid != 0:
-		return slot{}, fmt.Errorf("%s %w (%d)", dir, errForeign, stat.Uid)
+	default:
+		return slot{}, fmt.Errorf("%s %w (%d, this is %d)", dir, errForeign, stat.Uid, euid)
 	}
 	lock, err := lockSlot(fd)
 	if err != nil {
 		return slot{}, err
 	}
 	return slot{dir: dir, lock: lock}, nil
+}
+
+// adopt makes an empty directory of another uid root's, and says whether it could.
+func adopt(d *os.File, was syscall.Stat_t) bool {
+	fd := int(d.Fd())
+	if !empty(d) || syscall.Fchown(fd, 0, 0) != nil {
+		return false
+	}
+	syscall.Fchmod(fd, 0o700)
+	if !empty(d) { // something came before the door was shut
+		syscall.Fchown(fd, int(was.Uid), int(was.Gid))
+		return false
+	}
+	return true
+}
+
+func empty(d *os.File) bool {
+	d.Seek(0, io.SeekStart)
+	_, err := d.Readdirnames(1)
+	return err == io.EOF
 }
 
 // lockSlot takes the flock of the slot whose directory fd is.

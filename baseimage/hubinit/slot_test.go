@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"cloud4.internal/hub/internal/proctest"
@@ -38,5 +39,31 @@ func TestForeignSlot(t *testing.T) {
 	w.launch().wantExit(0)
 	if got := w.out.String(); got != "1\n" {
 		t.Errorf("slot %s", got)
+	}
+	if says := "belongs to another uid (54321, this is 12345)"; !strings.Contains(w.err.String(), says) {
+		t.Errorf("nothing says %q:\n%s", says, w.err)
+	}
+}
+
+// TestForeignSlotOfRoot: neither does root take what a volume kept for another user; an empty
+// directory it makes its own.
+func TestForeignSlotOfRoot(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("being two uids needs root")
+	}
+	w := newWorld(t, "none")
+	kept := w.path("var/0/identity/id.pem")
+	err := errors.Join(os.MkdirAll(filepath.Dir(kept), 0o700), os.WriteFile(kept, nil, 0o600), os.Mkdir(w.path("var/1"), 0o777),
+		os.Chown(w.path("var/0"), 54321, 54321), os.Chown(w.path("var/1"), 54321, 54321))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start("sh", "-c", "echo $HUB_SLOT; stat -c %u:%g:%a $HUB_STATE_DIR").wantExit(0)
+	if got := w.out.String(); got != "1\n0:0:700\n" {
+		t.Errorf("slot, owner and mode %s", got)
+	}
+	if n := strings.Count(w.err.String(), "belongs to another uid (54321, this is 0)"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, w.err)
 	}
 }
