@@ -3,7 +3,8 @@
 #
 #   start    from the start of the container to the first instruction of the service, over the bare image
 #   probe    one run of `hubinit probe` inside a container
-#   memory   proportional set size of each program, idle, with N containers on this machine
+#   memory   proportional set size of each program, idle, with N containers on this machine, each with an empty
+#            bundle and no genesis
 #
 # ROUNDS   how often each start is measured, default 15
 # N        containers for the memory figures, default 10
@@ -57,9 +58,11 @@ measure_probe() {
 }
 
 measure_memory() {
-    local i program
+    local i program bundle
+    bundle=$(mktemp -d) # without anything to apply confighub would end
+    echo '{}' >"$bundle/bundle.json"
     for ((i = 0; i < n; i++)); do
-        docker run --detach --label "$label" "$image" sleep infinity >/dev/null
+        docker run --detach --label "$label" --volume "$bundle:/etc/hub/bundle:ro" "$image" sleep infinity >/dev/null
     done
     sleep 10 # idle: what starting needed is given back
     printf 'memory, MB per container with %d of them, storage driver %s\n  %-22s %8s %10s\n' \
@@ -71,6 +74,7 @@ measure_memory() {
             awk -v n="$n" -v p="$program" '/^Pss:/ {all += $2} /^Pss_Anon:/ {own += $2} END {print p, all / n, own / n}'
     done | awk '{printf "  %-22s %8.2f %10.2f\n", $1, $2 / 1000, $3 / 1000; all += $2; own += $3}
         END {printf "  %-22s %8.2f %10.2f\n", "together", all / 1000, own / 1000}'
+    rm -rf -- "$bundle"
 }
 
 measure_start
