@@ -83,10 +83,13 @@ func (f *envFormat) value(v value, at spot) (string, error) {
 	case f.place == envSingle, f.place == envComment:
 		return word, nil
 	case f.place == envStart || f.place == envKey:
-		f.place = envKey
 		if r, bad := firstRune(word, not(asciiOf("_"))); bad {
 			return "", cannot(r, "the name of a variable")
 		}
+		if f.place == envStart && word != "" && word[0] <= '9' {
+			return "", cannot(rune(word[0]), "the start of a variable's name")
+		}
+		f.place = envKey
 		return word, nil
 	}
 	return f.bare(word, at)

@@ -182,8 +182,7 @@ func (f *iniFormat) bare(word string, at spot) (string, error) {
 	if r, bad := firstRune(word, not(onlyOf("_./:@+,-= "))); bad {
 		return "", cannot(r, "an INI file outside of quotes")
 	}
-	ends := at.after == 0 || blank(at.after) || at.after == touching || at.after == ';' || at.after == '#'
-	if begins && word[0] == ' ' || ends && strings.HasSuffix(word, " ") {
+	if begins && word[0] == ' ' || strings.HasSuffix(word, " ") && !alphanumeric(rune(at.after)) {
 		return "", cannot(' ', "the end of a value outside of quotes")
 	}
 	f.place = iniValue

@@ -275,6 +275,9 @@ func (f *yamlFormat) comment() { f.resume, f.place = f.place, yamlComment }
 // done takes what follows a node.
 func (f *yamlFormat) done(c byte) error {
 	switch {
+	case c == '\t' && f.fresh && f.valued:
+		f.valued = false
+		return errYAMLFollows // a tab at the start of a line is not always white space
 	case c == ' ' || c == '\t' || c == '\r':
 	case c == ':':
 		f.pending = c
