@@ -23,10 +23,21 @@
 //
 // # Files
 //
-// A file is its device and inode, with a checksum of its first 1,024 bytes to
-// tell a reused inode. It is read from its first byte. A rename is followed: the
-// old file is read until nothing was added for a minute (or until it is deleted
-// and read to its end), the new one from its beginning. A file that became
+// A file is its device and inode, and what was read of it: with each place the
+// spool keeps a checksum of the file's first 1,024 bytes (so far as they were
+// read) and of the 64 before the place. Where these do not hold, it is another
+// file in the same inode, or was truncated and written again: a generation of its
+// own, read from the beginning. Where they hold under another device or inode (an
+// overlay mounted anew, a volume restored, copytruncate), it is the known file: it
+// is read on, and its records keep the uid that names where it was first seen.
+// That is asked of files that were not followed yet, for a minute from the start
+// on, at the old path, among the matches and in the old directory; only then a
+// file is said to be gone. Among files of equal content inode and path decide.
+// Files of which nothing was read are not compared.
+//
+// A file is read from its first byte. A rename is followed: the old file is read
+// until nothing was added for a minute (or until it is deleted and read to its
+// end), the new one from its beginning. A file that became
 // shorter is read anew as another generation. Polled every 250 ms; globs
 // (doublestar) are expanded every second. Opened with O_NOFOLLOW|O_NONBLOCK, and
 // regular files only; never below /proc, /sys, /dev, /run/secrets, /var/lib/hub.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +24,7 @@ const (
 	fileQuiet    = time.Second      // after which a line without an end is taken as it stands
 	deletedQuiet = 5 * time.Second  // after which a deleted file is let go
 	renamedQuiet = 60 * time.Second // after which a renamed file is let go
+	awayWait     = 60 * time.Second // for a known file to come back after the start, such as by a late mount
 	maxFiles     = 1024
 	turnBytes    = 4 << 20 // of one file before the next has its turn
 	readBytes    = 128 << 10
@@ -46,8 +46,9 @@ type Files struct {
 	known map[string]bool   // what was said already
 	buf   []byte
 
-	globbed  time.Time
-	restored bool // what the spool remembered has been looked for
+	globbed time.Time
+	began   time.Time // first look
+	away    []*known  // files that an earlier life read and nobody found yet
 
 	mu    sync.Mutex
 	stats []Stat // of the last round
@@ -174,6 +175,15 @@ func (f *Files) say(key string, log func()) {
 
 // expand looks for files that match.
 func (f *Files) expand() {
+	first := f.began.IsZero()
+	if first {
+		f.began = time.Now()
+		if f.sh.Spool != nil {
+			f.remember()
+		}
+	}
+	var found []*candidate
+	seen := make(map[fileID]bool)
 	for _, set := range f.sets {
 		matches, err := doublestar.FilepathGlob(set.Pattern, doublestar.WithNoFollow())
 		if err != nil {
@@ -181,15 +191,44 @@ func (f *Files) expand() {
 			continue
 		}
 		for _, path := range matches {
-			if !set.excludes(path) {
-				f.look(path, set.Name)
+			if set.excludes(path) || len(f.tails)+len(found) >= maxFiles && f.tooMany(path) {
+				continue
+			}
+			if c := f.look(path, set.Name); c != nil && !seen[c.id] {
+				seen[c.id] = true
+				found = append(found, c)
+			} else if c != nil { // another name of the same file
+				c.close(f.sh.Log)
 			}
 		}
 	}
-	if !f.restored {
-		f.restored = true
-		f.findRestored()
+	if first {
+		found = append(found, f.beside(found)...)
 	}
+	f.take(found)
+	if first {
+		f.dropUnwanted()
+	}
+	f.away = slices.DeleteFunc(f.away, f.replaced)
+	if len(f.away) > 0 && time.Since(f.began) >= awayWait {
+		f.giveUp()
+	}
+}
+
+// tooMany says whether path would be one file more than are followed.
+func (f *Files) tooMany(path string) bool {
+	if id, ok := lstatID(path); !ok || f.tails[id] != nil {
+		return false
+	}
+	f.say("many", func() {
+		f.sh.Log.Warn().Int("limit", maxFiles).Msg("too many log files: narrow the patterns of log.files")
+	})
+	return true
+}
+
+func (s *FileSet) matches(path string) bool {
+	ok, err := doublestar.PathMatch(s.Pattern, path)
+	return err == nil && ok
 }
 
 func (s *FileSet) excludes(path string) bool {
@@ -213,42 +252,43 @@ func (f *Files) rotations() {
 			name = t.set
 		}
 		delete(f.paths, path)
-		if ok {
-			f.look(path, name)
+		if !ok || len(f.tails) >= maxFiles && f.tooMany(path) {
+			continue
+		}
+		if c := f.look(path, name); c != nil {
+			f.take([]*candidate{c})
 		}
 	}
 }
 
-// look takes up the file at path if it is a new one.
-func (f *Files) look(path, set string) {
+// look opens the file at path if it is not followed yet; nil if it is, or is
+// not to be read.
+func (f *Files) look(path, set string) *candidate {
 	id, ok := lstatID(path)
 	if !ok {
-		return
+		return nil
 	}
 	if _, open := f.tails[id]; open {
 		f.paths[path] = id
-		return
+		return nil
 	}
 	if why := forbidden(path); why != "" {
 		f.say(path, func() { f.sh.Log.Warn().Str("path", path).Msg("log file is not read: " + why) })
-		return
+		return nil
 	}
-	if len(f.tails) >= maxFiles {
-		f.say("many", func() {
-			f.sh.Log.Warn().Int("limit", maxFiles).Msg("too many log files: narrow the patterns of log.files")
-		})
-		return
-	}
-	t, err := f.open(path, set)
+	c, err := openCandidate(path, set)
 	if err != nil {
-		f.say(path+err.Error(), func() { f.sh.Log.Warn().Str("path", path).Msg("log file is not read: " + err.Error()) })
-		return
+		f.refuse(path, err)
+		return nil
 	}
-	f.tails[t.id] = t
-	f.paths[path] = t.id
+	return c
 }
 
-func (f *Files) open(path, set string) (*tail, error) {
+func (f *Files) refuse(path string, err error) {
+	f.say(path+err.Error(), func() { f.sh.Log.Warn().Str("path", path).Msg("log file is not read: " + err.Error()) })
+}
+
+func openCandidate(path, set string) (*candidate, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if errors.Is(err, unix.ELOOP) {
@@ -263,53 +303,59 @@ func (f *Files) open(path, set string) (*tail, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.Join(errors.New("it is no regular file"), file.Close())
 	}
-	t := &tail{sh: f.sh, files: f, f: file, id: infoID(info), path: path, set: set, grown: time.Now()}
-	if err := t.resume(info.Size()); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return t, nil
+	return &candidate{f: file, id: infoID(info), size: info.Size(), path: path, set: set}, nil
 }
 
-// findRestored takes up files that the spool remembers and no pattern matches
-// any more: they were renamed while nobody looked.
-func (f *Files) findRestored() {
-	if f.sh.Spool == nil {
-		return
-	}
-	for key, st := range f.sh.Spool.Restored() {
-		if !strings.HasPrefix(key, filePrefix) {
+// take follows the candidates: those that are known from where they were read
+// to, the others from their beginnings.
+func (f *Files) take(found []*candidate) {
+	pairs := match(f.away, found)
+	for _, c := range found {
+		k := pairs[c]
+		// It only lies beside a known one, or was renamed under our hands.
+		if k == nil && c.set == "" || f.tails[c.id] != nil {
+			c.close(f.sh.Log)
 			continue
 		}
-		aux, ok := parseFileAux(st.Aux)
-		if !ok || !f.findMoved(key, aux) {
-			f.sh.Spool.ForgetRestored(key)
+		t := &tail{sh: f.sh, files: f, f: c.f, id: c.id, path: c.path, set: c.set, size: c.size, grown: time.Now()}
+		if c.err == nil {
+			c.err = t.start(k)
+		}
+		if c.err != nil {
+			f.refuse(c.path, c.err)
+			c.close(f.sh.Log)
+			continue
+		}
+		f.tails[t.id] = t
+		if c.set != "" {
+			f.paths[c.path] = t.id
+		}
+		if k != nil {
+			f.found(k, t)
 		}
 	}
 }
 
-// findMoved looks for the file beside where it was.
-func (f *Files) findMoved(key string, aux fileAux) bool {
-	dir := filepath.Dir(aux.Path)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+// found takes a known file off the list of those that are away.
+func (f *Files) found(k *known, t *tail) {
+	f.away = slices.DeleteFunc(f.away, func(o *known) bool { return o == k })
+	if k.id != t.id {
+		f.sh.Log.Info().Str("path", t.path).Str("was", k.id.String()).Str("is", t.id.String()).Int64("read", t.offset).
+			Msg("log file is known by its content: it is read on from where it was")
+	}
+}
+
+// replaced says whether a known file's inode holds something else now.
+func (f *Files) replaced(k *known) bool {
+	t := f.tails[k.id]
+	if t == nil || t.aux.ID != t.id.String() { // or another known file came there
 		return false
 	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		id, ok := lstatID(path)
-		if !ok || filePrefix+id.String() != key {
-			continue
-		}
-		t, err := f.open(path, aux.Set)
-		if err != nil {
-			return false
-		}
-		t.path = aux.Path // the name its lines are known by
-		f.tails[t.id] = t
-		return true
+	if k.pos > 0 {
+		f.sh.Log.Info().Str("path", t.path).Int64("read", k.pos).Int64("size", t.size).
+			Msg("log file was " + change(t.size < k.pos) + " while nobody looked: it is read anew from its beginning")
 	}
-	f.sh.Log.Warn().Str("path", aux.Path).Msg("log file is gone: what was not read of it is lost")
-	return false
+	return true
 }
 
 // forbidden says why a path is never read.
@@ -321,17 +367,4 @@ func forbidden(path string) string {
 		}
 	}
 	return ""
-}
-
-func lstatID(path string) (fileID, bool) {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode()&fs.ModeType&^fs.ModeSymlink != 0 {
-		return fileID{}, false
-	}
-	return infoID(info), true
-}
-
-func infoID(info fs.FileInfo) fileID {
-	dev, ino := statID(info)
-	return fileID{dev, ino}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -19,12 +18,6 @@ import (
 	"cloud4.internal/hub/loghub/internal/frame"
 	"cloud4.internal/hub/loghub/internal/spool"
 )
-
-const filePrefix = "file/"
-
-// headBytes is how much of a file's beginning tells it from another one with
-// the same inode.
-const headBytes = 1024
 
 // batchBytes is after how much a batch of a file is committed.
 const batchBytes = 256 << 10
@@ -44,91 +37,82 @@ type tail struct {
 	batch   *spool.Batch
 	aux     fileAux
 
+	imprint imprint // of offset
+	proof   []byte
 	offset  int64 // committed: the beginning of the first line not framed
 	next    int64 // in the batch
 	seq     uint64
 	size    int64
 	grown   time.Time // when the size last changed
+	checked bool      // since then: it still is the file that was read
 	deleted bool
 }
 
-// fileAux is what the spool keeps of a file besides its place.
-type fileAux struct {
-	Path       string `json:"path"`
-	Set        string `json:"set"`
-	Generation string `json:"gen"`
-	Head       int    `json:"head"` // bytes that Sum covers, at most headBytes
-	Sum        uint32 `json:"sum"`
-}
-
-func parseFileAux(s string) (aux fileAux, ok bool) {
-	return aux, json.Unmarshal([]byte(s), &aux) == nil && aux.Generation != ""
-}
-
-// resume finds the file's place in the spool, or begins at its first byte.
-func (t *tail) resume(size int64) error {
-	t.size = size
+// start goes on where the known file was, or begins at the first byte.
+func (t *tail) start(k *known) error {
 	if t.sh.Spool == nil { // nobody remembers a place: what is new from now on
-		t.offset = size
+		t.offset = t.size
 		t.begin()
-		return nil
+		return t.measure()
 	}
-	st, known := t.sh.Spool.Restored()[filePrefix+t.id.String()]
-	if known {
-		t.aux, known = parseFileAux(st.Aux)
-	}
-	if known && int64(st.Pos) <= size && t.sameHead() {
-		t.offset, t.seq = int64(st.Pos), st.Seq
-		t.path, t.set = t.aux.Path, t.aux.Set
-		t.builder = t.newBuilder()
+	key := filePrefix + t.id.String()
+	old := key
+	if k == nil {
+		t.begin()
 	} else {
-		t.begin()
+		old = k.key
+		t.resume(k)
 	}
-	t.n.position.Store(t.offset)
-	return t.register()
-}
-
-// begin starts a generation of the file.
-func (t *tail) begin() {
-	t.aux = fileAux{Path: t.path, Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36)}
-	t.builder = t.newBuilder()
-}
-
-func (t *tail) newBuilder() *event.Builder {
-	return event.New(t.sh.Masker, t.sh.Loc, t.id.String()+"."+t.aux.Generation+"@",
-		otlp.KeyValue{Key: event.AttrPath, Value: otlp.String(t.path)},
-		otlp.KeyValue{Key: event.AttrFiles, Value: otlp.String(t.set)})
-}
-
-func (t *tail) state() (spool.State, error) {
-	text, err := json.Marshal(t.aux)
-	return spool.State{Aux: string(text), Pos: uint64(t.offset), Seq: t.seq}, err
-}
-
-func (t *tail) register() error {
+	if err := t.measure(); err != nil {
+		return err
+	}
 	st, err := t.state()
 	if err != nil {
 		return err
 	}
-	if t.src, err = t.sh.Spool.Register(filePrefix+t.id.String(), st); err != nil {
+	if t.src, err = t.sh.Spool.Take(old, key, st); err != nil {
 		return err
 	}
 	t.batch = spool.NewBatch(t.src)
 	return nil
 }
 
-// sameHead says whether the file begins as it did.
-func (t *tail) sameHead() bool {
-	sum, err := t.sum(t.aux.Head)
-	return err == nil && sum == t.aux.Sum
+// resume takes over the place and the names of a known file.
+func (t *tail) resume(k *known) {
+	t.offset, t.seq = k.pos, k.seq
+	if k.pos > 0 || t.set == "" { // else no line is known by the old path yet
+		t.path = k.aux.Path
+	}
+	if t.set == "" {
+		t.set = k.aux.Set
+	}
+	t.aux = fileAux{Path: t.path, Set: t.set, Generation: k.aux.Generation, ID: k.aux.ID}
+	t.builder = t.newBuilder()
 }
 
-func (t *tail) sum(n int) (uint32, error) {
-	buf := make([]byte, n)
-	if _, err := t.f.ReadAt(buf, 0); err != nil {
-		return 0, err
-	}
-	return crc32.Checksum(buf, crc32.MakeTable(crc32.Castagnoli)), nil
+// measure makes the imprint of the place where reading begins.
+func (t *tail) measure() (err error) {
+	t.n.position.Store(t.offset)
+	t.imprint, err = readImprint(t.f, t.offset)
+	return err
+}
+
+// begin starts a generation of the file.
+func (t *tail) begin() {
+	t.aux = fileAux{Path: t.path, Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36), ID: t.id.String()}
+	t.imprint = imprint{}
+	t.builder = t.newBuilder()
+}
+
+func (t *tail) newBuilder() *event.Builder {
+	return event.New(t.sh.Masker, t.sh.Loc, t.aux.ID+"."+t.aux.Generation+"@",
+		otlp.KeyValue{Key: event.AttrPath, Value: otlp.String(t.path)},
+		otlp.KeyValue{Key: event.AttrFiles, Value: otlp.String(t.set)})
+}
+
+func (t *tail) state() (spool.State, error) {
+	text, err := json.Marshal(t.aux)
+	return spool.State{Aux: string(text), Pos: uint64(t.offset), Seq: t.seq, Proof: t.imprint.proof().append(nil)}, err
 }
 
 // read takes what was added. again says that there is more.
@@ -139,13 +123,11 @@ func (t *tail) read(now time.Time, last bool) (again bool, err error) {
 	}
 	t.deleted = links(info) == 0
 	if info.Size() != t.size {
-		t.size, t.grown = info.Size(), now
+		t.size, t.grown, t.checked = info.Size(), now, false
 	}
 	defer func() { t.n.lag.Store(max(t.size-t.offset, 0)) }()
-	if t.size < t.offset || now.Equal(t.grown) && t.aux.Head > 0 && !t.sameHead() {
-		if err := t.restart(); err != nil {
-			return false, err
-		}
+	if err := t.check(); err != nil {
+		return false, err
 	}
 	if t.size == t.offset {
 		return false, nil
@@ -161,16 +143,38 @@ func (t *tail) read(now time.Time, last bool) (again bool, err error) {
 		}
 		done += n
 	}
-	return t.offset < t.size, t.learnHead()
+	return t.offset < t.size, nil
 }
 
-// restart begins a new generation: the file was truncated.
-func (t *tail) restart() error {
+// check begins a new generation if this is not the file that was read.
+func (t *tail) check() error {
+	if t.checked {
+		return nil
+	}
+	same := t.size >= t.offset
+	if same {
+		var err error
+		if same, err = t.imprint.proof().holds(t.f); err != nil {
+			return fmt.Errorf("comparing: %w", err)
+		}
+	}
+	t.checked = true
+	if same {
+		return nil
+	}
 	t.sh.Log.Info().Str("path", t.path).Int64("read", t.offset).Int64("size", t.size).
-		Msg("log file was truncated: it is read anew from its beginning")
+		Msg("log file was " + change(t.size < t.offset) + ": it is read anew from its beginning")
 	t.offset, t.seq = 0, 0
 	t.begin()
 	return t.update()
+}
+
+// change names what happened to a file.
+func change(shorter bool) string {
+	if shorter {
+		return "truncated"
+	}
+	return "truncated and written again, or replaced"
 }
 
 func (t *tail) update() error {
@@ -182,21 +186,6 @@ func (t *tail) update() error {
 		return err
 	}
 	return t.sh.Spool.Update(t.src, st)
-}
-
-// learnHead sums the beginning of the file once it was read, in two steps: as
-// soon as there is something, and when it has its full length.
-func (t *tail) learnHead() error {
-	want := int(min(t.offset, headBytes))
-	if t.src == nil || want <= t.aux.Head || t.aux.Head > 0 && want < headBytes {
-		return nil
-	}
-	sum, err := t.sum(want)
-	if err != nil {
-		return err
-	}
-	t.aux.Head, t.aux.Sum = want, sum
-	return t.update()
 }
 
 // chunk reads one buffer, frames its lines and commits them. n is how many bytes
@@ -218,7 +207,7 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 		t.line(line, int64(taken), continues)
 		data = data[taken:]
 		if t.batch != nil && t.batch.Len() >= batchBytes {
-			if err := t.commit(); err != nil {
+			if err := t.commit(buf[t.offset-start : t.next-start]); err != nil {
 				return t.offset - start, err
 			}
 		}
@@ -233,17 +222,15 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	if len(data) > 0 && t.next+int64(len(data)) >= t.size && (now.Sub(t.grown) >= fileQuiet || last) {
 		t.line(data, int64(len(data)), false) // it has no end, and nothing follows
 	}
-	return t.next - start, t.commit()
+	n = t.next - start
+	return n, t.commit(buf[t.offset-start : n])
 }
 
 // line makes the record of one line of taken bytes.
 func (t *tail) line(line []byte, taken int64, continues bool) {
 	rec := t.builder.Line(line, uint64(t.next), continues)
 	t.next += taken
-	if rec == nil {
-		if t.batch != nil {
-			t.batch.Mark(uint64(t.next), t.seq)
-		}
+	if rec == nil { // the place that commit writes covers it
 		return
 	}
 	if t.sh.Emit != nil {
@@ -256,9 +243,17 @@ func (t *tail) line(line []byte, taken int64, continues bool) {
 	}
 }
 
-// commit writes the batch; only then the place moves.
-func (t *tail) commit() error {
+// commit writes the batch and with it the place behind data, which was read;
+// only then the place moves.
+func (t *tail) commit(data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	next := t.imprint
+	next.add(data)
 	if t.batch != nil {
+		t.proof = next.proof().append(t.proof[:0])
+		t.batch.Prove(uint64(t.next), t.seq, t.proof)
 		if err := t.sh.Spool.Commit(t.batch); err != nil {
 			t.n.records.Add(-int64(t.batch.Records()))
 			t.seq -= uint64(t.batch.Records())
@@ -267,7 +262,7 @@ func (t *tail) commit() error {
 			return err
 		}
 	}
-	t.offset = t.next
+	t.offset, t.imprint = t.next, next
 	t.n.position.Store(t.offset)
 	return nil
 }

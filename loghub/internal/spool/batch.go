@@ -19,6 +19,9 @@ type State struct {
 	// Carry holds the beginning of a line whose end is still to come; Pos stands
 	// behind it.
 	Carry []byte
+	// Proof shows later that Pos still is a place of the same stream. It stands
+	// in the frame of a place at or before Pos; nil: there is none.
+	Proof []byte
 }
 
 // Source is a source known to the spool; see Register.
@@ -37,6 +40,7 @@ type Batch struct {
 	pos     uint64
 	seq     uint64
 	carry   []byte
+	proof   []byte
 	cleared bool // a record or mark came, so the carry before it is gone
 	moved   bool
 }
@@ -68,6 +72,17 @@ func (b *Batch) Mark(pos, seq uint64) {
 	b.clear(pos, seq)
 }
 
+// Prove is a Mark that holds the proof of its place.
+func (b *Batch) Prove(pos, seq uint64, proof []byte) {
+	var at int
+	b.buf, at = beginFrame(b.buf, kindMark, 0)
+	b.place(pos, seq)
+	b.buf = append(b.buf, proof...)
+	endFrame(b.buf, at)
+	b.proof = append(b.proof[:0], proof...)
+	b.clear(pos, seq)
+}
+
 // Carry adds raw bytes of a line without an end, up to pos.
 func (b *Batch) Carry(pos uint64, data []byte) {
 	var at int
@@ -96,7 +111,7 @@ func (b *Batch) clear(pos, seq uint64) {
 
 // Reset empties the batch without writing it.
 func (b *Batch) Reset() {
-	b.buf, b.carry = b.buf[:0], b.carry[:0]
+	b.buf, b.carry, b.proof = b.buf[:0], b.carry[:0], b.proof[:0]
 	b.records, b.cleared, b.moved = 0, false, false
 	if cap(b.buf) > segmentBytes { // one giant line must not be paid for ever
 		b.buf = nil
@@ -119,5 +134,8 @@ func (b *Batch) apply() {
 	st.Carry = append(st.Carry, b.carry...)
 	if len(st.Carry) == 0 {
 		st.Carry = nil
+	}
+	if len(b.proof) > 0 {
+		st.Proof = append([]byte(nil), b.proof...)
 	}
 }

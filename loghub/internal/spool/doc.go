@@ -11,8 +11,8 @@
 //	frame    magic u16 | kind u8 | severity u8 | length u32 | CRC32C u32 | payload
 //	record   source, position, sequence (uvarints) | OTLP log_records field
 //	carry    source, position | raw bytes of a line whose end is still to come
-//	mark     source, position, sequence: bytes that made no record
-//	source   source, position, sequence | key | state | carry (length-prefixed)
+//	mark     source, position, sequence | proof of this place, or nothing
+//	source   source, position, sequence | key | state | carry | proof (length-prefixed)
 //	forget   source
 //
 // The checksum covers kind, severity and payload. Every segment begins with a

@@ -104,10 +104,11 @@ func (s *Spool) restore(names map[uint64]string, f frame) {
 		rest, ok := uvarints(f.payload, &p.source, &p.pos, &p.seq)
 		key, rest, ok1 := blob(rest)
 		aux, rest, ok2 := blob(rest)
-		carry, _, ok3 := blob(rest)
+		carry, rest, ok3 := blob(rest)
+		proof, _, _ := blob(rest) // spools of earlier versions have none
 		if ok && ok1 && ok2 && ok3 {
 			names[p.source] = string(key)
-			s.restored[string(key)] = State{Aux: string(aux), Pos: p.pos, Seq: p.seq, Carry: append([]byte(nil), carry...)}
+			s.restored[string(key)] = State{Aux: string(aux), Pos: p.pos, Seq: p.seq, Carry: append([]byte(nil), carry...), Proof: append([]byte(nil), proof...)}
 		}
 		return
 	}
@@ -131,6 +132,11 @@ func (s *Spool) restore(names map[uint64]string, f frame) {
 	case kindCarry:
 		st.Pos = p.pos
 		st.Carry = append(st.Carry, rest...)
+	case kindMark:
+		st.Pos, st.Seq, st.Carry = p.pos, p.seq, nil
+		if len(rest) > 0 {
+			st.Proof = append([]byte(nil), rest...)
+		}
 	default:
 		st.Pos, st.Seq, st.Carry = p.pos, p.seq, nil
 	}
@@ -150,11 +156,8 @@ func (s *Spool) begin(n uint64) error {
 			head = appendSource(head, src.id, src.key, src.state)
 		}
 	}
-	// What was not registered yet keeps its place under ids above those in use.
-	id := uint64(1) << 32
 	for key, st := range s.restored {
-		head = appendSource(head, id, key, st)
-		id++
+		head = appendSource(head, s.restoredID(key), key, st)
 	}
 	if _, err := seg.WriteAt(head, 0); err != nil {
 		return errors.Join(fmt.Errorf("beginning segment %d: %w", n, err), seg.Close(), s.store.remove(n))
@@ -171,6 +174,17 @@ func (s *Spool) begin(n uint64) error {
 	return nil
 }
 
+// restoredID is the id of a source that was not registered yet: above those in
+// use, and the same in every segment.
+func (s *Spool) restoredID(key string) uint64 {
+	id, ok := s.restoredIDs[key]
+	if !ok {
+		id = 1<<32 + uint64(len(s.restoredIDs))
+		s.restoredIDs[key] = id
+	}
+	return id
+}
+
 func appendSource(dst []byte, id uint64, key string, st State) []byte {
 	dst, at := beginFrame(dst, kindSource, 0)
 	dst = binary.AppendUvarint(dst, id)
@@ -179,6 +193,7 @@ func appendSource(dst []byte, id uint64, key string, st State) []byte {
 	dst = appendBlob(dst, []byte(key))
 	dst = appendBlob(dst, []byte(st.Aux))
 	dst = appendBlob(dst, st.Carry)
+	dst = appendBlob(dst, st.Proof)
 	endFrame(dst, at)
 	return dst
 }

@@ -46,19 +46,21 @@ type Spool struct {
 
 	mu       sync.Mutex
 	restored map[string]State // key → state found at Open and not registered yet
-	sources  []*Source        // registered, by id; nil: forgotten
-	active   segment
-	number   uint64 // of active
-	size     int64  // of active, what is committed
-	sizes    map[uint64]int64
-	used     int64
-	unsynced []segment // full segments that Sync has to force and close
-	dirty    bool      // active was written since the last Sync
-	ack      cursor
-	backlog  int64
-	total    uint64 // records committed since Open
-	corrupt  int
-	skipped  int64
+	// restoredIDs are the ids of restored sources in the segments of this run.
+	restoredIDs map[string]uint64
+	sources     []*Source // registered, by id; nil: forgotten
+	active      segment
+	number      uint64 // of active
+	size        int64  // of active, what is committed
+	sizes       map[uint64]int64
+	used        int64
+	unsynced    []segment // full segments that Sync has to force and close
+	dirty       bool      // active was written since the last Sync
+	ack         cursor
+	backlog     int64
+	total       uint64 // records committed since Open
+	corrupt     int
+	skipped     int64
 
 	syncMu sync.Mutex // one Sync at a time, since it closes full segments
 
@@ -74,7 +76,7 @@ type Spool struct {
 func Open(o Options) (*Spool, error) {
 	s := &Spool{
 		quota: o.Quota, flush: o.Flush, more: make(chan struct{}, 1),
-		restored: make(map[string]State), sizes: make(map[uint64]int64),
+		restored: make(map[string]State), restoredIDs: make(map[string]uint64), sizes: make(map[uint64]int64),
 	}
 	if s.quota <= 0 {
 		s.quota = 64 << 20
@@ -124,6 +126,25 @@ func (s *Spool) Register(key string, st State) (*Source, error) {
 	return src, nil
 }
 
+// Take registers a source that was restored under another key. That one is
+// forgotten in the same write.
+func (s *Spool) Take(old, key string, st State) (*Source, error) {
+	if old == key {
+		return s.Register(key, st)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src := &Source{key: key, id: uint64(len(s.sources)), state: st}
+	src.state.Carry = slices.Clone(st.Carry)
+	if err := s.write(s.appendForgetRestored(appendSource(nil, src.id, key, st), old)); err != nil {
+		return nil, fmt.Errorf("registering %s: %w", key, err)
+	}
+	delete(s.restored, old)
+	delete(s.restored, key)
+	s.sources = append(s.sources, src)
+	return src, nil
+}
+
 // Update changes what the source wants to find again.
 func (s *Spool) Update(src *Source, st State) error {
 	s.mu.Lock()
@@ -148,10 +169,27 @@ func (s *Spool) Forget(src *Source) error {
 }
 
 // ForgetRestored drops a source that was found at Open and is gone.
-func (s *Spool) ForgetRestored(key string) {
+func (s *Spool) ForgetRestored(key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.restored[key]; !ok {
+		return nil
+	}
+	if err := s.write(s.appendForgetRestored(nil, key)); err != nil {
+		return fmt.Errorf("forgetting %s: %w", key, err)
+	}
 	delete(s.restored, key)
+	return nil
+}
+
+func (s *Spool) appendForgetRestored(dst []byte, key string) []byte {
+	if _, ok := s.restored[key]; !ok {
+		return dst
+	}
+	dst, at := beginFrame(dst, kindForget, 0)
+	dst = binary.AppendUvarint(dst, s.restoredID(key))
+	endFrame(dst[at:], 0)
+	return dst
 }
 
 // Commit writes the batch and empties it. When it returns nil the frames

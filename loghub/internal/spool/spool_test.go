@@ -291,6 +291,43 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// TestTake: a restored source goes on under another key, and what is forgotten
+// stays so, while the segments that knew them are still there.
+func TestTake(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	for _, key := range []string{"a", "b", "c"} {
+		put(t, s, register(t, s, key), 1, 0)
+	}
+	s = open(t, Options{Dir: dir})
+	src, err := s.Take("a", "d", s.Restored()["a"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ForgetRestored("b"); err != nil {
+		t.Fatal(err)
+	}
+	b := NewBatch(src)
+	b.Prove(20, 1, []byte("proof"))
+	b.Record(30, 2, &otlp.Record{}) // a batch cut short: its proof is missing
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]State{"c": {Pos: 10, Seq: 1}, "d": {Pos: 30, Seq: 2, Proof: []byte("proof")}}
+	for range 2 {
+		s = open(t, Options{Dir: dir})
+		if diff := cmp.Diff(want, s.Restored()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if n := s.Stats().Backlog; n != 4 {
+		t.Errorf("%d records", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // FuzzFrames: no bytes in a segment make Open fail, hang or invent records.
 func FuzzFrames(f *testing.F) {
 	b := NewBatch(&Source{key: "a"})

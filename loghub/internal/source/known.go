@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package source
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cloud4.internal/hub/loghub/internal/spool"
+	"github.com/rs/zerolog"
+)
+
+const filePrefix = "file/"
+
+// fileAux is what the spool keeps of a file besides its place.
+type fileAux struct {
+	Path       string `json:"path"`
+	Set        string `json:"set"`
+	Generation string `json:"gen"`
+	ID         string `json:"id,omitempty"` // in the uids: device and inode when it was first seen; "": those of the key
+
+	// Earlier versions kept no proof, but the CRC32C of so many first bytes.
+	Head int    `json:"head,omitempty"`
+	Sum  uint32 `json:"sum,omitempty"`
+}
+
+// known is a file as the spool remembers it.
+type known struct {
+	key    string
+	id     fileID
+	aux    fileAux
+	pos    int64
+	seq    uint64
+	proof  proof
+	proved bool // there is a proof
+	wanted bool // the settings still ask for its path
+}
+
+// parseKnown reads an entry of the spool.
+func parseKnown(key string, st spool.State) (*known, bool) {
+	k := &known{key: key, pos: int64(st.Pos), seq: st.Seq}
+	if _, err := fmt.Sscanf(key, filePrefix+"%x-%x", &k.id.dev, &k.id.ino); err != nil {
+		return nil, false
+	}
+	if json.Unmarshal([]byte(st.Aux), &k.aux) != nil || k.aux.Generation == "" {
+		return nil, false
+	}
+	if k.aux.ID == "" {
+		k.aux.ID = k.id.String()
+	}
+	k.proof, k.proved = parseProof(st.Proof)
+	return k, true
+}
+
+// candidate is a file that is not followed yet.
+type candidate struct {
+	f    *os.File
+	id   fileID
+	size int64
+	path string
+	set  string // "": no pattern matches it
+	err  error  // of reading it
+}
+
+// sign says what speaks for a file being a known one, the best first. When the
+// content of several fits, these decide.
+type sign int
+
+const (
+	sameFile  sign = iota // device and inode
+	sameNode              // inode and path: another device was mounted there
+	movedNode             // inode, under a path where nothing was known
+	samePath              //
+	sameInode             //
+	sameGlob              // or the same directory
+	strangers
+)
+
+// sign compares all but the content. paths are those of all known files.
+func (k *known) sign(c *candidate, paths map[string]bool) sign {
+	node, path := k.id.ino == c.id.ino, k.aux.Path == c.path
+	near := c.set == k.aux.Set || filepath.Dir(c.path) == filepath.Dir(k.aux.Path)
+	switch {
+	case c.set == "" && !k.wanted:
+		return strangers
+	case k.id == c.id:
+		return sameFile
+	case k.pos == 0: // nothing was read that could be compared, or come twice
+		return strangers
+	case node && path:
+		return sameNode
+	case !k.proved:
+		return strangers
+	case node && near && !paths[c.path]:
+		return movedNode
+	case path:
+		return samePath
+	case node && near:
+		return sameInode
+	case near:
+		return sameGlob
+	}
+	return strangers
+}
+
+// holds compares the content.
+func (k *known) holds(c *candidate) (bool, error) {
+	if c.size < k.pos {
+		return false, nil
+	}
+	if k.proved {
+		return k.proof.holds(c.f)
+	}
+	head := make([]byte, min(max(k.aux.Head, 0), headBytes))
+	if err := readFull(c.f, head, 0); err != nil {
+		return false, err
+	}
+	return crc32.Checksum(head, castagnoli) == k.aux.Sum, nil
+}
+
+// is says whether a candidate is the known file without any doubt.
+func (k *known) is(c *candidate) bool {
+	if k.id != c.id || c.err != nil {
+		return false
+	}
+	var ok bool
+	ok, c.err = k.holds(c)
+	return ok
+}
+
+// match finds the known files among the candidates. It takes no pair whose
+// content does not fit.
+func match(away []*known, found []*candidate) map[*candidate]*known {
+	paths := make(map[string]bool, len(away))
+	for _, k := range away {
+		paths[k.aux.Path] = true
+	}
+	pairs := make(map[*candidate]*known)
+	taken := make(map[*known]bool)
+	for s := sameFile; s < strangers; s++ {
+		for _, k := range away {
+			for _, c := range found {
+				if taken[k] || pairs[c] != nil || c.err != nil || k.sign(c, paths) != s {
+					continue
+				}
+				var ok bool
+				if ok, c.err = k.holds(c); ok {
+					pairs[c], taken[k] = k, true
+				}
+			}
+		}
+	}
+	return pairs
+}
+
+// remember takes from the spool what an earlier life read. What was read
+// furthest comes first: it has the most to show.
+func (f *Files) remember() {
+	for key, st := range f.sh.Spool.Restored() {
+		if !strings.HasPrefix(key, filePrefix) {
+			continue
+		}
+		if k, ok := parseKnown(key, st); ok {
+			k.wanted = f.wants(k.aux.Path)
+			f.away = append(f.away, k)
+		} else {
+			f.forget(key)
+		}
+	}
+	slices.SortFunc(f.away, func(a, b *known) int {
+		if a.pos != b.pos {
+			return int(min(max(b.pos-a.pos, -1), 1))
+		}
+		return strings.Compare(a.key, b.key)
+	})
+}
+
+func (c *candidate) close(log zerolog.Logger) {
+	if err := c.f.Close(); err != nil {
+		log.Warn().Err(err).Str("path", c.path).Msg("closing a log file")
+	}
+}
+
+// beside opens the files, matching no pattern, that lie in the directories of
+// known ones: one that was renamed or copied away while nobody looked is there.
+// found are those that match.
+func (f *Files) beside(found []*candidate) []*candidate {
+	seen := make(map[fileID]bool)
+	for _, c := range found {
+		seen[c.id] = true
+	}
+	dirs := make(map[string]bool)
+	for _, k := range f.away {
+		if k.wanted && !slices.ContainsFunc(found, k.is) {
+			dirs[filepath.Dir(k.aux.Path)] = true
+		}
+	}
+	var out []*candidate
+	for dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // gone, as its files then are
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if !e.Type().IsRegular() || f.wants(path) || len(found)+len(out) >= maxFiles {
+				continue
+			}
+			if id, ok := lstatID(path); !ok || seen[id] {
+				continue
+			}
+			if c, err := openCandidate(path, ""); err == nil {
+				seen[c.id] = true
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// dropUnwanted forgets what the settings ask for no more, and empty files.
+func (f *Files) dropUnwanted() {
+	f.away = slices.DeleteFunc(f.away, func(k *known) bool {
+		drop := k.pos == 0 || !k.wanted
+		if drop {
+			f.forget(k.key)
+		}
+		return drop
+	})
+}
+
+// giveUp lets go of known files that did not come back.
+func (f *Files) giveUp() {
+	f.away = slices.DeleteFunc(f.away, func(k *known) bool {
+		if id, ok := lstatID(k.aux.Path); ok && id == k.id {
+			return false // it is there and cannot be read, which was said
+		}
+		f.sh.Log.Warn().Str("path", k.aux.Path).Int64("read", k.pos).
+			Msg("log file is gone: no file holds what was read of it; what was added to it after that is lost")
+		f.forget(k.key)
+		return true
+	})
+}
+
+func (f *Files) forget(key string) {
+	if err := f.sh.Spool.ForgetRestored(key); err != nil {
+		f.sh.Log.Warn().Err(err).Msg("forgetting a log file")
+	}
+}
+
+// wants says whether a pattern asks for path.
+func (f *Files) wants(path string) bool {
+	return slices.ContainsFunc(f.sets, func(s FileSet) bool { return s.matches(path) && !s.excludes(path) })
+}
+
+func lstatID(path string) (fileID, bool) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeType&^fs.ModeSymlink != 0 {
+		return fileID{}, false
+	}
+	return infoID(info), true
+}
+
+func infoID(info fs.FileInfo) fileID {
+	dev, ino := statID(info)
+	return fileID{dev, ino}
+}
