@@ -127,6 +127,8 @@ type Applied struct {
 	Errors []string `json:"errors,omitempty"`
 	// Instance is the replica's number, "" for the first.
 	Instance string `json:"instance,omitempty"`
+	// Recipient is the public key that values are sealed for so that this container alone opens them; "" when it has none.
+	Recipient string `json:"recipient,omitempty"`
 }
 
 // Check says what is wrong with a report from outside.
