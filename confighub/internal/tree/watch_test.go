@@ -37,7 +37,7 @@ func call(t *testing.T, calls <-chan time.Time, what string) time.Time {
 	select {
 	case at := <-calls:
 		return at
-	case <-time.After(3 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatalf("no call %s", what)
 		return time.Time{}
 	}
@@ -87,26 +87,50 @@ func TestWatch(t *testing.T) {
 			step.do()
 			written := time.Now()
 			took := call(t, calls, "after "+step.name).Sub(written)
-			if took > time.Second {
+			if took > 5*time.Second {
 				t.Errorf("seen after %v", took)
 			}
 		})
 	}
 
 	t.Run("many writes are one change", func(t *testing.T) {
-		var last time.Time
-		for i := range 10 {
-			put(t, root, file, string(rune('a'+i)))
-			last = time.Now()
-			<-time.After(tree.Quiet / 4) // the pace of a slow writer is what is tested
-		}
-		if at := call(t, calls, "after many writes"); at.Before(last) {
-			t.Errorf("read %v before the last write", last.Sub(at))
-		}
-		select {
-		case <-calls:
-			t.Error("read twice")
-		case <-time.After(3 * tree.Quiet):
+		// A machine that is busy elsewhere stretches the pauses beyond the quiet time, and then reading in between is right.
+		for deadline := time.Now().Add(time.Minute); ; {
+			longest, last := writeSlowly(t, root, file)
+			at := call(t, calls, "after many writes")
+			again := drain(calls)
+			switch {
+			case at.After(last) && again == 0:
+				return
+			case longest < tree.Quiet/2:
+				t.Fatalf("read %v after the last write and %d times more, with pauses of at most %v", at.Sub(last), again, longest)
+			case time.Now().After(deadline):
+				t.Fatalf("this machine never wrote with pauses below %v", tree.Quiet/2)
+			}
 		}
 	})
+}
+
+// writeSlowly writes a file ten times and returns the longest pause between two writes, and when the last one was.
+func writeSlowly(t *testing.T, root, file string) (longest time.Duration, last time.Time) {
+	t.Helper()
+	last = time.Now()
+	for i := range 10 {
+		<-time.After(tree.Quiet / 4) // the pace of a slow writer is what is tested
+		put(t, root, file, string(rune('a'+i)))
+		longest, last = max(longest, time.Since(last)), time.Now()
+	}
+	return longest, last
+}
+
+// drain counts the calls until there was none for a while.
+func drain(calls <-chan time.Time) (n int) {
+	for {
+		select {
+		case <-calls:
+			n++
+		case <-time.After(3 * tree.Quiet):
+			return n
+		}
+	}
 }
