@@ -19,8 +19,29 @@ import (
 const maxRatio = 200
 
 // Pack writes b as a tar.gz: the merged data as one file, no times, no owners, names sorted, so that equal
-// bundles are equal bytes.
+// bundles of equal origins are equal bytes. Origins for which there is no room are left out. What Unpack would refuse
+// for its size is an error.
 func Pack(b *Bundle) ([]byte, error) {
+	files, err := packedFiles(b)
+	if err != nil {
+		return nil, err
+	}
+	origins, err := b.Origins.marshal()
+	if err != nil {
+		return nil, fmt.Errorf("packing %s: %w", originsFile, err)
+	}
+	if origins != nil && len(origins) <= MaxOrigins {
+		files[originsFile] = origins
+		if packed, err := pack(files); err == nil {
+			return packed, nil
+		}
+		delete(files, originsFile)
+	}
+	return pack(files)
+}
+
+// packedFiles is what a packed bundle holds, but for its origins.
+func packedFiles(b *Bundle) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	manifest, err := marshal(b.Manifest)
 	if err != nil {
@@ -45,6 +66,10 @@ func Pack(b *Bundle) ([]byte, error) {
 	for name, text := range b.Templates {
 		files[templatesDir+"/"+name] = text
 	}
+	return files, nil
+}
+
+func pack(files map[string][]byte) ([]byte, error) {
 	var packed bytes.Buffer
 	zw := gzip.NewWriter(&packed)
 	tw := tar.NewWriter(zw)
@@ -62,6 +87,10 @@ func Pack(b *Bundle) ([]byte, error) {
 	}
 	if packed.Len() > MaxPacked {
 		return nil, fmt.Errorf("packing the bundle: is %d bytes, more than %d", packed.Len(), MaxPacked)
+	}
+	// A bundle of more, or more alike, files than any container takes is found here and not there.
+	if _, err := unpack(packed.Bytes()); err != nil {
+		return nil, fmt.Errorf("packing the bundle: %w", err)
 	}
 	return packed.Bytes(), nil
 }
@@ -84,7 +113,12 @@ func Unpack(packed []byte) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Assemble(f)
+	b, err := assemble(f)
+	if err != nil {
+		return nil, err
+	}
+	b.Origins = readOrigins(files[originsFile])
+	return b, nil
 }
 
 func unpack(packed []byte) (map[string][]byte, error) {
@@ -144,7 +178,7 @@ func untar(tr *tar.Reader) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%q: %w", header.Name, err)
 		}
 		total += len(raw)
-		if !ours(header.Name) {
+		if !ours(header.Name) && header.Name != originsFile {
 			raw = nil
 		}
 		files[header.Name] = append([]byte{}, raw...)

@@ -9,6 +9,7 @@
 //	data/*.json      merged in name order (RFC 7396)
 //	templates/**     mustache; a template "x" is the file templates/x or templates/x.mustache
 //	schema.json      optional JSON Schema of the merged data (the keywords listed at Schema)
+//	origins.json     in a packed bundle only, and optional: which layer each of these came from (Origins)
 //
 // In a directory, hidden files and those that editors leave behind (x~, x.swp, x.tmp) are passed over.
 //
@@ -49,6 +50,7 @@ const (
 const (
 	manifestFile = "bundle.json"
 	schemaFile   = "schema.json"
+	originsFile  = "origins.json"
 	dataDir      = "data"
 	templatesDir = "templates"
 	// Extension of a template file, which a manifest and a partial tag may leave out.
@@ -64,6 +66,8 @@ type Bundle struct {
 	Templates map[string][]byte
 	// Schema is the JSON Schema that Data satisfies, as standard JSON; nil when there is none.
 	Schema json.RawMessage
+	// Origins is where all of it comes from; nil when a packed bundle does not say.
+	Origins *Origins
 }
 
 // Read reads the bundle that lies in fsys.

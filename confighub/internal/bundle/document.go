@@ -17,8 +17,21 @@ type document struct {
 	file string
 	// value holds map[string]any, []any, string, bool, json.Number or nil.
 	value any
-	// lines: dotted key → line. Keys that hold dots themselves may share an entry; it serves messages only.
+	// lines: dotted key → line. Of those that share an entry, since a name in them holds a dot, the one without has it.
 	lines map[string]int
+	// exact: JSON pointer → line, for keys of which a name holds a dot or a bracket.
+	exact map[string]int
+}
+
+// place is where the value at this spot stands.
+func (d *document) place(at *spot) Place {
+	line := d.lines[at.dotted]
+	if len(d.exact) > 0 {
+		if exact, ok := d.exact[at.pointer()]; ok {
+			line = exact
+		}
+	}
+	return Place{File: d.file, Line: line}
 }
 
 // parseDocument reads JSON with comments, as far as there is room for it. A key that stands twice is a problem.
@@ -32,13 +45,13 @@ func parseDocument(file string, raw []byte, room *room) (*document, Problems) {
 		line, message := syntaxError(err)
 		return nil, Problems{{File: file, Line: line, Message: message}}
 	}
-	w := walker{doc: &document{file: file, lines: map[string]int{}}}
+	w := walker{doc: &document{file: file, lines: map[string]int{}, exact: map[string]int{}}}
 	for i, c := range raw {
 		if c == '\n' {
 			w.newlines = append(w.newlines, i)
 		}
 	}
-	w.doc.value = w.walk(parsed, "")
+	w.doc.value = w.walk(parsed, new(spot), parsed.StartOffset, false)
 	return w.doc, w.problems
 }
 
@@ -82,30 +95,31 @@ const (
 
 func (w *walker) line(offset int) int { return 1 + sort.SearchInts(w.newlines, offset) }
 
-func (w *walker) walk(v hujson.Value, key string) any {
-	if len(key) > maxKey {
-		w.problems = append(w.problems, Problem{File: w.doc.file, Line: w.line(v.StartOffset), Key: strings.ToValidUTF8(key[:60], "") + "…", Message: fmt.Sprintf("is a path longer than %d bytes", maxKey)})
+// walk returns the value of v, which stands at this spot and is told of at offset. Odd: a name on the way to it holds a dot
+// or a bracket.
+func (w *walker) walk(v hujson.Value, at *spot, offset int, odd bool) any {
+	if len(at.dotted) > maxKey {
+		w.problems = append(w.problems, Problem{File: w.doc.file, Line: w.line(v.StartOffset), Key: strings.ToValidUTF8(at.dotted[:60], "") + "…", Message: fmt.Sprintf("is a path longer than %d bytes", maxKey)})
 		return nil
 	}
-	w.keep(key, v.StartOffset)
+	w.keep(at, offset, odd)
 	switch t := v.Value.(type) {
 	case *hujson.Object:
 		object := make(map[string]any, len(t.Members))
 		for _, m := range t.Members {
 			name := m.Name.Value.(hujson.Literal).String()
-			child := joinKey(key, name)
+			child := at.into(name)
 			if _, twice := object[name]; twice {
-				w.problems = append(w.problems, Problem{File: w.doc.file, Line: w.line(m.Name.StartOffset), Key: child, Message: "stands twice"})
+				w.problems = append(w.problems, Problem{File: w.doc.file, Line: w.line(m.Name.StartOffset), Key: child.dotted, Message: "stands twice"})
 				continue
 			}
-			object[name] = w.walk(m.Value, child)
-			w.keep(child, m.Name.StartOffset)
+			object[name] = w.walk(m.Value, child, m.Name.StartOffset, odd || strings.ContainsAny(name, ".["))
 		}
 		return object
 	case *hujson.Array:
 		list := make([]any, len(t.Elements))
 		for i, e := range t.Elements {
-			list[i] = w.walk(e, fmt.Sprintf("%s[%d]", key, i))
+			list[i] = w.walk(e, at.item(i), e.StartOffset, odd)
 		}
 		return list
 	case hujson.Literal:
@@ -115,10 +129,19 @@ func (w *walker) walk(v hujson.Value, key string) any {
 }
 
 // keep remembers the line of a key. When there are too many of them, messages name the line of what is around.
-func (w *walker) keep(key string, offset int) {
-	if w.kept += len(key); w.kept <= maxKept {
-		w.doc.lines[key] = w.line(offset)
+func (w *walker) keep(at *spot, offset int, odd bool) {
+	if w.kept += len(at.dotted); w.kept > maxKept {
+		return
 	}
+	if odd {
+		pointer := at.pointer()
+		w.kept += len(pointer)
+		w.doc.exact[pointer] = w.line(offset)
+		if _, taken := w.doc.lines[at.dotted]; taken {
+			return
+		}
+	}
+	w.doc.lines[at.dotted] = w.line(offset)
 }
 
 func literal(l hujson.Literal) any {

@@ -16,6 +16,8 @@ import (
 // Fragment is one layer of a bundle: the same files, of which none need be there. It is judged when it is
 // assembled with the others.
 type Fragment struct {
+	// name goes before the names of its files in messages and origins; it may be empty.
+	name      string
 	manifest  *document
 	data      []*document
 	templates map[string][]byte
@@ -26,6 +28,9 @@ type Fragment struct {
 func (f *Fragment) Empty() bool {
 	return f.manifest == nil && len(f.data) == 0 && len(f.templates) == 0 && f.schema == nil
 }
+
+// path is what people are told of a file in here.
+func (f *Fragment) path(file string) string { return path.Join(f.name, file) }
 
 // Temporary reports whether a file or directory of this name is passed over wherever a bundle is read from a disk:
 // hidden ones, and what editors leave behind.
@@ -135,7 +140,7 @@ func readLimited(fsys fs.FS, file string, limit int) ([]byte, error) {
 
 // parseFragment parses the collected files.
 func parseFragment(files map[string][]byte, name string) (*Fragment, error) {
-	f := &Fragment{templates: map[string][]byte{}}
+	f := &Fragment{name: name, templates: map[string][]byte{}}
 	var problems Problems
 	space := newRoom()
 	parse := func(file string) *document {
@@ -171,7 +176,17 @@ func parseFragment(files map[string][]byte, name string) (*Fragment, error) {
 
 // Assemble lays the fragments over each other, first to last, and judges the result: templates replace by
 // name, targets merge by path and data as a whole (RFC 7396), every schema must hold.
+// The bundle knows where all of it came from.
 func Assemble(fragments ...*Fragment) (*Bundle, error) {
+	b, err := assemble(fragments...)
+	if err != nil {
+		return nil, err
+	}
+	b.Origins = originsOf(b, fragments)
+	return b, nil
+}
+
+func assemble(fragments ...*Fragment) (*Bundle, error) {
 	b := &Bundle{Data: map[string]any{}, Templates: map[string][]byte{}}
 	raw := newRawManifest()
 	origins := map[string]origin{}

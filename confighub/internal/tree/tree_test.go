@@ -147,7 +147,7 @@ func TestEqualBundlesAreOne(t *testing.T) {
 		"hosts/vm1/host.json":      `{"stacks": {"shop": {"services": ["web"]}}}`,
 		"hosts/vm2/host.json":      `{"stacks": {"shop": {"services": ["web"]}}}`,
 		"hosts/vm3/host.json":      `{"stacks": {"shop": {"services": ["web"]}}}`,
-		"hosts/vm3/data/same.json": `{"a": 1}`,
+		"hosts/vm3/bundle.json":    `{}`,
 	})
 	compiler := new(tree.Compiler)
 	step := func() map[string]*tree.Blob {
