@@ -74,6 +74,8 @@ type Applier struct {
 	targets records
 	// unsaved: targets.json does not hold targets yet.
 	unsaved bool
+	// looks by target, for Drift.
+	looks map[string]look
 }
 
 // Generation is a version with what it rendered to.
@@ -124,7 +126,7 @@ func New(o Options) *Applier {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		o.Log.Warn().Err(err).Msg("making the state directory")
 	}
-	a := &Applier{opts: o}
+	a := &Applier{opts: o, looks: map[string]look{}}
 	targets, err := readRecords(a.file("targets.json"))
 	if err != nil {
 		// The record serves removal and restoring alone; a broken one must not keep the service from its files.

@@ -113,16 +113,35 @@ func sum(data []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// read returns the file of this name; a zero meta when there is none.
+// stat looks at the regular file of this name; anything else is an error.
+func (d *dir) stat(name string) (unix.Stat_t, error) {
+	var stat unix.Stat_t
+	full := path.Join(d.path, name)
+	if err := unix.Fstatat(d.fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return stat, fmt.Errorf("looking at %s: %w", full, err)
+	}
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return stat, nil
+	case unix.S_IFLNK:
+		return stat, fmt.Errorf("%s is a link, which is not followed and not replaced: name the real path", full)
+	case unix.S_IFDIR:
+		return stat, fmt.Errorf("%s is a directory: remove it, or name a file", full)
+	}
+	return stat, fmt.Errorf("%s is not a regular file", full)
+}
+
+// read returns the file of this name; a zero meta when there is none. What is no regular file is not opened: that
+// alone can block, or make a device act.
 func (d *dir) read(name string) (meta, []byte, error) {
+	if _, err := d.stat(name); errors.Is(err, unix.ENOENT) {
+		return meta{}, nil, nil
+	} else if err != nil {
+		return meta{}, nil, err
+	}
 	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	full := path.Join(d.path, name)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return meta{}, nil, nil
-	case errors.Is(err, unix.ELOOP):
-		return meta{}, nil, fmt.Errorf("%s is a link, which is not followed and not replaced: name the real path", full)
-	case err != nil:
+	if err != nil {
 		return meta{}, nil, fmt.Errorf("opening %s: %w", full, err)
 	}
 	f := os.NewFile(uintptr(fd), full)

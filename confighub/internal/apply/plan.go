@@ -124,6 +124,9 @@ func (a *Applier) planFile(p *plan, f render.File, mounted bool) (*change, error
 		return nil, fmt.Errorf("target %s: %w", f.Path, err)
 	}
 	if f.Once && old.Exists {
+		if known, ok := a.targets[f.Path]; ok {
+			p.records[f.Path] = known
+		}
 		d.close()
 		return nil, nil
 	}
@@ -203,7 +206,7 @@ func (a *Applier) planLeaving(name string, r record) (*change, error) {
 		d.close()
 		return nil, err
 	}
-	if old.Sum != r.Sum {
+	if old.Sum != r.Written.Sum {
 		d.close()
 		return nil, fmt.Errorf("%s is not what was written there", name)
 	}

@@ -16,13 +16,15 @@ import (
 
 // record is what confighub knows of a target it wrote.
 type record struct {
-	// Sum of what was written.
-	Sum string `json:"sum"`
+	// Written is the file as it was written last.
+	Written meta `json:"written"`
 	// Original is the file that was there before; it lies in originals/ by its sum. Not existing: confighub made
 	// the target.
 	Original meta `json:"original"`
 	// Reload is run when the target leaves.
 	Reload bundle.Action `json:"reload,omitzero"`
+	// Once: it was written because it was missing, and is its user's from then on.
+	Once bool `json:"once,omitempty"`
 
 	originalBytes []byte
 }
@@ -51,7 +53,7 @@ func (a *Applier) record(f render.File, want, old meta, oldBytes []byte) record 
 	if !known {
 		r = record{Original: old, originalBytes: oldBytes}
 	}
-	r.Sum, r.Reload = want.Sum, f.Reload
+	r.Written, r.Reload, r.Once = want, f.Reload, f.Once
 	return r
 }
 
