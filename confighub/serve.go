@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
+	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/serve"
 	"cloud4.internal/hub/confighub/internal/tree"
 	"cloud4.internal/hub/internal/daemon"
@@ -30,14 +32,15 @@ after 100 ms of quiet; a broken tree changes nothing, and its errors are logged 
 
 The identity must be that of genesis/config; serve waits for it, so that it can run as the service of a
 container in which confighub enrols. Serials and what is published are kept in the state directory.
+With --sign a container that names the key in config.trusted_keys takes nothing that it did not sign.
 TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree", Required: true},
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to serve on", Value: ":8443"},
 			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem (default: this container's)"},
 			&cli.StringFlag{Name: "state", Usage: "`DIR` of what outlives a restart (default: <state>/serve)"},
 			&cli.BoolFlag{Name: "check", Usage: "read the tree, say everything that is wrong with it, and exit"},
-		},
+		}, signFlags()...),
 		Action: func(c *cli.Context) error {
 			if c.Bool("check") {
 				return checkTree(c)
@@ -58,6 +61,13 @@ func runServe(c *cli.Context, log zerolog.Logger) error {
 		o.IdentityDir = identity.Dir()
 	}
 	o.Files = identity.Open(o.IdentityDir)
+	var err error
+	if o.Keys, err = signingKeys(c, func(warning string) { log.Warn().Msg(warning) }); err != nil {
+		return err
+	}
+	for _, key := range o.Keys {
+		log.Info().Str("trusted_key", bundle.FormatPublicKey(key.Public().(ed25519.PublicKey))).Msg("every version is signed")
+	}
 	return serve.Run(c.Context, o)
 }
 

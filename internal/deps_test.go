@@ -143,6 +143,7 @@ var modules = map[string]string{
 	"go.opentelemetry.io/proto/slim/otlp":                               "the generated code that internal/otlp is tested against, without gRPC",
 	"go.step.sm/crypto":                                                 "one-time tokens, in step-ca's form",
 	"go.yaml.in/yaml/v3":                                                "likewise, YAML",
+	"golang.org/x/crypto":                                               "reads OpenSSH's private keys, encrypted ones too, to sign versions with",
 	"golang.org/x/net":                                                  "likewise, HTML",
 	"golang.org/x/sys":                                                  "system calls that package syscall lacks: prctl, tee, memfd_create, openat2",
 	"golang.org/x/term":                                                 "is this a terminal",

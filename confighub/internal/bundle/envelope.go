@@ -6,12 +6,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -175,54 +171,4 @@ func pae(payloadType string, body []byte) []byte {
 	fmt.Fprintf(&b, "DSSEv1 %d %s %d ", len(payloadType), payloadType, len(body))
 	b.Write(body)
 	return b.Bytes()
-}
-
-// KeyID is the first 16 hexadecimal digits of the SHA-256 of a public key.
-func KeyID(key ed25519.PublicKey) string {
-	sum := sha256.Sum256(key)
-	return hex.EncodeToString(sum[:8])
-}
-
-// ParsePublicKey reads a trusted key: "ed25519:<base64 of 32 bytes>", or a line of OpenSSH
-// ("ssh-ed25519 AAAA… comment", RFC 8709 §4).
-func ParsePublicKey(text string) (ed25519.PublicKey, error) {
-	if rest, ok := strings.CutPrefix(text, "ed25519:"); ok {
-		raw, err := base64.StdEncoding.DecodeString(rest)
-		if err != nil || len(raw) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("must be ed25519: and the base64 of 32 bytes, got %q", text)
-		}
-		return raw, nil
-	}
-	fields := strings.Fields(text)
-	if len(fields) >= 2 && fields[0] == "ssh-ed25519" {
-		blob, err := base64.StdEncoding.DecodeString(fields[1])
-		prefix := append(binary.BigEndian.AppendUint32(nil, 11), "ssh-ed25519"...)
-		prefix = binary.BigEndian.AppendUint32(prefix, ed25519.PublicKeySize)
-		if raw, ok := bytes.CutPrefix(blob, prefix); err == nil && ok && len(raw) == ed25519.PublicKeySize {
-			return raw, nil
-		}
-	}
-	return nil, fmt.Errorf(`must be "ed25519:<base64>" or "ssh-ed25519 <base64>", got %q`, text)
-}
-
-// FormatPublicKey is the form that ParsePublicKey reads first.
-func FormatPublicKey(key ed25519.PublicKey) string {
-	return "ed25519:" + base64.StdEncoding.EncodeToString(key)
-}
-
-// ParsePrivateKey reads a signing key: PEM, PKCS #8, as `openssl genpkey -algorithm ed25519` writes it.
-func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New(`reading the signing key: must be a PEM "PRIVATE KEY" (openssl genpkey -algorithm ed25519)`)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("reading the signing key: %w", err)
-	}
-	key, ok := parsed.(ed25519.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("reading the signing key: must be ed25519, is %T", parsed)
-	}
-	return key, nil
 }

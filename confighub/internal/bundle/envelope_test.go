@@ -71,20 +71,3 @@ func TestPAE(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
-
-func TestParsePublicKey(t *testing.T) {
-	public, _, _ := ed25519.GenerateKey(nil)
-	if got, err := ParsePublicKey(FormatPublicKey(public)); err != nil || !got.Equal(public) {
-		t.Errorf("got %v, %v", got, err)
-	}
-	// ssh-keygen -t ed25519 of any age writes this form.
-	got, err := ParsePublicKey("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@here")
-	if err != nil || got[0] != 0 || got[31] != 31 {
-		t.Errorf("got %v, %v", got, err)
-	}
-	for _, bad := range []string{"", "ed25519:AAAA", "ssh-rsa AAAA", "ssh-ed25519 AAAAC3NzaC1yc2EAAAA"} {
-		if _, err := ParsePublicKey(bad); err == nil {
-			t.Errorf("%q is taken", bad)
-		}
-	}
-}

@@ -5,6 +5,7 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -39,6 +40,8 @@ type server struct {
 	address     string
 	log         *logLines
 	stop        func()
+	// keys sign what it publishes from its next start on.
+	keys []ed25519.PrivateKey
 }
 
 // logLines keeps what is logged.
@@ -120,7 +123,7 @@ func (s *server) start() {
 	go func() {
 		done <- serve.Run(ctx, serve.Options{
 			Root: s.root, State: s.state, Listen: "127.0.0.1:0", IdentityDir: dir,
-			Files: identity.Open(dir), Log: zerolog.New(s.log).Level(zerolog.DebugLevel),
+			Files: identity.Open(dir), Log: zerolog.New(s.log).Level(zerolog.DebugLevel), Keys: s.keys,
 		})
 	}()
 	s.stop = sync.OnceFunc(func() {

@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -28,6 +29,8 @@ import (
 //	blobs/<hex>.tar.gz        the bundles they name
 type Publication struct {
 	dir string
+	// keys sign every envelope; with none they are unsigned.
+	keys []ed25519.PrivateKey
 
 	mu sync.RWMutex
 	// tree is the last good one; nil until one was read in this run.
@@ -61,8 +64,8 @@ func (e *entry) packed(digest string) []byte {
 	return nil
 }
 
-func newEntry(p bundle.Pointer, blob, before *tree.Blob) (*entry, error) {
-	envelope, err := bundle.Seal(p)
+func (p *Publication) newEntry(pointer bundle.Pointer, blob, before *tree.Blob) (*entry, error) {
+	envelope, err := bundle.Seal(pointer, p.keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +75,7 @@ func newEntry(p bundle.Pointer, blob, before *tree.Blob) (*entry, error) {
 	}
 	sum := sha256.Sum256(raw)
 	return &entry{
-		pointer: p, envelope: raw, etag: `"` + hex.EncodeToString(sum[:16]) + `"`,
+		pointer: pointer, envelope: raw, etag: `"` + hex.EncodeToString(sum[:16]) + `"`,
 		blob: blob, before: before, replaced: make(chan struct{}),
 	}, nil
 }
@@ -88,8 +91,9 @@ const savedSchema = 1
 
 // OpenPublication takes up what was published last from dir, which it makes if it is missing. A bundle that is damaged
 // there is not published until the tree is read; a damaged publication.json is an error, as serials depend on it.
-func OpenPublication(dir string) (*Publication, error) {
-	p := &Publication{dir: dir}
+// Every envelope is signed with each of the keys.
+func OpenPublication(dir string, keys ...ed25519.PrivateKey) (*Publication, error) {
+	p := &Publication{dir: dir, keys: keys}
 	if err := os.MkdirAll(filepath.Join(dir, "blobs"), 0o700); err != nil {
 		return nil, fmt.Errorf("opening the state of the server: %w", err)
 	}
@@ -123,7 +127,7 @@ func (p *Publication) restore(s saved) error {
 			blob = &tree.Blob{Digest: pointer.Digest, Packed: packed}
 			blobs[pointer.Digest] = blob
 		}
-		e, err := newEntry(pointer, blob, nil)
+		e, err := p.newEntry(pointer, blob, nil)
 		if err != nil {
 			return fmt.Errorf("reading %s: %s: %w", p.file(), name, err)
 		}
@@ -162,7 +166,7 @@ func (p *Publication) Publish(t *tree.Tree, blobs map[string]*tree.Blob, now tim
 		if there {
 			previous, replaced = before.blob, append(replaced, before)
 		}
-		if entries[name], err = newEntry(pointer, blob, previous); err != nil {
+		if entries[name], err = p.newEntry(pointer, blob, previous); err != nil {
 			return 0, fmt.Errorf("publishing %s: %w", name, err)
 		}
 	}

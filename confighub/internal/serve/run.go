@@ -4,6 +4,7 @@ package serve
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"net"
 	"time"
@@ -25,7 +26,7 @@ const (
 	stopTime = 2 * time.Second
 )
 
-// Options of Run. All are needed.
+// Options of Run. All but Keys are needed.
 type Options struct {
 	// Root is the directory of the tree.
 	Root string
@@ -33,6 +34,8 @@ type Options struct {
 	State string
 	// Listen is host:port.
 	Listen string
+	// Keys sign every version; without any the TLS connection alone vouches for them.
+	Keys []ed25519.PrivateKey
 	// IdentityDir is named in messages; Files reads it.
 	IdentityDir string
 	Files       *identity.Files
@@ -42,7 +45,7 @@ type Options struct {
 // Run serves until ctx ends. It waits for an identity of genesis/config if there is none yet; any other identity is an
 // error, since no client would accept it.
 func Run(ctx context.Context, o Options) error {
-	published, err := OpenPublication(o.State)
+	published, err := OpenPublication(o.State, o.Keys...)
 	if err != nil {
 		return err
 	}

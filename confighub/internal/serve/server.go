@@ -20,7 +20,7 @@
 //
 // Limits: 64 requests at a time for each identity and 16,384 for all, 64 KiB for a report, 1000 replicas of a container, and the
 // time limits of package mtls; a reader slower than 32 KiB/s is cut. One goroutine for each waiting request.
-// Left out: signing, git as a root.
+// Left out: git as a root.
 package serve
 
 import (
