@@ -55,17 +55,21 @@ var formats = map[string]func() format{
 }
 
 // escape turns the library's output into the file.
-func escape(t *tree, output string, f format, lenient bool) ([]byte, error) {
+func escape(t *tree, output string, f format, lenient bool, tr *tracer) ([]byte, error) {
 	list, err := pieces(t, output)
 	if err != nil {
 		return nil, err
 	}
 	e := escaper{format: f, lenient: lenient}
 	for i, p := range list {
+		start := e.out.Len()
 		if p.tag == nil {
 			e.literal(p.literal)
 		} else {
 			e.value(p, around(list, i))
+		}
+		if err := tr.wrote(p, start, e.out.Len()); err != nil {
+			return nil, err
 		}
 	}
 	// What has begun ends with the file as with a line.

@@ -11,18 +11,28 @@ import (
 // piece is literal text, or a value with the tag that wrote it.
 type piece struct {
 	literal string
-	tag     *node
-	value   value
+	// texts of the template that literal is made of, when they are traced.
+	texts []textStart
+	tag   *node
+	value value
+}
+
+// textStart is where a text of the template begins in a literal.
+type textStart struct {
+	offset int
+	text   *node
 }
 
 // pieces splits the library's output at its marks. No two literals stand beside each other.
 func pieces(t *tree, output string) ([]piece, error) {
 	var list []piece
 	var literal strings.Builder
+	var texts []textStart
 	flush := func() {
 		if literal.Len() > 0 {
-			list = append(list, piece{literal: literal.String()})
+			list = append(list, piece{literal: literal.String(), texts: texts})
 			literal.Reset()
+			texts = nil
 		}
 	}
 	for output != "" {
@@ -36,19 +46,35 @@ func pieces(t *tree, output string) ([]piece, error) {
 			output = rest
 			continue
 		}
+		if n, rest, ok := cutMark(output, textMark, t.texts); ok {
+			texts = append(texts, textStart{literal.Len(), n})
+			output = rest
+			continue
+		}
 		flush()
-		rest, ok := strings.CutPrefix(output, tagMark)
-		digits, rest, ok2 := strings.Cut(rest, ":")
-		id, err := strconv.Atoi(digits)
-		if !ok || !ok2 || err != nil || id >= len(t.variables) {
+		n, rest, ok := cutMark(output, tagMark, t.variables)
+		if !ok {
 			return nil, fmt.Errorf("reading the rendered text: mark %q is broken", output[:min(8, len(output))])
 		}
-		p := piece{tag: t.variables[id]}
+		p := piece{tag: n}
 		p.value, output = cutValue(rest)
 		list = append(list, p)
 	}
 	flush()
 	return list, nil
+}
+
+// cutMark takes a mark and the number of one of the nodes from the beginning of s.
+func cutMark(s, mark string, nodes []*node) (n *node, rest string, ok bool) {
+	if rest, ok = strings.CutPrefix(s, mark); !ok {
+		return nil, s, false
+	}
+	digits, rest, ok := strings.Cut(rest, ":")
+	id, err := strconv.Atoi(digits)
+	if !ok || err != nil || id < 0 || id >= len(nodes) {
+		return nil, s, false
+	}
+	return nodes[id], rest, true
 }
 
 // missingValue is the kind of a value that the library found nothing for.

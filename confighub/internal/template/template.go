@@ -13,7 +13,8 @@
 //   - a missing variable or partial is an error, and all errors come at once, with file, line and column;
 //   - partials come from the templates handed in and from nowhere else;
 //   - items of a list know @index, @first and @last;
-//   - numbers print as they were written, null as nothing.
+//   - numbers print as they were written, null as nothing;
+//   - on request a Trace says of every byte of the output which tag or text it came from, and which path of the data.
 //
 // The library is given a source of our own making: partials expanded (a partial that includes itself as deep as
 // the data goes, which makes one without an end an error instead of the end of the process), lines that hold only a tag already removed, every
@@ -50,6 +51,8 @@ type Options struct {
 	Strict bool
 	// Set is of renderings with the same data that share the limits; nil: this one is alone.
 	Set *Set
+	// Trace asks for the Trace of the result.
+	Trace bool
 }
 
 // Result is what a template became.
@@ -59,6 +62,8 @@ type Result struct {
 	Secret bool
 	// Warnings are sections whose key stands nowhere in the data.
 	Warnings Problems
+	// Trace says where Output came from; nil unless it was asked for.
+	Trace *Trace
 }
 
 // Find returns the file name and the text of a template or partial.
@@ -86,6 +91,9 @@ func Render(find Find, name string, data any, opts Options) (Result, error) {
 		return Result{}, err
 	}
 	w := &walker{expander: e, set: set, strict: opts.Strict, lenient: opts.Lenient, frames: []frame{{value: data}}, missing: map[int]bool{}}
+	if opts.Trace {
+		w.tracer = newTracer()
+	}
 	w.walk(t.roots)
 	w.lintSections(t.roots)
 	w.problems = append(w.problems, e.problems...)
@@ -95,15 +103,15 @@ func Render(find Find, name string, data any, opts Options) (Result, error) {
 	if err := w.problems.err(); err != nil {
 		return Result{}, err
 	}
-	output, err := t.execute(file, set)
+	output, err := t.execute(file, set, opts.Trace)
 	if err != nil {
 		return Result{}, err
 	}
-	finished, err := escape(t, output, newFormat(), opts.Lenient)
+	finished, err := escape(t, output, newFormat(), opts.Lenient, w.tracer)
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Output: finished, Secret: w.secret, Warnings: w.warnings.sorted()}, nil
+	return Result{Output: finished, Secret: w.secret, Warnings: w.warnings.sorted(), Trace: w.tracer.trace()}, nil
 }
 
 // Lint reports what is wrong with a template whatever the data: syntax, sections, partials.
@@ -118,13 +126,13 @@ func Lint(find Find, name string) error {
 }
 
 func (e *expander) parse(file string, src []byte) *tree {
-	e.tree.roots = e.expand(file, src, "", nil, 0)
+	e.tree.roots = e.expand(file, src, "", []inclusion{{file: file}}, 0)
 	return e.tree
 }
 
 // execute lets the library render the tree, marks included.
-func (t *tree) execute(file string, set *Set) (string, error) {
-	compiled, err := mustache.ParseStringPartialsRaw(t.source(), noPartials{}, true)
+func (t *tree) execute(file string, set *Set, traced bool) (string, error) {
+	compiled, err := mustache.ParseStringPartialsRaw(t.source(traced), noPartials{}, true)
 	if err != nil {
 		return "", fmt.Errorf("compiling %s: %w", file, err)
 	}

@@ -25,7 +25,8 @@ type token struct {
 	kind kind
 	// text is the literal of a text token, else the name in the tag.
 	text string
-	at   Position
+	// at is where the tag, or the text, begins.
+	at Position
 	// indent is the white space before a partial that stands alone on its line.
 	indent string
 }
@@ -91,17 +92,18 @@ func (t *tokenizer) position(offset int) Position {
 	return Position{File: t.file, Line: t.line, Column: max(1, offset-t.lineStart+1-t.margin)}
 }
 
-func (t *tokenizer) addText(s string) {
+func (t *tokenizer) addText(s string, at Position) {
 	if s != "" {
-		t.tokens = append(t.tokens, token{kind: text, text: s})
+		t.tokens = append(t.tokens, token{kind: text, text: s, at: at})
 	}
 }
 
 // next takes the text up to the next tag, and the tag. It returns false at the end.
 func (t *tokenizer) next() bool {
 	n := strings.Index(t.src[t.pos:], t.open)
+	from := t.position(t.pos)
 	if n < 0 {
-		t.addText(t.src[t.pos:])
+		t.addText(t.src[t.pos:], from)
 		return false
 	}
 	before, start := t.pos, t.pos+n
@@ -132,7 +134,7 @@ func (t *tokenizer) next() bool {
 	if !triple && standsAlone(content) {
 		left, right = t.standalone(start, end)
 	}
-	t.addText(t.src[before:max(before, left)])
+	t.addText(t.src[before:max(before, left)], from)
 	indent := t.src[left:start]
 	t.advance(right)
 	t.tag(content, at, indent)

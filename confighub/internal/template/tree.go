@@ -24,8 +24,10 @@ const (
 type node struct {
 	token
 	children []*node
-	// id numbers the variables, so that the output tells which tag wrote a value.
+	// id numbers the variables, so that the output tells which tag wrote a value; texts have numbers of their own.
 	id int
+	// within is the template and the partials around the node.
+	within []inclusion
 	// of a partial that includes itself:
 	recursion *recursion
 }
@@ -33,8 +35,8 @@ type node struct {
 // tree is one template with every partial put in its place.
 type tree struct {
 	roots []*node
-	// variables by id.
-	variables []*node
+	// variables and texts by id.
+	variables, texts []*node
 }
 
 // expander builds a tree. The library expands partials at each rendering, with HTML escaping whatever was
@@ -57,9 +59,10 @@ type level struct {
 	open *node
 }
 
-// inclusion is a file that is being expanded, and the number of sections around it.
+// inclusion is a file that is being expanded, the tag that includes it, and the number of sections around that.
 type inclusion struct {
 	file  string
+	at    Position
 	depth int
 }
 
@@ -84,12 +87,12 @@ func chain(path []inclusion, file string) string {
 	return strings.Join(append(names, file), " > ")
 }
 
+// expand expands a file, which is the last of path.
 func (e *expander) expand(file string, src []byte, indent string, path []inclusion, depth int) []*node {
 	if e.expanded += len(src) + len(indent)*(1+bytes.Count(src, []byte("\n"))); e.expanded > maxExpanded {
 		e.problem(Position{file, 1, 1}, "", "partials expand to more than %d bytes", maxExpanded)
 		return nil
 	}
-	path = append(path, inclusion{file, depth})
 	tokens, problems := tokenize(file, src, indent)
 	for _, p := range problems {
 		e.problems.add(p)
@@ -122,11 +125,13 @@ func (e *expander) expand(file string, src []byte, indent string, path []inclusi
 		case partial:
 			*top.into = append(*top.into, e.partial(t, path, depth+len(stack)-1)...)
 		case variable, raw:
-			n := &node{token: t, id: len(e.tree.variables)}
+			n := &node{token: t, id: len(e.tree.variables), within: path}
 			e.tree.variables = append(e.tree.variables, n)
 			*top.into = append(*top.into, n)
 		default:
-			*top.into = append(*top.into, &node{token: t})
+			n := &node{token: t, id: len(e.tree.texts), within: path}
+			e.tree.texts = append(e.tree.texts, n)
+			*top.into = append(*top.into, n)
 		}
 	}
 	for _, l := range stack[1:] {
@@ -155,7 +160,7 @@ func (e *expander) partial(t token, path []inclusion, depth int) []*node {
 		e.problem(t.at, t.text, "partials are nested deeper than %d: %s", maxPartialDepth, chain(path, file))
 		return nil
 	}
-	return e.expand(file, src, t.indent, path, depth)
+	return e.expand(file, src, t.indent, append(path, inclusion{file, t.at, depth}), depth)
 }
 
 // again expands a partial that includes itself once more, and reports whether it did.
@@ -173,7 +178,7 @@ func (e *expander) again(n *node) bool {
 		return false
 	}
 	problems := len(e.problems)
-	n.children = e.expand(r.file, r.src, n.indent, r.path, r.depth)
+	n.children = e.expand(r.file, r.src, n.indent, append(r.path, inclusion{r.file, n.at, r.depth}), r.depth)
 	r.expanded = len(e.problems) == problems
 	return r.expanded
 }
@@ -189,31 +194,36 @@ const (
 	closeTag = ">\x00"
 	// nothing keeps a tag from standing alone on its line, since lines are dealt with already.
 	nothing = "\x00-"
-	// tagMark is followed by the number of the tag and a colon.
-	tagMark = "\x00t"
+	// tagMark is followed by the number of the tag and a colon, textMark, which stands in traced output only, by that
+	// of the text.
+	tagMark  = "\x00t"
+	textMark = "\x00p"
 )
 
 // source writes the tree for the library: own delimiters, no partials, every variable unescaped behind the
 // mark that says which tag it is.
-func (t *tree) source() string {
+func (t *tree) source(traced bool) string {
 	var b strings.Builder
 	b.WriteString("{{=" + openTag + " " + closeTag + "=}}" + nothing)
-	writeNodes(&b, t.roots)
+	writeNodes(&b, t.roots, traced)
 	return b.String()
 }
 
-func writeNodes(b *strings.Builder, nodes []*node) {
+func writeNodes(b *strings.Builder, nodes []*node, traced bool) {
 	for _, n := range nodes {
 		switch n.kind {
 		case text:
+			if traced {
+				b.WriteString(textMark + strconv.Itoa(n.id) + ":")
+			}
 			b.WriteString(n.text)
 		case variable, raw:
 			b.WriteString(tagMark + strconv.Itoa(n.id) + ":" + openTag + "&" + libraryName(n.text) + closeTag)
 		case partial:
-			writeNodes(b, n.children)
+			writeNodes(b, n.children, traced)
 		default:
 			b.WriteString(openTag + string(rune(n.kind)) + libraryName(n.text) + closeTag + nothing)
-			writeNodes(b, n.children)
+			writeNodes(b, n.children, traced)
 			b.WriteString(openTag + "/" + libraryName(n.text) + closeTag + nothing)
 		}
 	}

@@ -28,6 +28,8 @@ type walker struct {
 	missing map[int]bool
 	// inside are the partials that include themselves around the place of the walk.
 	inside []visit
+	// tracer is told of what the walk comes by; nil when nobody asked.
+	tracer *tracer
 }
 
 // visit is a partial that includes itself, and the number of frames it was entered with.
@@ -50,6 +52,8 @@ func (w *walker) walk(nodes []*node) {
 			return
 		}
 		switch n.kind {
+		case text:
+			w.tracer.pass(n, "", false)
 		case variable, raw:
 			w.variable(n)
 		case section, inverted:
@@ -88,18 +92,25 @@ func (w *walker) variable(n *node) {
 			w.missing[n.id] = true
 			w.problems.add(Problem{At: n.at, Name: n.text, Message: w.explain(n.text)})
 		}
+		w.tracer.pass(n, "", false)
 		return
 	}
 	if isLambda(value) {
 		w.lambda(n)
 		return
 	}
+	secret := w.isSecret(n, path, value)
+	w.secret = w.secret || secret
+	w.tracer.pass(n, path, secret)
+}
+
+// isSecret reports whether what a tag writes is of the secrets, or holds them.
+func (w *walker) isSecret(n *node, path string, value any) bool {
 	if path == secretsKey || strings.HasPrefix(path, secretsKey+".") {
-		w.secret = true
+		return true
 	}
-	if object, ok := value.(map[string]any); ok && len(w.frames) == 1 && n.text == "." && len(object) > 0 {
-		w.secret = w.secret || object[secretsKey] != nil
-	}
+	object, ok := value.(map[string]any)
+	return ok && len(w.frames) == 1 && n.text == "." && object[secretsKey] != nil
 }
 
 // secretsKey is the built-in object whose values make a target secret.
@@ -111,8 +122,10 @@ func (w *walker) section(n *node) {
 		w.lambda(n)
 		return
 	}
+	w.tracer.use(n, path)
 	if n.kind == inverted {
 		if !found || !truthy(value) {
+			defer w.tracer.enter(n, frame{path: path})()
 			w.walk(n.children)
 		}
 		return
@@ -122,11 +135,11 @@ func (w *walker) section(n *node) {
 	}
 	list, ok := value.([]any)
 	if !ok {
-		w.enter(frame{value: value, path: path}, n.children)
+		w.enter(n, frame{value: value, path: path})
 		return
 	}
 	for i, v := range list {
-		w.enter(frame{value: v, path: fmt.Sprintf("%s[%d]", path, i), item: item{i, len(list)}, inList: true}, n.children)
+		w.enter(n, frame{value: v, path: fmt.Sprintf("%s[%d]", path, i), item: item{i, len(list)}, inList: true})
 		if w.step() {
 			return
 		}
@@ -143,9 +156,11 @@ func (w *walker) lambda(n *node) {
 	w.problems.add(Problem{At: n.at, Name: n.text, Message: "is a lambda, which is not supported: data is not run"})
 }
 
-func (w *walker) enter(f frame, nodes []*node) {
+// enter goes through a section with one more frame.
+func (w *walker) enter(n *node, f frame) {
+	defer w.tracer.enter(n, f)()
 	w.frames = append(w.frames, f)
-	w.walk(nodes)
+	w.walk(n.children)
 	w.frames = w.frames[:len(w.frames)-1]
 }
 
