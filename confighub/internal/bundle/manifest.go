@@ -14,34 +14,26 @@ import (
 	"strings"
 )
 
-// Manifest is bundle.json.
+// Manifest is bundle.json. The doc tags are for people who write one: see [ManifestSchema].
 type Manifest struct {
-	// Targets by absolute path; an env target's key is a name without a slash.
-	Targets map[string]Target `json:"targets,omitempty"`
-	// Strict makes a section whose key stands nowhere in the data an error instead of a warning.
-	Strict bool `json:"strict,omitempty"`
+	Targets map[string]Target `json:"targets,omitempty" doc:"by absolute path; an env target's key is a name without a slash"`
+	Strict  bool              `json:"strict,omitempty" doc:"a section whose key stands nowhere in the data is an error instead of a warning"`
 }
 
 // Target is one file that the bundle wants, or the environment of the service. Exactly one of Template and
 // Identity is set; Env goes with Template.
 type Target struct {
-	Template string `json:"template,omitempty"`
-	// Identity is cert, key, combined or roots: a copy of the container's own certificate files.
-	Identity string `json:"identity,omitempty"`
-	// Env makes the rendered KEY=VALUE lines environment of the service instead of a file.
-	Env bool `json:"env,omitempty"`
-	// Mode is nil for the default: 0644, and 0600 as soon as a secret is in it.
-	Mode *Mode `json:"mode,omitempty"`
-	// Owner is "user", "user:group", numbers or names; "" keeps the existing file's.
-	Owner string `json:"owner,omitempty"`
-	// Escape is one of Formats; "" goes by the target's extension.
-	Escape string `json:"escape,omitempty"`
-	// When is a dotted path in the data; the target exists only while the value there is truthy.
-	When string `json:"when,omitempty"`
-	// Once writes the file only if it is missing.
-	Once   bool   `json:"once,omitempty"`
-	Check  Action `json:"check,omitzero"`
-	Reload Action `json:"reload,omitzero"`
+	Template string `json:"template,omitempty" doc:"file below templates/; .mustache may be left out"`
+	Identity string `json:"identity,omitempty" doc:"a copy of the container's own certificate files instead of a template"`
+	Env      bool   `json:"env,omitempty" doc:"the rendered KEY=VALUE lines become environment of the service instead of a file"`
+	// Mode is nil for the default.
+	Mode   *Mode  `json:"mode,omitempty" doc:"octal permissions; 0644, and 0600 as soon as a secret is in the file"`
+	Owner  string `json:"owner,omitempty" doc:"user or user:group, names or numbers; the existing file's by default"`
+	Escape string `json:"escape,omitempty" doc:"the format that values are escaped for; by the target's extension, else none"`
+	When   string `json:"when,omitempty" doc:"dotted path in the data; the target is there only while the value is true"`
+	Once   bool   `json:"once,omitempty" doc:"written only if it is missing"`
+	Check  Action `json:"check,omitzero" doc:"judges the staged file: an action of the image's settings, or a command if these allow it"`
+	Reload Action `json:"reload,omitzero" doc:"makes the service take up a change: likewise, or restart, or signal:HUP"`
 }
 
 // Kinds of Target.Identity.
@@ -171,6 +163,8 @@ func (j *judge) manifest() Manifest {
 	for _, key := range slices.Sorted(maps.Keys(j.raw.object)) {
 		value := j.raw.object[key]
 		switch key {
+		case schemaKey:
+			j.decode(key, value, new(string))
 		case "strict":
 			j.decode(key, value, &m.Strict)
 		case "targets":
