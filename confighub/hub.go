@@ -13,6 +13,7 @@ import (
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/enrol"
 	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/confighub/internal/source"
 	"cloud4.internal/hub/confighub/internal/telemetry"
 	"cloud4.internal/hub/internal/health"
@@ -50,6 +51,9 @@ type hub struct {
 	reports  *reporter
 	tel      *telemetry.Telemetry
 	events   chan source.Event
+	// key opens what is sealed for this container; nil with keyErr: it cannot be used.
+	key    *seal.Key
+	keyErr error
 
 	// ready: the gate is open.
 	ready bool

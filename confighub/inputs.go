@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/internal/identity"
 )
 
@@ -65,6 +66,16 @@ func readSecret(file string) (string, error) {
 		return "", fmt.Errorf("%s is larger than %d bytes", file, maxSecret)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r"), nil
+}
+
+// sealKey is the key for what is sealed for this container. One that could not be read or made is tried again each time.
+func (h *hub) sealKey() (*seal.Key, error) {
+	if h.key == nil {
+		if h.key, h.keyErr = seal.EnsureKey(identity.Dir()); h.keyErr == nil {
+			h.reports.recipient = h.key.Recipient()
+		}
+	}
+	return h.key, h.keyErr
 }
 
 // identityPEM is the certificate files that targets may be; nil without an identity.

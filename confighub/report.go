@@ -23,8 +23,10 @@ type reporter struct {
 	store *source.Store
 	// instance of the container that reports.
 	instance string
-	log      zerolog.Logger
-	wake     chan struct{}
+	// recipient of the container; "" while it has no key for sealed values.
+	recipient string
+	log       zerolog.Logger
+	wake      chan struct{}
 
 	mu    sync.Mutex // guards what follows
 	queue []bundle.Applied
@@ -39,7 +41,7 @@ func (r *reporter) add(report bundle.Applied) {
 	if r.src == nil {
 		return
 	}
-	report.Instance = r.instance
+	report.Instance, report.Recipient = r.instance, r.recipient
 	r.mu.Lock()
 	r.queue = append(r.queue, report)
 	if over := len(r.queue) - maxReports; over > 0 {

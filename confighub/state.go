@@ -36,6 +36,9 @@ type section struct {
 	Source   sourceState `json:"source"`
 	Targets  []string    `json:"targets,omitempty"`
 	Settings string      `json:"settings_error,omitempty"`
+	// Recipient is what values for this container are sealed for; without one, RecipientError says why.
+	Recipient      string `json:"recipient,omitempty"`
+	RecipientError string `json:"recipient_error,omitempty"`
 }
 
 type appliedState struct {
@@ -131,6 +134,11 @@ func (h *hub) section() section {
 	s := section{
 		Rejected: h.store.LastBad(), Trial: h.store.OnTrial(), Settings: h.settings.stand,
 		Source: sourceState{Address: h.conf.Source, Reached: h.reached, Error: h.sourceErr},
+	}
+	if h.key != nil {
+		s.Recipient = h.key.Recipient()
+	} else if h.keyErr != nil {
+		s.RecipientError = h.keyErr.Error()
 	}
 	if h.applied != nil {
 		s.Applied = &appliedState{Version: h.applied.pointer.Version(), Revision: h.applied.pointer.Revision, At: h.applied.at}

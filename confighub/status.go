@@ -76,6 +76,12 @@ func writeStatus(w io.Writer, file *health.File, who identity.Status) error {
 	if who.Error != "" {
 		row("", "%s", who.Error)
 	}
+	switch {
+	case s.Recipient != "":
+		row("recipient", "%s", s.Recipient)
+	case s.RecipientError != "":
+		row("recipient", "none: %s", s.RecipientError)
+	}
 	row("source", "%s", sourceLine(s))
 	switch {
 	case s.Applied == nil:

@@ -118,6 +118,7 @@ var (
 
 // modules are those that go.mod may require directly, each with its reason. Other modules come with these.
 var modules = map[string]string{
+	"filippo.io/age":                                                    "seals values for single containers, in a form that other tools read too",
 	"github.com/bmatcuk/doublestar/v4":                                  "globs with ** for targets and log files; path.Match has none",
 	"github.com/BurntSushi/toml":                                        "reads TOML in the tests of the template escapers: what was put in comes out",
 	"github.com/cbroglie/mustache":                                      "templates",

@@ -33,6 +33,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"cloud4.internal/hub/confighub/internal/seal"
 )
 
 // Limits of a bundle. They bound what one fetch can cost a container.
@@ -144,6 +146,11 @@ func (a Applied) Check() error {
 	}
 	if err := checkDigest(a.Version.Digest); err != nil {
 		return fmt.Errorf("version.digest: %w", err)
+	}
+	if a.Recipient != "" {
+		if err := seal.CheckRecipient(a.Recipient); err != nil {
+			return fmt.Errorf("recipient: %w", err)
+		}
 	}
 	return nil
 }
