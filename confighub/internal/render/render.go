@@ -137,11 +137,7 @@ func (r *renderer) report(target, format string, args ...any) {
 
 // render renders the target's template and reports its errors. The same template for two targets reports once.
 func (r *renderer) render(name string, t bundle.Target, data map[string]any) (template.Result, bool) {
-	format := cmp.Or(t.Escape, template.FormatOf(name))
-	if t.Env {
-		format = cmp.Or(t.Escape, "env")
-	}
-	result, err := template.Render(r.bundle.Template, t.Template, data, template.Options{Format: format, Strict: r.bundle.Manifest.Strict, Set: r.set})
+	result, err := template.Render(r.bundle.Template, t.Template, data, template.Options{Format: FormatOf(name, t), Strict: r.bundle.Manifest.Strict, Set: r.set})
 	if err == nil {
 		r.out.Warnings = append(r.out.Warnings, result.Warnings.Lines()...)
 		return result, true
@@ -156,6 +152,14 @@ func (r *renderer) render(name string, t bundle.Target, data map[string]any) (te
 		}
 	}
 	return result, false
+}
+
+// FormatOf is the format that values are escaped for in a target.
+func FormatOf(name string, t bundle.Target) string {
+	if t.Env {
+		return cmp.Or(t.Escape, "env")
+	}
+	return cmp.Or(t.Escape, template.FormatOf(name))
 }
 
 func (r *renderer) file(name string, t bundle.Target, data map[string]any) {

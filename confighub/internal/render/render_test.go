@@ -174,3 +174,23 @@ func TestManyProblems(t *testing.T) {
 		t.Errorf("took %s", took)
 	}
 }
+
+func TestTrace(t *testing.T) {
+	b := read(t, map[string]string{
+		"bundle.json": `{"targets": {"/etc/a.json": {"template": "a"}, "e": {"template": "e", "env": true}, "/etc/k": {"identity": "key"}}}`,
+		"data/d.json": `{"x": "q\"", "two": "a b"}`,
+		"templates/a": `{"x": {{x}}}`,
+		"templates/e": "X={{two}}\n",
+	})
+	for name, want := range map[string]string{"/etc/a.json": `{"x": "q\""}`, "e": "X='a b'\n"} {
+		result, err := Trace(b, Inputs{}, name)
+		if err != nil || string(result.Output) != want || result.Trace == nil || result.Trace.Spans[1].Path == "" {
+			t.Errorf("%s: %q, %v", name, result.Output, err)
+		}
+	}
+	for name, want := range map[string]string{"/etc/b": "the bundle has no target /etc/b", "/etc/k": "/etc/k has no template: it is the container's own certificate (key)"} {
+		if _, err := Trace(b, Inputs{}, name); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
