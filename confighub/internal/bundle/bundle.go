@@ -13,6 +13,9 @@
 //
 // In a directory, hidden files and those that editors leave behind (x~, x.swp, x.tmp) are passed over.
 //
+// A value of data may be sealed ({"$sealed": "age:…"}, package seal): it is one value for layers, and a schema says nothing
+// of it until it was opened in the container (CheckOpened).
+//
 // All JSON may carry comments and trailing commas (JWCC). Numbers keep their literal text. Errors are
 // Problems: all of them at once, each as `file:line: key: what is wrong`.
 //

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/tailscale/hujson"
+
+	"cloud4.internal/hub/confighub/internal/seal"
 )
 
 // document is one parsed JSON file that knows where its values stand.
@@ -64,6 +66,9 @@ func ParseObject(file string, raw []byte) (map[string]any, error) {
 	object, ok := doc.value.(map[string]any)
 	if !ok {
 		return nil, Problems{{File: file, Line: doc.lines[""], Message: "must be a JSON object, is " + kindOf(doc.value)}}
+	}
+	if problems := judgeSealed(doc); len(problems) > 0 {
+		return nil, problems.err()
 	}
 	return MergePatch(nil, object), nil
 }
@@ -179,10 +184,11 @@ func kindOf(v any) string {
 	return "null"
 }
 
-// MergePatch applies patch to target as RFC 7396 says and returns the result. Neither is changed.
+// MergePatch applies patch to target as RFC 7396 says and returns the result. Neither is changed. A sealed value is one
+// value: it is replaced whole, and replaces whole.
 func MergePatch(target any, patch map[string]any) map[string]any {
 	merged := map[string]any{}
-	if old, ok := target.(map[string]any); ok {
+	if old, ok := target.(map[string]any); ok && !seal.Is(old) {
 		for k, v := range old {
 			merged[k] = v
 		}
@@ -192,7 +198,11 @@ func MergePatch(target any, patch map[string]any) map[string]any {
 		case nil:
 			delete(merged, k)
 		case map[string]any:
-			merged[k] = MergePatch(merged[k], v)
+			if seal.Is(v) {
+				merged[k] = v
+			} else {
+				merged[k] = MergePatch(merged[k], v)
+			}
 		default:
 			merged[k] = v
 		}

@@ -157,6 +157,7 @@ func parseFragment(files map[string][]byte, name string) (*Fragment, error) {
 			f.schema = parse(file)
 		case strings.HasPrefix(file, dataDir+"/"):
 			if doc := parse(file); doc != nil {
+				problems = append(problems, judgeSealed(doc)...)
 				f.data = append(f.data, doc)
 			}
 		default:

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"cloud4.internal/hub/confighub/internal/seal"
 )
 
 // MaxOrigins bounds origins.json in bytes. What finds no room is left out, single items of lists first.
@@ -59,16 +61,13 @@ type Origins struct {
 	Dropped int
 }
 
-// sealedKey is the only key of an object that stands for an encrypted value.
-const sealedKey = "$sealed"
-
 // Value says where the value at a JSON pointer comes from: a sealed one by its envelope, an item that has no entry by
 // the list around it. An object that was merged has no single origin.
 func (o *Origins) Value(pointer string) (Origin, bool) {
 	if o == nil {
 		return Origin{}, false
 	}
-	if sealed, ok := o.Data[pointer+JSONPointer(sealedKey)]; ok {
+	if sealed, ok := o.Data[pointer+JSONPointer(seal.Member)]; ok {
 		return sealed, true
 	}
 	for at := pointer; at != ""; at = at[:max(0, strings.LastIndexByte(at, '/'))] {
@@ -208,7 +207,7 @@ func (t *trace) lay(doc *document, patch map[string]any) {
 		case nil:
 			delete(t.kids, key)
 		case map[string]any:
-			if old == nil || old.kids == nil {
+			if old == nil || old.kids == nil || old.sealed() != seal.Is(value) {
 				old = &trace{over: old.writers(), kids: map[string]*trace{}}
 				t.kids[key] = old
 			}
@@ -221,6 +220,9 @@ func (t *trace) lay(doc *document, patch map[string]any) {
 		}
 	}
 }
+
+// sealed reports whether the value is a sealed one, which replaces as a whole though it is an object.
+func (t *trace) sealed() bool { return t.kids[seal.Member] != nil }
 
 // writers is who wrote the value and what it is made of.
 func (t *trace) writers() (docs []*document) {

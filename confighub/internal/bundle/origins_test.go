@@ -50,7 +50,7 @@ func TestOriginsOfLayers(t *testing.T) {
 		"services/web": {
 			"bundle.json":     "{\"targets\": {\"/etc/a.conf\":\n {\"mode\": \"0600\"}, \"/etc/gone\": null, \"/etc/back\": null}}",
 			"data/web.json":   "{\"up\": {\n\"y\": 3}, \"plain\": {\"now\": \"object\"}, \"gone\": null, \"was\": 1,\n\"list\": [{\"n\": 1},\n{\"n\": [2]}]}",
-			"data/x.json":     "{\"a.b\": 1,\n\"a\": {\"b\": 2},\n\"s/l~\": {\"$sealed\": \"age\"}}",
+			"data/x.json":     "{\"a.b\": 1,\n\"a\": {\"b\": 2},\n\"s/l~\": " + sealed(t, "s/l~") + "}",
 			"templates/p.txt": "2",
 		},
 		"hosts/vm1": {

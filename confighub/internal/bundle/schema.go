@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
-	"reflect"
 	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"cloud4.internal/hub/confighub/internal/seal"
 )
 
 // The keywords of JSON Schema (draft 2020-12) that a schema.json may use. Any other is an error, since a
@@ -29,6 +30,8 @@ type schema struct {
 	origins  map[string]origin
 	problems Problems
 	cost     *cost
+	// opened are the dotted keys of what was sealed, which no message may show.
+	opened map[string]bool
 }
 
 const (
@@ -67,8 +70,11 @@ func (c *cost) matches(expression, text string) bool {
 }
 
 // checkSchema reports what is wrong with the schema, or where data breaks it.
-func checkSchema(doc *document, data map[string]any, origins map[string]origin) Problems {
-	s := &schema{doc: doc, origins: origins, cost: &cost{patterns: map[string]pattern{}}}
+func checkSchema(doc *document, data map[string]any, origins map[string]origin, opened ...string) Problems {
+	s := &schema{doc: doc, origins: origins, cost: &cost{patterns: map[string]pattern{}}, opened: map[string]bool{}}
+	for _, key := range opened {
+		s.opened[key] = true
+	}
 	s.wellFormed(doc.value, "")
 	if len(s.problems) == 0 {
 		s.apply(doc.value, data, "")
@@ -183,6 +189,12 @@ func (s *schema) fail(key, format string, args ...any) {
 	if len(s.problems) >= maxFailures {
 		return
 	}
+	message := fmt.Sprintf(format, args...) + " (" + s.doc.file + ")"
+	if sealed := s.hidden(key); sealed != "" && sealed != key {
+		key, message = sealed, "in what is sealed, a value "+message
+	} else if sealed != "" {
+		message = "what is sealed " + message
+	}
 	at, named := s.origins[key], key
 	for parent := key; at.file == "" && parent != ""; {
 		parent = parent[:max(0, strings.LastIndexAny(parent, ".["))]
@@ -191,20 +203,19 @@ func (s *schema) fail(key, format string, args ...any) {
 	if at.file == "" {
 		at.file = dataDir
 	}
-	message := fmt.Sprintf(format, args...) + " (" + s.doc.file + ")"
 	s.problems = append(s.problems, Problem{File: at.file, Line: at.line, Key: named, Message: message})
 }
 
 // holds reports whether the schema holds for value, without a word.
 func (s *schema) holds(rule, value any) bool {
-	probe := &schema{doc: s.doc, origins: s.origins, cost: s.cost}
+	probe := &schema{doc: s.doc, origins: s.origins, cost: s.cost, opened: s.opened}
 	probe.apply(rule, value, "")
 	return len(probe.problems) == 0
 }
 
 // apply checks one value by one schema, both already known to be well-formed.
 func (s *schema) apply(rule, value any, key string) {
-	if s.cost.rules++; s.cost.rules > maxRules {
+	if s.cost.rules++; s.cost.rules > maxRules || seal.Is(value) {
 		return
 	}
 	if allowed, ok := rule.(bool); ok {
@@ -218,12 +229,13 @@ func (s *schema) apply(rule, value any, key string) {
 		s.fail(key, "must be of type %s, is %s", typeText(want), kindOf(value))
 		return
 	}
+	whole := s.wholeRules(object, value)
 	list, ok := object["enum"].([]any)
 	s.cost.rules += len(list)
-	if ok && !slices.ContainsFunc(list, func(e any) bool { return equal(e, value) }) {
+	if ok && whole && !slices.ContainsFunc(list, func(e any) bool { return equal(e, value) }) {
 		s.fail(key, "must be one of %s", text(list))
 	}
-	if want, ok := object["const"]; ok && !equal(want, value) {
+	if want, ok := object["const"]; ok && whole && !equal(want, value) {
 		s.fail(key, "must be %s", text(want))
 	}
 	for _, word := range []string{"allOf", "anyOf"} {
@@ -236,7 +248,7 @@ func (s *schema) apply(rule, value any, key string) {
 			s.fail(key, "fits none of anyOf")
 		}
 	}
-	if not, ok := object["not"]; ok && s.holds(not, value) {
+	if not, ok := object["not"]; ok && whole && s.holds(not, value) {
 		s.fail(key, "is what the schema excludes")
 	}
 	switch v := value.(type) {
@@ -314,7 +326,7 @@ func (s *schema) applyNumber(rule map[string]any, value json.Number, key string)
 		{"exclusiveMaximum", "less than", func(c int) bool { return c < 0 }},
 	} {
 		if limit, given := rational(rule[b.word]); given && !b.ok(n.Cmp(limit)) {
-			s.fail(key, "must be %s %s, is %s", b.text, text(rule[b.word]), value)
+			s.fail(key, "must be %s %s%s", b.text, text(rule[b.word]), s.shown(key, ", is %s", value))
 		}
 	}
 }
@@ -323,74 +335,9 @@ func (s *schema) applyNumber(rule map[string]any, value json.Number, key string)
 func (s *schema) bounds(rule map[string]any, what string, n int, key, unit string) {
 	count := new(big.Rat).SetInt64(int64(n))
 	if low, ok := rational(rule["min"+what]); ok && count.Cmp(low) < 0 {
-		s.fail(key, "must have at least %s %s, has %d", text(rule["min"+what]), unit, n)
+		s.fail(key, "must have at least %s %s%s", text(rule["min"+what]), unit, s.shown(key, ", has %d", n))
 	}
 	if high, ok := rational(rule["max"+what]); ok && count.Cmp(high) > 0 {
-		s.fail(key, "must have at most %s %s, has %d", text(rule["max"+what]), unit, n)
+		s.fail(key, "must have at most %s %s%s", text(rule["max"+what]), unit, s.shown(key, ", has %d", n))
 	}
-}
-
-// rational reads a number exactly. Long texts and large exponents are refused: they would cost memory.
-func rational(v any) (*big.Rat, bool) {
-	n, ok := v.(json.Number)
-	if !ok || len(n) > 64 {
-		return nil, false
-	}
-	if _, exponent, found := strings.Cut(strings.ToLower(string(n)), "e"); found && len(strings.TrimLeft(exponent, "+-0")) > 3 {
-		return nil, false
-	}
-	return new(big.Rat).SetString(string(n))
-}
-
-func hasType(want, value any) bool {
-	names, ok := want.([]any)
-	if !ok {
-		names = []any{want}
-	}
-	for _, name := range names {
-		switch v := value.(type) {
-		case nil:
-			ok = name == "null"
-		case bool:
-			ok = name == "boolean"
-		case map[string]any:
-			ok = name == "object"
-		case []any:
-			ok = name == "array"
-		case string:
-			ok = name == "string"
-		case json.Number:
-			r, exact := rational(v)
-			ok = name == "number" || name == "integer" && exact && r.IsInt()
-		}
-		if ok {
-			return true
-		}
-	}
-	return false
-}
-
-func typeText(want any) string {
-	if list, ok := want.([]any); ok {
-		return strings.Trim(fmt.Sprint(list...), "[]")
-	}
-	return fmt.Sprint(want)
-}
-
-// equal compares as JSON Schema does: numbers by value.
-func equal(a, b any) bool {
-	x, okX := rational(a)
-	y, okY := rational(b)
-	if okX && okY {
-		return x.Cmp(y) == 0
-	}
-	return reflect.DeepEqual(a, b)
-}
-
-func text(v any) string {
-	raw, err := marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return strings.Join(strings.Fields(string(raw)), " ")
 }

@@ -29,6 +29,8 @@ func Is(v any) bool {
 type Found struct {
 	// Key is its dotted path: db.password, users[0].password.
 	Key string
+	// Path is its keys and indexes one by one.
+	Path []string
 	// Text is what stands behind "$sealed".
 	Text string
 	// Err is what can be seen to be wrong with it without a key, in words that follow the key.
@@ -38,40 +40,54 @@ type Found struct {
 // Visit calls visit for every sealed value in data, in order of the keys, and returns data with what it returned in their
 // places. Data is not changed; what holds no sealed value is shared with the result.
 func Visit(data any, visit func(Found) any) any {
-	v := visitor{visit: visit}
-	result, _ := v.walk(data, "", nil)
+	if !anyIn(data) {
+		return data
+	}
+	w := visitor{visit}
+	result, _ := w.walk(data, Found{})
 	return result
+}
+
+// anyIn reports whether there is a sealed value in v, which as a rule there is not.
+func anyIn(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		if Is(v) {
+			return true
+		}
+		for _, child := range v {
+			if anyIn(child) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, anyIn)
+	}
+	return false
 }
 
 type visitor struct{ visit func(Found) any }
 
 var errKey = errors.New("lies below a key that is empty or holds a dot, a bracket or a control character, and no seal can name it: rename the key")
 
-// walk returns v as it is to be, and whether that is another than v. Bad is what is wrong with the path.
-func (w visitor) walk(v any, key string, bad error) (any, bool) {
+// walk returns v, which stands at this place, as it is to be, and whether that is another than v.
+func (w visitor) walk(v any, at Found) (any, bool) {
 	switch v := v.(type) {
 	case map[string]any:
 		if Is(v) {
-			return w.visit(found(v, key, bad)), true
+			return w.visit(at.read(v)), true
 		}
-		return w.object(v, key, bad)
+		return w.object(v, at)
 	case []any:
-		return w.list(v, key, bad)
+		return w.list(v, at)
 	}
 	return v, false
 }
 
-func (w visitor) object(v map[string]any, key string, bad error) (any, bool) {
+func (w visitor) object(v map[string]any, at Found) (any, bool) {
 	var changed map[string]any
 	for _, name := range slices.Sorted(maps.Keys(v)) {
-		child, badChild := name, bad
-		if key != "" {
-			child = key + "." + name
-		}
-		if bad == nil && !nameable(name) {
-			badChild = errKey
-		}
-		if value, other := w.walk(v[name], child, badChild); other {
+		if value, other := w.walk(v[name], at.into(name)); other {
 			if changed == nil {
 				changed = maps.Clone(v)
 			}
@@ -84,10 +100,10 @@ func (w visitor) object(v map[string]any, key string, bad error) (any, bool) {
 	return changed, true
 }
 
-func (w visitor) list(v []any, key string, bad error) (any, bool) {
+func (w visitor) list(v []any, at Found) (any, bool) {
 	var changed []any
 	for i, item := range v {
-		if value, other := w.walk(item, fmt.Sprintf("%s[%d]", key, i), bad); other {
+		if value, other := w.walk(item, at.item(i)); other {
 			if changed == nil {
 				changed = slices.Clone(v)
 			}
@@ -100,12 +116,31 @@ func (w visitor) list(v []any, key string, bad error) (any, bool) {
 	return changed, true
 }
 
-func found(object map[string]any, key string, bad error) Found {
+func (f Found) into(name string) Found {
+	if f.Err == nil && !nameable(name) {
+		f.Err = errKey
+	}
+	if f.Key != "" {
+		f.Key += "."
+	}
+	f.Key += name
+	f.Path = append(slices.Clip(f.Path), name)
+	return f
+}
+
+func (f Found) item(i int) Found {
+	f.Key += "[" + strconv.Itoa(i) + "]"
+	f.Path = append(slices.Clip(f.Path), strconv.Itoa(i))
+	return f
+}
+
+// read is the sealed value at this place.
+func (f Found) read(object map[string]any) Found {
 	text, isText := object[Member].(string)
-	f := Found{Key: key, Text: text, Err: bad}
+	f.Text = text
 	switch {
 	case f.Err != nil:
-	case key == "":
+	case f.Key == "":
 		f.Err = errors.New("stands for all of the data: seal the values in it, each by its key")
 	case len(object) > 1:
 		f.Err = errors.New("has other keys beside " + Member + ": a sealed value is one whole")

@@ -146,7 +146,7 @@ func CheckText(text string) error {
 	return err
 }
 
-var errNoText = errors.New(`must be what confighub seal prints: "age:" and an age file in base64`)
+var errNoText = errors.New(Member + ` must be what confighub seal prints: "age:" and an age file in base64`)
 
 // decodeText returns the age file, whose header is whole.
 func decodeText(text string) ([]byte, error) {
