@@ -24,7 +24,8 @@ import (
 func runs(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	app := daemon.New("confighub", "", sections, renderCommand(), statusCommand())
+	app := daemon.New("confighub", "", sections, renderCommand(), statusCommand(),
+		holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())
 	app.Writer, app.ErrWriter = &out, &errs
 	err = app.RunContext(t.Context(), append([]string{"confighub"}, args...))
 	return out.String(), errs.String(), err

@@ -29,8 +29,6 @@ const (
 	// When nothing is expected, idleEvery is enough.
 	tickEvery = 250 * time.Millisecond
 	idleEvery = time.Second
-	// retryMin and retryMax bound the pause after the machine, not the bundle, was in the way.
-	retryMin, retryMax = 2 * time.Second, time.Minute
 )
 
 // hub is one run of confighub in a container. Everything below the blank line is the loop's own.
@@ -48,27 +46,30 @@ type hub struct {
 	applier  *apply.Applier
 	src      source.Source
 	remote   bool
-	reports  *reporter
-	tel      *telemetry.Telemetry
-	events   chan source.Event
+	// signer is the id of the key that signed what the source said last.
+	signer  func() string
+	reports *reporter
+	tel     *telemetry.Telemetry
+	events  chan source.Event
+	asks    chan ask
 	// key opens what is sealed for this container; nil with keyErr: it cannot be used.
 	key    *seal.Key
 	keyErr error
 
 	// ready: the gate is open.
 	ready bool
-	// reached: the source answered and did not fail since; sourceErr is its last trouble.
-	reached   bool
-	sourceErr string
+	// reached: the source answered and did not fail since; sourceErr is its last trouble. refused is why what it has is
+	// not taken, which is no trouble of its own.
+	reached            bool
+	sourceErr, refused string
 	// applied is what is in place since this start; nil: nothing yet.
 	applied *applied
 	// applying is being put in place right now.
 	applying *source.Offer
-	// trouble is why the machine keeps a version from being put in place, which is tried again at retryAt.
-	trouble string
+	// pending is a version that waits: for the machine, which stood in its way, or for the end of a hold.
 	pending *source.Offer
-	retryAt time.Time
-	pause   time.Duration
+	// retry is of the pending version, else of the one in place.
+	retry retry
 	// keepAt is when it is tried again to keep the version in place; zero when it is kept.
 	keepAt time.Time
 	// started is the start of the service that was seen last, and seenAt when, by the clock that is not set.
@@ -129,6 +130,8 @@ func (h *hub) loop(ctx context.Context) error {
 			h.identityReady(ctx)
 		case event := <-h.events:
 			h.event(ctx, event)
+		case a := <-h.asks:
+			h.answer(ctx, a)
 		case <-startWait:
 			startWait = nil
 			h.startFromGood(ctx)
@@ -136,7 +139,7 @@ func (h *hub) loop(ctx context.Context) error {
 			h.sayWaiting()
 		case <-tick.C:
 			h.tick(ctx)
-			if h.ready && h.retryAt.IsZero() && !h.store.OnTrial() {
+			if h.ready && !h.retry.planned() && !h.store.OnTrial() {
 				tick.Reset(idleEvery)
 			} else {
 				tick.Reset(tickEvery)
@@ -206,15 +209,10 @@ func (h *hub) warn(err error) {
 
 // tick looks at what changed silently.
 func (h *hub) tick(ctx context.Context) {
-	if !h.retryAt.IsZero() && time.Now().After(h.retryAt) {
-		h.retryAt = time.Time{}
-		if h.pending != nil {
-			h.take(ctx, *h.pending)
-		} else if h.applied == nil {
-			h.startFromGood(ctx)
-		} else {
-			h.renew(ctx)
-		}
+	h.endHold(ctx)
+	h.forgetOutdated()
+	if h.retry.due() {
+		h.again(ctx)
 	}
 	if h.applied != nil && h.keeper.Files().Generation() != h.generation && usesIdentity(h.applied.bundle) {
 		h.renew(ctx)
@@ -229,6 +227,31 @@ func (h *hub) tick(ctx context.Context) {
 		p, _ := h.store.Current()
 		h.warn(h.store.Confirm())
 		h.log.Info().Stringer("version", p.Version()).Msg("the service lives with the configuration")
+	}
+}
+
+// again tries what came to nothing before.
+func (h *hub) again(ctx context.Context) {
+	switch {
+	case h.pending != nil && h.held() == nil:
+		h.take(ctx, *h.pending)
+	case h.applied == nil:
+		h.startFromGood(ctx)
+	default:
+		h.renew(ctx)
+	}
+}
+
+// forgetOutdated forgets a version that waits when the source has another by now.
+func (h *hub) forgetOutdated() {
+	if h.pending == nil {
+		return
+	}
+	if p, ok := h.store.Offered(); ok && p.Version() != h.pending.Version() {
+		h.pending = nil
+		if h.retry.planned() {
+			h.retry.soon()
+		}
 	}
 }
 

@@ -10,9 +10,13 @@
 //	confighub ca-init   makes the authority's files
 //	confighub render    renders a template or a bundle here, for people
 //	confighub status    what the hub of this container is doing
+//	confighub hold      keeps it from taking a new version, until
+//	confighub resume
+//	confighub rollback  goes back to the version before
+//	confighub accept    takes an older version, of a genesis that was restored
 //
 // Settings: the sections identity and config of /etc/hub/hub.json (--config, HUB_CONFIG), drop-ins, environment.
-// Files of run: <state>/identity and <state>/config; config.json, identity.json and service.env in <run>.
+// Files of run: <state>/identity and <state>/config; config.json, config.sock, identity.json and service.env in <run>.
 // TERM and INT end a command. Exit codes: 0 done, 1 failed, 2 usage or settings.
 package main
 
@@ -24,5 +28,6 @@ import (
 
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
-		runCommand(), serveCommand(), fleetCommand(), tokenCommand(), caInitCommand(), renderCommand(), statusCommand())))
+		runCommand(), serveCommand(), fleetCommand(), tokenCommand(), caInitCommand(), renderCommand(), statusCommand(),
+		holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -104,6 +105,10 @@ func (r *reporter) run(ctx context.Context) error {
 		err := r.src.Applied(ctx, report)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if dropped, ok := errors.AsType[*source.Unwanted](err); ok {
+			r.log.Warn().Stringer("version", report.Version).Str("state", report.State).Msg("genesis does not take the report, which is dropped: " + dropped.Error())
+			err = nil
 		}
 		if err != nil {
 			if said != err.Error() {

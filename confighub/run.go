@@ -14,6 +14,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/apply"
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/control"
 	"cloud4.internal/hub/confighub/internal/enrol"
 	"cloud4.internal/hub/confighub/internal/source"
 	"cloud4.internal/hub/confighub/internal/telemetry"
@@ -74,6 +75,7 @@ func runHub(c *cli.Context, log zerolog.Logger) error {
 		{Name: "keeping the identity", Run: h.keeper.Run},
 		{Name: "applying", Run: h.loop},
 		{Name: "reporting", Run: h.reports.run},
+		{Name: "answering", Run: (&control.Server{RunDir: h.runDir, Do: h.askLoop, Log: log}).Run},
 	}
 	if h.src != nil {
 		tasks = append(tasks, daemon.Task{Name: "watching the source", Run: h.watch})
@@ -109,7 +111,7 @@ func loadSettings(c *cli.Context, log zerolog.Logger, dir string) (*allSettings,
 func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zerolog.Logger) (*hub, error) {
 	h := &hub{
 		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: identity.Slot(),
-		events: make(chan source.Event), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
+		events: make(chan source.Event), asks: make(chan ask), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
 	}
 	settingsFile, err := filepath.Abs(settingsFile)
 	if err != nil {
@@ -179,7 +181,12 @@ func (h *hub) openSource() (source.Source, error) {
 		return source.NewDir(where, name, serial, accept, h.log), nil
 	}
 	h.remote = true
-	return source.NewRemote(source.RemoteOptions{
+	remote, err := source.NewRemote(source.RemoteOptions{
 		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: accept,
 	})
+	if err != nil {
+		return nil, err
+	}
+	h.signer = remote.Signer
+	return remote, nil
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/source"
@@ -18,7 +17,7 @@ import (
 func (h *hub) identityReady(ctx context.Context) {
 	h.generation = h.keeper.Files().Generation()
 	if h.pending != nil {
-		h.retryAt = time.Now()
+		h.retry.soon()
 	}
 	switch {
 	case h.remote && h.keeper.State().State == identity.StateNone:
@@ -101,8 +100,10 @@ func (h *hub) whyWaiting() string {
 		return "the identity, from " + state.CAURL
 	case h.sourceErr != "":
 		return h.sourceErr
-	case h.trouble != "":
-		return h.trouble
+	case h.refused != "":
+		return h.refused
+	case h.retry.why != "":
+		return h.retry.why
 	case h.store.LastBad() != nil:
 		bad := h.store.LastBad()
 		return "a newer version, since " + bad.Version.String() + " was refused: " + strings.Join(bad.Errors, "; ")

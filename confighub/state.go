@@ -29,6 +29,10 @@ type section struct {
 	Pending *pendingState `json:"pending,omitempty"`
 	// Rejected is the newest version that was refused or taken back, until one above it is in place.
 	Rejected *source.Bad `json:"rejected,omitempty"`
+	// Hold keeps new versions from being taken; nil without one.
+	Hold *source.Hold `json:"hold,omitempty"`
+	// Accepted may be taken by somebody's leave, and was not yet.
+	Accepted *bundle.Version `json:"accepted,omitempty"`
 	// Stale: what is in place may be older than what genesis has, since that does not answer.
 	Stale bool `json:"stale"`
 	// Trial: the service has not yet been seen to live with what is in place.
@@ -50,6 +54,8 @@ type appliedState struct {
 type pendingState struct {
 	Version bundle.Version `json:"version"`
 	Error   string         `json:"error,omitempty"`
+	// Held: it waits for the end of the hold.
+	Held bool `json:"held,omitempty"`
 }
 
 type sourceState struct {
@@ -58,6 +64,12 @@ type sourceState struct {
 	// Reached: it answered last time.
 	Reached bool   `json:"reached"`
 	Error   string `json:"error,omitempty"`
+	// Refused is why the version that it has is not taken.
+	Refused string `json:"refused,omitempty"`
+	// Unsigned: it is remote, and nobody but its TLS certificate vouches for what it says: no config.trusted_keys.
+	Unsigned bool `json:"unsigned,omitempty"`
+	// SignedBy is the id of the trusted key that signed what it said last.
+	SignedBy string `json:"signed_by,omitempty"`
 }
 
 // publish writes config.json when something changed, and now and then to keep it valid.
@@ -133,7 +145,7 @@ func (h *hub) stamp(n *health.Node) {
 func (h *hub) section() section {
 	s := section{
 		Rejected: h.store.LastBad(), Trial: h.store.OnTrial(), Settings: h.settings.stand,
-		Source: sourceState{Address: h.conf.Source, Reached: h.reached, Error: h.sourceErr},
+		Source: h.sourceState(), Hold: h.store.Held(), Accepted: h.store.Allowed(),
 	}
 	if h.key != nil {
 		s.Recipient = h.key.Recipient()
@@ -148,7 +160,18 @@ func (h *hub) section() section {
 	if h.applying != nil {
 		s.Pending = &pendingState{Version: h.applying.Version()}
 	} else if h.pending != nil {
-		s.Pending = &pendingState{Version: h.pending.Version(), Error: h.trouble}
+		s.Pending = &pendingState{Version: h.pending.Version(), Held: h.held() != nil}
+		if !s.Pending.Held {
+			s.Pending.Error = h.retry.why
+		}
+	}
+	return s
+}
+
+func (h *hub) sourceState() sourceState {
+	s := sourceState{Address: h.conf.Source, Reached: h.reached, Error: h.sourceErr, Refused: h.refused}
+	if h.remote {
+		s.Unsigned, s.SignedBy = len(h.conf.TrustedKeys) == 0, h.signer()
 	}
 	return s
 }
@@ -169,14 +192,25 @@ func (h *hub) configNode(s section) health.Node {
 	case s.Rejected != nil:
 		n.State, n.Text = health.Warn, "version "+s.Rejected.Version.String()+" was "+s.Rejected.State+": "+quote(s.Rejected.Errors)
 		n.Action = "correct the configuration at the genesis: " + s.Applied.Version.String() + " stays in place until then"
-	case h.trouble != "":
-		n.State, n.Text = health.Warn, "cannot be put in place, and is tried again: "+h.trouble
+	case h.retry.why != "":
+		n.State, n.Text = health.Warn, "cannot be put in place, and is tried again: "+h.retry.why
+	case s.Source.Refused != "":
+		n.State, n.Text = health.Warn, s.Source.Refused
+	case s.Pending != nil && s.Pending.Held:
+		n.State, n.Text = health.Warn, "version "+s.Pending.Version.String()+" waits, "+s.Applied.Version.String()+" is in place"
+		n.Action = "confighub resume takes it"
 	case s.Stale && h.applied.borrowed:
 		n.State, n.Text = health.Warn, "the configuration is a sibling replica's: this one runs without identity"
 	case s.Stale:
 		n.State, n.Text = health.Warn, "stale: version "+s.Applied.Version.String()+" is in place, and the source does not answer: "+h.whyWaiting()
 	default:
 		n.Text = "version " + s.Applied.Version.String() + " is in place"
+		if s.Source.Unsigned {
+			n.Text += ", unsigned"
+		}
+	}
+	if s.Hold != nil {
+		n.Text += "; " + holdText(s.Hold)
 	}
 	return n
 }

@@ -24,8 +24,10 @@ func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show identity and configuration of this container",
-		Description: `Reads config.json and identity.json in the run directory; it asks nobody. Exit code 1 when confighub is not
-running here or its state is old.`,
+		Description: `Reads config.json and identity.json in the run directory; it asks nobody. It says which version is in place, which
+waits and what for, which was refused or taken back and why, what is held, whether the source is signed, what somebody
+changed in the targets by hand, and what the service has not taken up. Exit codes: 0 done, 1 confighub is not running
+here or its state is old, 2 usage.`,
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print the two files as one object"}},
 		Action: func(c *cli.Context) error { return showStatus(c.App.Writer, initctl.RunDir(), c.Bool("json")) },
 	}
@@ -89,8 +91,21 @@ func writeStatus(w io.Writer, file *health.File, who identity.Status) error {
 	default:
 		row("applied", "%s", appliedLine(s))
 	}
+	if s.Hold != nil {
+		row("hold", "%s", holdText(s.Hold))
+	}
 	if s.Pending != nil {
-		row("pending", "%s", strings.TrimSuffix(s.Pending.Version.String()+": "+s.Pending.Error, ": "))
+		why := s.Pending.Error
+		if s.Pending.Held {
+			why = "held, confighub resume takes it"
+		}
+		row("pending", "%s", strings.TrimSuffix(s.Pending.Version.String()+": "+why, ": "))
+	}
+	if s.Source.Refused != "" {
+		row("refused", "%s", s.Source.Refused)
+	}
+	if s.Accepted != nil {
+		row("accepted", "%s, and not yet taken", s.Accepted)
 	}
 	if s.Rejected != nil {
 		row("rejected", "%s at %s (%s)\n%s", s.Rejected.Version, s.Rejected.At.Local().Format(time.DateTime), s.Rejected.State, strings.Join(s.Rejected.Errors, "\n"))
@@ -119,15 +134,22 @@ func identityLine(who identity.Status) string {
 }
 
 func sourceLine(s section) string {
+	line := s.Source.Address
 	switch {
-	case s.Source.Address == "":
+	case line == "":
 		return "none: identity alone"
-	case s.Source.Reached:
-		return s.Source.Address + "  answers"
-	case s.Source.Error != "":
-		return s.Source.Address + "  " + s.Source.Error
+	case s.Source.Unsigned:
+		line += "  unsigned"
+	case s.Source.SignedBy != "":
+		line += "  signed by " + s.Source.SignedBy
 	}
-	return s.Source.Address + "  not asked yet"
+	switch {
+	case s.Source.Reached:
+		return line + "  answers"
+	case s.Source.Error != "":
+		return line + "  " + s.Source.Error
+	}
+	return line + "  not asked yet"
 }
 
 func appliedLine(s section) string {

@@ -19,6 +19,13 @@ import (
 
 // event is what the source said.
 func (h *hub) event(ctx context.Context, e source.Event) {
+	h.refused = ""
+	if refused, ok := errors.AsType[*source.Refused](e.Err); ok {
+		h.log.Warn().Str("source", h.conf.Source).Msg(refused.Error())
+		h.reached, h.sourceErr, h.refused = true, "", refused.Error()
+		h.startFromGood(ctx)
+		return
+	}
 	if e.Err != nil {
 		if h.sourceErr != e.Err.Error() && (h.reached || h.ready) {
 			h.log.Warn().Str("source", h.conf.Source).Msg("the source of configuration is in trouble, what is in place stays: " + e.Err.Error())
@@ -51,6 +58,9 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 		h.failed(v, offer.Err, &offer)
 		return
 	}
+	if h.park(ctx, offer) {
+		return
+	}
 	first := h.waiting()
 	unkept := h.store.Propose(offer)
 	if unkept != nil && !first {
@@ -58,7 +68,7 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 		h.postpone(unkept)
 		return
 	}
-	h.applying = &offer
+	h.pending, h.applying = nil, &offer
 	h.publish()
 	defer func() { h.applying = nil }()
 	if !first {
@@ -69,7 +79,6 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 		h.failed(v, err, &offer)
 		return
 	}
-	h.pending = nil
 	if unkept != nil {
 		h.log.Warn().Err(unkept).Stringer("version", v).Msg("the version is in place and could not be kept: a start without the source knows nothing of it")
 		h.store.Carry(offer)
@@ -172,7 +181,10 @@ func (h *hub) put(ctx context.Context, p bundle.Pointer, b *bundle.Bundle, first
 	for _, f := range out.Files {
 		h.applied.targets = append(h.applied.targets, f.Path)
 	}
-	h.trouble, h.pause, h.retryAt = "", 0, time.Time{}
+	h.retry.done()
+	if h.pending != nil && h.held() == nil {
+		h.retry.soon()
+	}
 	h.log.Info().Stringer("version", p.Version()).Str("revision", p.Revision).Strs("changed", outcome.Changed).
 		Strs("reloads", outcome.Reloads).Int64("ms", time.Since(begin).Milliseconds()).Msg("the configuration is in place")
 	return nil
@@ -193,12 +205,26 @@ func verdictOf(err error) string {
 
 // postpone remembers that the machine is in the way, and tries again later.
 func (h *hub) postpone(err error) {
-	if h.trouble != err.Error() {
+	if h.retry.later(err) {
 		h.log.Error().Msg("the configuration cannot be put in place now, and is tried again: " + err.Error())
 	}
-	h.trouble = err.Error()
-	h.pause = min(max(2*h.pause, retryMin), retryMax)
-	h.retryAt = time.Now().Add(h.pause)
+}
+
+// park lets a version wait for the end of a hold, and reports whether there is one. What was in place when it began is
+// put in place first: a hold keeps no service from starting.
+func (h *hub) park(ctx context.Context, offer source.Offer) bool {
+	if h.store.Held() == nil {
+		return false
+	}
+	h.startFromGood(ctx)
+	hold := h.held()
+	if hold == nil {
+		h.log.Warn().Stringer("version", offer.Version()).Msg("the version is taken although new ones are held, since nothing else can be put in place")
+		return false
+	}
+	h.pending = &offer
+	h.log.Info().Stringer("version", offer.Version()).Msg("a new version waits: " + holdText(hold))
+	return true
 }
 
 // renew puts the version in place anew, with a new certificate.

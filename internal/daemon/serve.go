@@ -5,7 +5,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,4 +31,20 @@ func Serve(ctx context.Context, server *http.Server, grace time.Duration, serve 
 		return nil
 	}
 	return err
+}
+
+// Bound is for a server's ConnState: it closes connections beyond n at once. A process that opens them without end must
+// not take all descriptors.
+func Bound(n int64) func(net.Conn, http.ConnState) {
+	var open atomic.Int64
+	return func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > n {
+				c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -24,11 +25,12 @@ type Dir struct {
 	serial func(digest string) uint64
 	accept Accept
 	log    zerolog.Logger
+	bell   chan struct{}
 }
 
 // NewDir watches the directory path on behalf of name.
 func NewDir(path, name string, serial func(digest string) uint64, accept Accept, log zerolog.Logger) *Dir {
-	return &Dir{path: path, name: name, serial: serial, accept: accept, log: log}
+	return &Dir{path: path, name: name, serial: serial, accept: accept, log: log, bell: make(chan struct{}, 1)}
 }
 
 // Read reads the directory now.
@@ -57,13 +59,34 @@ func (d *Dir) Read() (Offer, error) {
 // Run offers the directory's bundle once and then whenever it has changed and is quiet again: an editor or a
 // checkout writes several files.
 func (d *Dir) Run(ctx context.Context, events chan<- Event) error {
+	ctx, stop := context.WithCancel(ctx)
 	v := voice{events: events}
-	// With a slash at its end a link to a directory is followed.
-	return tree.Watch(ctx, d.path+"/", d.log, func() bool {
+	var mu sync.Mutex // guards v
+	look := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
 		d.look(ctx, &v)
 		return true
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	group.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-d.bell:
+				look()
+			}
+		}
 	})
+	// With a slash at its end a link to a directory is followed.
+	return tree.Watch(ctx, d.path+"/", d.log, look)
 }
+
+// Refresh makes Run look again at once.
+func (d *Dir) Refresh() { ring(d.bell) }
 
 func (d *Dir) look(ctx context.Context, v *voice) {
 	offer, err := d.Read()

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -64,7 +65,9 @@ type Remote struct {
 	etag   string
 	polls  int
 	// mute is true once the server said that it takes no reports.
-	mute bool
+	mute    bool
+	refresh chan struct{}
+	signer  atomic.Value // string
 }
 
 // NewRemote checks the options.
@@ -74,7 +77,7 @@ func NewRemote(o RemoteOptions) (*Remote, error) {
 		return nil, fmt.Errorf("must be https://<host>[:<port>], got %q", o.URL)
 	}
 	rule := mtls.Genesis(o.ID.TrustDomain, spiffe.KindConfig)
-	r := &Remote{opts: o, base: base}
+	r := &Remote{opts: o, base: base, refresh: make(chan struct{}, 1)}
 	r.client = newClient(mtls.StaticTransport(o.Files, rule))
 	return r, nil
 }
@@ -111,23 +114,38 @@ func (r *Remote) Run(ctx context.Context, events chan<- Event) error {
 	pause := backoff.Backoff{Min: 250 * time.Millisecond, Max: time.Minute}
 	v := voice{events: events}
 	for ctx.Err() == nil {
-		offer, next, err := r.poll(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			err = errors.New(mtls.Explain(err))
-			next = pause.Next()
-		} else {
-			pause.Reset()
-		}
-		v.say(ctx, offer, err)
-		if !sleep(ctx, next) {
-			return nil
-		}
+		until, stop := untilRung(ctx, r.refresh)
+		r.round(ctx, until, &v, &pause)
+		stop()
 	}
 	return nil
 }
+
+// round asks once, tells of it and waits until it is time to ask again, at most as long as until.
+func (r *Remote) round(ctx, until context.Context, v *voice, pause *backoff.Backoff) {
+	offer, next, err := r.poll(until)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case until.Err() != nil && offer == nil:
+		r.etag = ""
+		return
+	case err == nil:
+		pause.Reset()
+	default:
+		if _, refused := errors.AsType[*Refused](err); !refused {
+			err = errors.New(mtls.Explain(err))
+		}
+		next = pause.Next()
+	}
+	v.say(ctx, offer, err)
+	if !sleep(until, next) {
+		r.etag = ""
+	}
+}
+
+// Refresh makes Run ask again at once, for the whole envelope.
+func (r *Remote) Refresh() { ring(r.refresh) }
 
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -207,6 +225,11 @@ func (r *Remote) pointer(raw []byte) (bundle.Pointer, error) {
 		if err := envelope.Verify(r.opts.TrustedKeys); err != nil {
 			return bundle.Pointer{}, fmt.Errorf("%s: %w: sign at the genesis, or change config.trusted_keys", r.base.Host, err)
 		}
+		for _, key := range r.opts.TrustedKeys {
+			if envelope.Verify([]ed25519.PublicKey{key}) == nil {
+				r.signer.Store(bundle.KeyID(key))
+			}
+		}
 	}
 	p, err := envelope.Pointer()
 	if err != nil {
@@ -216,6 +239,12 @@ func (r *Remote) pointer(raw []byte) (bundle.Pointer, error) {
 		return bundle.Pointer{}, fmt.Errorf("%s: the pointer is for %q, this is %s: it is not taken", r.base.Host, p.Identity, name)
 	}
 	return p, nil
+}
+
+// Signer is the id of the trusted key that signed the newest envelope; "" before the first, and without trusted keys.
+func (r *Remote) Signer() string {
+	id, _ := r.signer.Load().(string)
+	return id
 }
 
 // blob fetches what a pointer names.
@@ -279,6 +308,22 @@ type statusError struct {
 // Error is what the server said.
 func (e *statusError) Error() string { return e.words }
 
+// Unwanted is a report that the server will not take, however often it is sent.
+type Unwanted struct{ Words string }
+
+// Error is what the server said.
+func (u *Unwanted) Error() string { return u.Words }
+
+// unwanted reports whether the same request will get the same answer: of the client errors (RFC 9110, 15.5) all but a
+// timeout, too many requests, and 403, which ends when the container is placed.
+func unwanted(status int) bool {
+	switch status {
+	case http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	}
+	return status >= 400 && status < 500
+}
+
 // Applied sends a report. A server that takes none is not asked again.
 func (r *Remote) Applied(ctx context.Context, report bundle.Applied) error {
 	if r.mute {
@@ -306,6 +351,9 @@ func (r *Remote) Applied(ctx context.Context, report bundle.Applied) error {
 		return nil
 	case response.StatusCode >= 300:
 		_, err := r.body(response, 0)
+		if unwanted(response.StatusCode) {
+			return &Unwanted{err.Error()}
+		}
 		return fmt.Errorf("reporting: %w", err)
 	}
 	return nil

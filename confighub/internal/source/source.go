@@ -47,7 +47,10 @@ type Event struct {
 type Source interface {
 	// Run sends events until ctx ends.
 	Run(ctx context.Context, events chan<- Event) error
-	// Applied tells the server what became of a version; it does nothing where nobody listens.
+	// Refresh makes Run look again at once, whatever it saw last: more may be taken now. It does not wait.
+	Refresh()
+	// Applied tells the server what became of a version; it does nothing where nobody listens. An Unwanted need not be
+	// sent again.
 	Applied(ctx context.Context, report bundle.Applied) error
 }
 
@@ -87,4 +90,30 @@ func unpack(p bundle.Pointer, packed []byte) Offer {
 		err = fmt.Errorf("bundle %s: %w", p.Version(), err)
 	}
 	return Offer{Pointer: p, Packed: packed, Bundle: b, Err: err}
+}
+
+// ring wakes who listens on a channel of one, now or when it next listens.
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
+
+// untilRung is a context that ends with ctx or when the bell rings; stop is called when it is needed no more.
+func untilRung(ctx context.Context, bell <-chan struct{}) (until context.Context, stop func()) {
+	until, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		select {
+		case <-until.Done():
+		case <-bell:
+		}
+	}()
+	return until, func() {
+		cancel()
+		<-done
+	}
 }

@@ -152,16 +152,16 @@ func TestAccept(t *testing.T) {
 	}{
 		{"the same", five.Pointer, ErrNotNew.Error()},
 		{"bad", six.Pointer, ErrNotNew.Error()},
-		{"older", offer(t, 4, "four").Pointer, "its serial is not above 5"},
-		{"same serial, other digest", offer(t, 5, "other").Pointer, "its serial is not above 5"},
-		{"newer", offer(t, 7, "seven").Pointer, "its serial is below config.min_serial, 8"},
+		{"older", offer(t, 4, "four").Pointer, "its serial is below config.min_serial, 5"},
+		{"same serial, other digest", offer(t, 5, "other").Pointer, "genesis offers another 5 than the 5 applied here: restored from a backup? `confighub accept --serial 5` takes it"},
+		{"newer", offer(t, 7, "seven").Pointer, ""},
 		{"rollback by a new serial", offer(t, 8, "five").Pointer, ""},
 		{"bad digest under a new serial", offer(t, 9, "six").Pointer, ""},
 		{"expired", bundle.Pointer{Serial: 10, Expires: now.Add(-time.Second)}, "it expired at"},
 		{"expires later", bundle.Pointer{Serial: 10, Expires: now.Add(time.Second)}, ""},
 	}
 	for _, tt := range tests {
-		err := s.Accept(tt.pointer, 8, now)
+		err := s.Accept(tt.pointer, 5, now)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v", tt.name, err)
 		}
@@ -240,7 +240,7 @@ func TestStoreCarries(t *testing.T) {
 	for _, tt := range []struct {
 		offer Offer
 		want  string
-	}{{two, ErrNotNew.Error()}, {one, "its serial is not above 2"}, {offer(t, 3, "three"), "<nil>"}} {
+	}{{two, ErrNotNew.Error()}, {one, "genesis offers 1, older than 2 applied here: restored from a backup? `confighub accept --serial 1` takes it"}, {offer(t, 3, "three"), "<nil>"}} {
 		if err := s.Accept(tt.offer.Pointer, 0, time.Now()); !strings.Contains(fmt.Sprint(err), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.offer.Version(), err, tt.want)
 		}

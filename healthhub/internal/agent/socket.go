@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"cloud4.internal/hub/healthhub/internal/monitor"
@@ -55,7 +54,7 @@ func (a *Agent) listen() (serve func(context.Context), err error) {
 		WriteTimeout:   maxSettle + time.Minute,
 		MaxHeaderBytes: 8 << 10,
 		ErrorLog:       log.New(a.Log, "", 0),
-		ConnState:      bound(maxConnections),
+		ConnState:      daemon.Bound(maxConnections),
 	}
 	return func(ctx context.Context) {
 		server.BaseContext = func(net.Listener) context.Context { return ctx } // ends settles
@@ -132,19 +131,4 @@ func (a *Agent) settle(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(verdict)
-}
-
-// bound closes connections beyond n: a service that opens them without end must not take all descriptors.
-func bound(n int64) func(net.Conn, http.ConnState) {
-	var open atomic.Int64
-	return func(c net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			if open.Add(1) > n {
-				c.Close()
-			}
-		case http.StateClosed, http.StateHijacked:
-			open.Add(-1)
-		}
-	}
 }
