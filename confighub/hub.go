@@ -288,5 +288,5 @@ func (h *hub) end() {
 
 // inputs are what this container adds to a bundle.
 func (h *hub) inputs() render.Inputs {
-	return render.Inputs{ID: h.id, Env: environment(h.conf.Env), Secrets: h.secrets(), Identity: identityPEM(h.keeper.Files())}
+	return render.Inputs{ID: h.id, Env: environment(h.conf.Env), Secrets: readSecrets(h.conf.Secrets, h.log), Identity: identityPEM(h.keeper.Files())}
 }

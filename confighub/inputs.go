@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rs/zerolog"
+
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/internal/identity"
@@ -31,13 +33,13 @@ func environment(names []string) map[string]string {
 	return values
 }
 
-// secrets reads the named files. One that cannot be read is absent: a template that uses it then says so.
-func (h *hub) secrets() map[string]string {
+// readSecrets reads the named files. One that cannot be read is absent: a template that uses it then says so.
+func readSecrets(files map[string]string, log zerolog.Logger) map[string]string {
 	values := map[string]string{}
-	for name, file := range h.conf.Secrets {
+	for name, file := range files {
 		value, err := readSecret(file)
 		if err != nil {
-			h.log.Warn().Str("secret", name).Err(err).Msg("a secret cannot be read")
+			log.Warn().Str("secret", name).Err(err).Msg("a secret cannot be read")
 			continue
 		}
 		values[name] = value

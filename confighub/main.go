@@ -9,6 +9,7 @@
 //	confighub token     mints one-time enrolment tokens
 //	confighub ca-init   makes the authority's files
 //	confighub render    renders a template or a bundle here, for people
+//	confighub explain   says which template and which data a line of a target comes from
 //	confighub status    what the hub of this container is doing
 //	confighub hold      keeps it from taking a new version, until
 //	confighub resume
@@ -28,6 +29,7 @@ import (
 
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
-		runCommand(), serveCommand(), fleetCommand(), tokenCommand(), caInitCommand(), renderCommand(), statusCommand(),
-		holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
+		runCommand(), serveCommand(), fleetCommand(), tokenCommand(), caInitCommand(),
+		renderCommand(), explainCommand(),
+		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

@@ -128,7 +128,7 @@ var modules = map[string]string{
 	"github.com/hashicorp/go-retryablehttp":                             "HTTP with bounded, jittered retries that honour Retry-After",
 	"github.com/klauspost/compress":                                     "gzip at several times the speed of the standard library's, on the log path",
 	"github.com/magiconair/properties":                                  "likewise, properties files",
-	"github.com/rogpeppe/go-internal":                                   "commands are tested as text scripts",
+	"github.com/rogpeppe/go-internal":                                   "unified diffs, by the algorithm of the go command itself; commands are tested as text scripts",
 	"github.com/rs/zerolog":                                             "the programs' own log",
 	"github.com/smallstep/certificates":                                 "enrolment and renewal at step-ca; the authority itself in tests and in the demo",
 	"github.com/smallstep/cli-utils":                                    "step-ca's paths are set through it (identitytest)",

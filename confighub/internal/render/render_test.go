@@ -194,3 +194,22 @@ func TestTrace(t *testing.T) {
 		}
 	}
 }
+
+func TestStandIns(t *testing.T) {
+	b := read(t, map[string]string{
+		"bundle.json": `{"targets": {"/etc/a": {"template": "a"}}}`, "data/d.json": `{"l": [1]}`,
+		"templates/a": "{{secrets.pw}} {{#secrets}}{{other}}{{/secrets}} {{#l}}{{env.TZ}}{{@index}}{{.}}{{/l}} {{hub.host}}",
+	})
+	id, err := spiffe.ParseBundleName("cloud4.internal", "web.shop.vm1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := StandIns(b, id)
+	if diff := cmp.Diff(map[string]string{"pw": "standin-pw", "other": "standin-other"}, in.Secrets) + cmp.Diff(map[string]string{"TZ": "standin-TZ"}, in.Env); diff != "" {
+		t.Error(diff)
+	}
+	out, err := Render(b, in)
+	if err != nil || string(out.Files[0].Bytes) != "standin-pw standin-other standin-TZ01 vm1" || !out.Files[0].Secret {
+		t.Errorf("%+v, %v", out, err)
+	}
+}

@@ -3,8 +3,11 @@
 package template
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // FuzzTokenize holds that the tokens are the text: in order, at the places they say they are, and nothing of
@@ -49,4 +52,15 @@ func FuzzTokenize(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTags(t *testing.T) {
+	var got strings.Builder
+	for _, tag := range Tags("t", []byte("{{a}} {{! no }}\n{{#b}}\n {{^c.d}}{{{e}}}{{/c.d}}{{&f}}{{>p}}\n{{/b}}\n{{=<% %>=}}<%g%>{{/b}}")) {
+		fmt.Fprintf(&got, "%c %s %s %v\n", tag.Kind, tag.Name, tag.At, tag.Within)
+	}
+	want := "v a t:1:1 []\n# b t:2:1 []\n^ c.d t:3:2 [b]\nr e t:3:10 [b c.d]\nr f t:3:25 [b]\n> p t:3:31 [b]\nv g t:5:12 []\n"
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Error(diff)
+	}
 }

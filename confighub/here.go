@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/confighub/internal/source"
+	"cloud4.internal/hub/confighub/internal/tree"
+	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// here is this container as confighub run knows it, for commands that look and change nothing. They are run beside
+// it, by `docker exec` as a rule, which does not know the state slot: init.json does.
+type here struct {
+	settings *allSettings
+	id       spiffe.ID
+	dir      string
+	runDir   string
+	store    *source.Store
+}
+
+func openHere(c *cli.Context, log zerolog.Logger) (*here, error) {
+	h := &here{runDir: initctl.RunDir()}
+	slot := identity.Slot()
+	state := initctl.StateDir()
+	if known, err := initctl.ReadState(h.runDir); err == nil && os.Getenv(initctl.EnvStateDir) == "" && known.StateDir != "" {
+		state = known.StateDir
+		slot, _ = strconv.Atoi(known.Slot) // "-" is a container without a slot, which is as the first
+	}
+	h.dir = filepath.Join(state, "config")
+	var err error
+	if h.settings, err = loadSettings(c, log, h.dir); err != nil {
+		return nil, err
+	}
+	if h.id, err = h.settings.Identity.ID(slot); err != nil && !errors.Is(err, identity.ErrUnnamed) {
+		return nil, daemon.Usage(err)
+	}
+	if h.store, err = source.ReadStore(h.dir); err != nil {
+		return nil, fmt.Errorf("%w (run this as the container's user, or as root)", err)
+	}
+	return h, nil
+}
+
+// identity is where the container's certificate is.
+func (h *here) identity() *identity.Files {
+	return identity.Open(filepath.Join(filepath.Dir(h.dir), "identity"))
+}
+
+// inputs are what this container adds to a bundle.
+func (h *here) inputs(log zerolog.Logger) render.Inputs {
+	conf := h.settings.Config
+	return render.Inputs{ID: h.id, Env: environment(conf.Env), Secrets: readSecrets(conf.Secrets, log), Identity: identityPEM(h.identity())}
+}
+
+// inPlace is the version that is in place, with its bundle.
+func (h *here) inPlace() (bundle.Pointer, *bundle.Bundle, error) {
+	p, have := h.store.Current()
+	if !have {
+		return p, nil, fmt.Errorf("no configuration is in place here: nothing is kept in %s", h.dir)
+	}
+	b, err := h.store.Bundle(p)
+	return p, b, err
+}
+
+// bundleFlags choose a bundle for commands that look at one.
+func bundleFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "bundle", Usage: "`DIR` of a bundle, instead of the one in place in this container"},
+		&cli.StringFlag{Name: "root", Usage: "`DIR` of a tree, as confighub serve has it, with --as"},
+		&cli.StringFlag{Name: "as", Usage: "`NAME` of the container: web.shop.vm1"},
+	}
+}
+
+// givenBundle is the bundle that bundleFlags choose, and what goes with it: made up, unless it is the one in place.
+func givenBundle(c, flags *cli.Context) (*bundle.Bundle, render.Inputs, error) {
+	dir, root, as := flags.String("bundle"), flags.String("root"), flags.String("as")
+	fail := func(err error) (*bundle.Bundle, render.Inputs, error) { return nil, render.Inputs{}, err }
+	var id spiffe.ID
+	if as != "" {
+		var err error
+		if id, err = spiffe.ParseBundleName(identity.DefaultTrustDomain, as); err != nil {
+			return fail(daemon.Usage(fmt.Errorf("--as: %w", err)))
+		}
+	}
+	switch {
+	case dir != "" && root != "":
+		return fail(daemon.Usage(errors.New("--bundle and --root exclude each other")))
+	case root != "" && as == "":
+		return fail(daemon.Usage(errors.New("--root: say for which container of the tree: --as web.shop.vm1")))
+	case root != "":
+		t, err := tree.Read(root)
+		if err != nil {
+			return fail(err)
+		}
+		b, err := t.Bundle(as)
+		if err != nil {
+			return fail(err)
+		}
+		return b, render.StandIns(b, id), nil
+	case dir != "":
+		b, err := bundle.Read(os.DirFS(dir))
+		if err != nil {
+			return fail(err)
+		}
+		return b, render.StandIns(b, id), nil
+	case as != "":
+		return fail(daemon.Usage(errors.New("--as goes with --bundle or --root: in a container its own name is known")))
+	}
+	log := daemon.Logger(c.App.Name, c.App.ErrWriter)
+	h, err := openHere(c, log)
+	if err != nil {
+		return fail(err)
+	}
+	_, b, err := h.inPlace()
+	if err != nil {
+		return fail(err)
+	}
+	return b, h.inputs(log), nil
+}
+
+// helpOrUsage deals with the end of parsing flags: done is true when help was asked for and shown.
+func helpOrUsage(c *cli.Context, err error) (done bool, _ error) {
+	if errors.Is(err, flag.ErrHelp) {
+		return true, cli.ShowSubcommandHelp(c)
+	}
+	return false, daemon.Usage(err)
+}
