@@ -35,7 +35,8 @@ container in which confighub enrols. Serials and what is published are kept in t
 With --sign a container that names the key in config.trusted_keys takes nothing that it did not sign.
 TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree", Required: true},
+			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree, or with --ref the git repository", Required: true},
+			&cli.StringFlag{Name: "ref", Usage: "`BRANCH` or tag of the git repository to read the tree from"},
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to serve on", Value: ":8443"},
 			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem (default: this container's)"},
 			&cli.StringFlag{Name: "state", Usage: "`DIR` of what outlives a restart (default: <state>/serve)"},
@@ -52,7 +53,7 @@ TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 
 func runServe(c *cli.Context, log zerolog.Logger) error {
 	o := serve.Options{
-		Root: c.String("root"), State: c.String("state"), Listen: c.String("listen"), IdentityDir: c.String("identity"), Log: log,
+		Root: c.String("root"), Ref: c.String("ref"), State: c.String("state"), Listen: c.String("listen"), IdentityDir: c.String("identity"), Log: log,
 	}
 	if o.State == "" {
 		o.State = filepath.Join(initctl.StateDir(), "serve")
@@ -73,7 +74,11 @@ func runServe(c *cli.Context, log zerolog.Logger) error {
 
 // checkTree is `confighub serve --check`, for the hook or the job that looks after a tree.
 func checkTree(c *cli.Context) error {
-	read, err := tree.Read(c.String("root"))
+	root, err := tree.Open(c.String("root"), c.String("ref"))
+	if err != nil {
+		return err
+	}
+	read, err := root.Read(c.Context)
 	if errors.Is(err, tree.ErrChanging) {
 		return fmt.Errorf("%w: try again", err)
 	}

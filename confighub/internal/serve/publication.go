@@ -146,7 +146,7 @@ func (p *Publication) blobFile(digest string) string {
 // the others get the next serial. It returns how many changed, those no longer placed included.
 func (p *Publication) Publish(t *tree.Tree, blobs map[string]*tree.Blob, now time.Time) (changed int, err error) {
 	p.mu.RLock()
-	old, serial := p.entries, max(p.serial+1, uint64(max(0, now.UnixMilli())))
+	old, serial := p.entries, t.Serial(p.serial, now)
 	p.mu.RUnlock()
 
 	entries := make(map[string]*entry, len(blobs))

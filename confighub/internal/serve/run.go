@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"cloud4.internal/hub/confighub/internal/tree"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/mtls"
@@ -26,10 +27,10 @@ const (
 	stopTime = 2 * time.Second
 )
 
-// Options of Run. All but Keys are needed.
+// Options of Run. All but Ref and Keys are needed.
 type Options struct {
-	// Root is the directory of the tree.
-	Root string
+	// Root is the directory of the tree, or of the git repository when Ref names a branch or tag of it.
+	Root, Ref string
 	// State is the directory of what must outlive a restart; it is made.
 	State string
 	// Listen is host:port.
@@ -45,6 +46,10 @@ type Options struct {
 // Run serves until ctx ends. It waits for an identity of genesis/config if there is none yet; any other identity is an
 // error, since no client would accept it.
 func Run(ctx context.Context, o Options) error {
+	root, err := tree.Open(o.Root, o.Ref)
+	if err != nil {
+		return err
+	}
 	published, err := OpenPublication(o.State, o.Keys...)
 	if err != nil {
 		return err
@@ -63,9 +68,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	ledger := OpenLedger(o.State, o.Log)
 	server := New(own.TrustDomain, published, ledger, o.Log)
-	o.Log.Info().Str("address", listener.Addr().String()).Str("root", o.Root).Str("identity", own.String()).Msg("serving configuration")
+	o.Log.Info().Str("address", listener.Addr().String()).Str("root", o.Root).Str("ref", o.Ref).Str("identity", own.String()).Msg("serving configuration")
 	return daemon.Run(ctx,
-		daemon.Task{Name: "following the tree", Run: func(ctx context.Context) error { return Follow(ctx, o.Root, published, o.Log) }},
+		daemon.Task{Name: "following the tree", Run: func(ctx context.Context) error { return Follow(ctx, root, nil, published, o.Log) }},
 		daemon.Task{Name: "keeping reports", Run: ledger.Run},
 		daemon.Task{Name: "serving", Run: func(ctx context.Context) error { return server.listen(ctx, listener, o.Files) }},
 	)

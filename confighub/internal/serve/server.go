@@ -15,7 +15,7 @@
 // mtls.Refusals finds worth it. An answer that nothing has changed is logged at level debug, as it hands out nothing.
 //
 // A version is published when a container's bundle changes, and for that container alone. Its serial is
-// max(last+1, Unix milliseconds) and survives restarts, as do the published bundles: a tree that is broken when the server
+// tree.Tree.Serial above the highest one given before, and survives restarts, as do the published bundles: a tree that is broken when the server
 // starts leaves what was there before.
 //
 // Limits: 64 requests at a time for each identity and 16,384 for all, 64 KiB for a report, 1000 replicas of a container, and the

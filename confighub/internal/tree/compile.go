@@ -44,7 +44,7 @@ func (c *Compiler) Compile(t *Tree) (map[string]*Blob, error) {
 		}
 	}
 	if len(problems) > 0 {
-		return nil, sorted(unique(problems))
+		return nil, t.located(sorted(unique(problems)))
 	}
 	c.chains = chains
 	return bundles, nil

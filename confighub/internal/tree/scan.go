@@ -160,6 +160,8 @@ func refuse(name string, mode fs.FileMode) string {
 		return ""
 	case mode&fs.ModeSymlink != 0:
 		return "is a symbolic link: a tree holds files and directories only, put the file itself here"
+	case mode&fs.ModeIrregular != 0:
+		return "is a submodule, or what no directory holds: a tree holds files and directories only, put the files themselves here"
 	case !mode.IsDir() && !mode.IsRegular():
 		return "is a " + kindOf(mode) + ": a tree holds files and directories only"
 	case strings.ContainsFunc(base, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == '\uFFFD' }):

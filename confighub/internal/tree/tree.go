@@ -19,15 +19,17 @@
 // and README.md, are passed over at every level, so that editors and version control do no harm. Links, special files and
 // anything else that has no place above are errors. A tree is read whole or not at all.
 //
+// A tree lies in a directory, or in a branch or tag of a git repository (package repository), where a submodule is an error
+// too and the bytes are those committed: no filter, no line ending is changed.
+//
 // Limits: 200,000 files of at most 8 MiB each, 1 GiB in all; those of package bundle for each bundle.
 //
-// The package reads directories only, serves nothing and does not know who asks: that is package serve's.
+// The package serves nothing and does not know who asks: that is package serve's.
 package tree
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -38,13 +40,18 @@ import (
 
 // Tree is one whole, valid configuration tree. It is not changed after it was read.
 type Tree struct {
-	// Revision is the SHA-256 over the names and bytes of all files, as 12 hexadecimal digits: for people and logs.
+	// Revision is for people and logs: the commit, else the SHA-256 over the names and bytes of all files as 12
+	// hexadecimal digits.
 	Revision string
+	// Depth is the number of commits on the commit's line of first parents; 0 for a directory.
+	Depth uint64
 	// Hosts: name → what is placed there.
 	Hosts map[string]*Host
 
 	// fragments: directory below the root → what it holds.
 	fragments map[string]*fragment
+	// commit stands before the files in problems; "" for a directory.
+	commit string
 }
 
 type fragment struct {
@@ -53,33 +60,23 @@ type fragment struct {
 	sum string
 }
 
-// Read reads the tree at root. What is wrong with it comes back as bundle.Problems, all at once, with the paths
+func newTree(revision string) *Tree {
+	return &Tree{Revision: revision, Hosts: map[string]*Host{}, fragments: map[string]*fragment{}}
+}
+
+// Read reads the tree in the directory root. What is wrong with it comes back as bundle.Problems, all at once, with the paths
 // below root. ErrChanging means that somebody is writing it just now.
 func Read(root string) (*Tree, error) {
-	if err := refuseRepository(root); err != nil {
-		return nil, err
-	}
 	found, err := scan(root)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{Revision: found.revision(), Hosts: map[string]*Host{}, fragments: map[string]*fragment{}}
+	t := newTree(found.revision())
 	problems := t.sort(found.files)
 	if len(problems) > 0 {
 		return nil, sorted(problems)
 	}
 	return t, nil
-}
-
-// refuseRepository tells a bare git repository from a directory that holds a tree.
-func refuseRepository(root string) error {
-	for _, name := range []string{"HEAD", "objects", "refs"} {
-		if _, err := os.Stat(path.Join(root, name)); err != nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("reading the tree %q: is a bare git repository: give the directory of a checkout "+
-		"(git clone %s DIR), whose files are read as they are", root, root)
 }
 
 // sort puts the files where they belong and reads each fragment.

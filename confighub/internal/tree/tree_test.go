@@ -300,14 +300,6 @@ func TestBrokenTrees(t *testing.T) {
 	}
 }
 
-func TestRefusesBareRepository(t *testing.T) {
-	root := write(t, map[string]string{"HEAD": "ref: refs/heads/main\n", "objects/info/x": "", "refs/heads/main": ""})
-	_, err := tree.Read(root)
-	if err == nil || !strings.Contains(err.Error(), "is a bare git repository: give the directory of a checkout") {
-		t.Errorf("err = %v, want words about a checkout", err)
-	}
-}
-
 func TestMissing(t *testing.T) {
 	read, err := tree.Read(write(t, shop()))
 	if err != nil {
