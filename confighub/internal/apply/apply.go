@@ -7,22 +7,35 @@
 //
 // Until the swap a failure changes nothing (Rejected for what the bundle did wrong, any other error for what
 // the machine did). From the swap on a failure puts every target back, lets the service take the old files up
-// again, restarts it in the same container when it died meanwhile, and is a RolledBack.
+// again, restarts it in the same container when it died meanwhile, and is a RolledBack. When it was the machine
+// that failed before the service was told anything, it is an error like any other: the generation may be tried again.
+//
+// A reload that cannot take place, since hubinit does not answer or the command cannot be started, says nothing of
+// the files: it stays owed (ErrOwed, Applier.Owed), as does one that fails on the way back, until it succeeds or the
+// service starts anew.
 //
 // What is kept, all of it in Options.Dir:
 //
-//	targets.json   what confighub wrote where: digest, and the file that was there before
+//	targets.json   what confighub wrote where: digest, mode, owner, and the file that was there before
 //	originals/     those files, by digest
-//	journal.json   a transaction under way; undo/ holds what its targets were
+//	drifted/       the last ten that somebody wrote over a target, by digest
+//	journal.json   a transaction under way; undo/ holds copies of targets that are written in place
+//	owed.json      what the service has yet to be told of files that were put back
+//	tmpfs          the name of a directory on a tmpfs, where all of these copies are when they hold secrets
 //
 // The journal is on the disk before the first target changes. Recover, at the next start, judges by reading the
 // targets: when all are new the transaction is finished, else undone. A file that is neither the old nor the new
 // one belongs to somebody else and is left alone.
 //
-// Targets are reached directory by directory without following a link (openat with O_NOFOLLOW), written beside
-// their place and renamed over it. In a directory of another uid that is done with that uid's rights
-// (setfsuid(2)). A target that is a mount point of its own cannot be renamed over: it is written in place, from
-// the journal.
+// Targets are reached directory by directory without following a link (openat with O_NOFOLLOW). The new file is
+// written beside its target and exchanged with it (renameat2(2), RENAME_EXCHANGE); the old one stays there, hidden,
+// until the transaction is over, so that the way back needs no room and no copy. In a directory of another uid all of that is
+// done with that uid's rights (setfsuid(2)). A target that is a mount point of its own cannot be renamed: it is
+// written in place, and what it was is copied before.
+//
+// To find one's way: apply.go has the transaction, plan.go what it is about, stage.go and swap.go what it does to
+// files, check.go and reload.go to commands, recover.go and owed.go what is left for later, dir.go and write.go the
+// system calls.
 //
 // Left out: where bundles come from (package source) and what they become (package render).
 package apply
@@ -61,17 +74,35 @@ type Options struct {
 	// Settle is how long a reloaded service is watched; 0: not at all.
 	Settle time.Duration
 	Log    zerolog.Logger
+	// DriftPolicy says what becomes of a target that was changed by hand when a generation is applied: DriftReport
+	// (default) and DriftRepair write over it and keep what stood there in drifted/, DriftKeep leaves it.
+	DriftPolicy string
 	// Step is called when a step of a transaction is done; nil: nothing. It is for tracing.
 	Step func(name string)
 
-	// fault is called at each named point of a transaction, for tests that end the process there.
-	fault func(point string)
+	// For tests: fault is called at each named point of a transaction, inject before each write, shm is the place of
+	// shared memory.
+	fault  func(point)
+	inject func(op operation, name string) error
+	shm    string
 }
 
 // Applier applies generations, one at a time. It is not for several goroutines at once.
 type Applier struct {
-	opts    Options
+	opts Options
+	disk disk
+	// targets are the records of the last finished transaction, and last is its ID.
 	targets records
+	last    string
+	// trial is a transaction in place that the service could not be told of yet, and why.
+	trial *journal
+	why   string
+	// unrecorded is a transaction that is over and that targets.json could not be given.
+	unrecorded *journal
+	// debt is what the service still has to be told of files that were put back; nil: nothing.
+	debt *debt
+	// warned: that there is no tmpfs was said.
+	warned bool
 	// unsaved: targets.json does not hold targets yet.
 	unsaved bool
 	// looks by target, for Drift.
@@ -121,18 +152,22 @@ func New(o Options) *Applier {
 		o.Step = func(string) {}
 	}
 	if o.fault == nil {
-		o.fault = func(string) {}
+		o.fault = func(point) {}
+	}
+	if o.shm == "" {
+		o.shm = sharedMemory
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		o.Log.Warn().Err(err).Msg("making the state directory")
 	}
-	a := &Applier{opts: o, looks: map[string]look{}}
-	targets, err := readRecords(a.file("targets.json"))
+	a := &Applier{opts: o, disk: disk{o.inject}, looks: map[string]look{}}
+	l, err := readLedger(a.file(targetsFile))
 	if err != nil {
-		// The record serves removal and restoring alone; a broken one must not keep the service from its files.
+		// The record serves removal, restoring and drift alone; a broken one must not keep the service from its files.
 		o.Log.Warn().Err(err).Msg("the record of written targets is unreadable and begun anew")
 	}
-	a.targets = targets
+	a.targets, a.last = l.Targets, l.Transaction
+	a.debt = a.readDebt()
 	return a
 }
 
@@ -142,71 +177,125 @@ func (a *Applier) file(parts ...string) string {
 
 // Apply makes the targets what g says. With first there is no service yet: nothing is held, reloaded or settled, and
 // where the way back cannot be kept, as on a full disk, it goes on without.
+//
+// An ErrOwed says that g is in place and that the service could not be told: Apply of the same generation, like
+// RetryOwed, goes on from there, and Apply of another one takes g back first.
 func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome, error) {
 	if lines := a.opts.Policy.judge(g.Output); len(lines) > 0 {
 		return Outcome{}, &Rejected{lines}
 	}
-	p, err := a.plan(g)
+	if a.unrecorded != nil {
+		if err := a.accept(a.unrecorded); err != nil {
+			return Outcome{}, err
+		}
+	}
+	if same, err := a.endTrial(g, first); err != nil {
+		return Outcome{}, err
+	} else if same {
+		return Outcome{}, a.Resume(ctx)
+	}
+	p, err := a.plan(g, a.targets)
 	if err != nil {
 		return Outcome{}, err
 	}
-	defer p.close()
-	p.mayLose = first
+	defer func() {
+		if a.trial != p.journal && a.unrecorded != p.journal {
+			p.close()
+		}
+	}()
+	p.first = first
 	if len(p.changes) == 0 {
-		return Outcome{}, a.orBare(p, errors.Join(a.keepOriginals(p), a.remember(p.records)))
+		return Outcome{}, a.orBare(p, errors.Join(a.keepOriginals(p), a.remember(p.records, a.last)))
 	}
-	outcome := Outcome{Changed: p.paths()}
 	if err := a.prepare(ctx, p); err != nil {
 		a.discard(p)
 		return Outcome{}, err
 	}
-	if !first {
-		if err := a.hold(ctx, p); err != nil {
-			a.discard(p)
-			return Outcome{}, fmt.Errorf("holding the service: %w", err)
-		}
-	}
-	if err := a.commit(p); err != nil {
+	if err := a.commit(ctx, p); err != nil {
 		a.discard(p)
-		if !first {
-			a.release()
-		}
 		return Outcome{}, err
 	}
+	outcome := Outcome{Changed: p.paths()}
 	if err := a.swap(p); err != nil {
-		return Outcome{}, a.takeBack(ctx, p, first, nil, []string{err.Error()})
+		return Outcome{}, a.putAllBack(p, err)
 	}
 	if first {
+		a.pay() // the service starts with these files
 		return outcome, a.finish(p)
 	}
 	err = a.takeUp(ctx, p, &outcome)
 	return outcome, err
 }
 
+// endTrial ends the trial of a generation that the service could not be told of, since another one comes: it is
+// taken back, or stands if the service was started with it. The same one goes on.
+func (a *Applier) endTrial(g Generation, first bool) (same bool, err error) {
+	j := a.trial
+	if j == nil {
+		return false, nil
+	}
+	if first || !a.stands(j.Service) {
+		a.trial = nil
+		return false, a.accept(j)
+	}
+	p, err := a.plan(g, j.Records)
+	if err != nil {
+		return false, err
+	}
+	p.close()
+	if g.Version == j.Version && len(p.changes) == 0 {
+		return true, nil
+	}
+	a.trial = nil
+	a.opts.Log.Warn().Stringer("version", j.Version).Strs("left", a.undoJournal(j)).
+		Msg("the service was never told of this version: it is taken back before the next one")
+	return false, nil
+}
+
 // takeUp lets the service take up what was swapped, and watches it.
 func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 	before, _ := a.service()
+	if len(p.journal.Reloads) > 0 && p.journal.Phase != phaseReload {
+		p.journal.Phase = phaseReload
+		if err := a.writeJournal(p.journal); err != nil {
+			p.journal.Phase = phaseSwap
+			return a.putAllBack(p, err)
+		}
+		a.opts.fault(pointReloading)
+	}
 	ran, err := a.reload(ctx, p.journal.Reloads)
 	outcome.Reloads = ran
 	if ctx.Err() != nil {
-		return ErrInterrupted
+		return a.interrupted(p)
+	}
+	if _, cannot := errors.AsType[*unperformed](err); cannot && !a.changed(before) {
+		a.trial, a.why = p.journal, a.redact(p, err.Error())
+		a.release()
+		return owedError(errors.New(a.why))
 	}
 	if err != nil {
-		return a.takeBack(ctx, p, false, before, []string{a.redact(p, err.Error())})
+		return a.takeBack(ctx, p, before, []string{a.redact(p, err.Error())})
 	}
 	a.opts.Step("reload")
-	a.opts.fault("reloaded")
+	a.opts.fault(pointReloaded)
 	if reasons := a.settle(ctx, before, slices.Contains(ran, actionRestart)); len(reasons) > 0 {
-		return a.takeBack(ctx, p, false, before, reasons)
+		return a.takeBack(ctx, p, before, reasons)
 	}
 	if ctx.Err() != nil || a.stopping() {
-		return ErrInterrupted
+		return a.interrupted(p)
 	}
 	a.opts.Step("settle")
-	a.opts.fault("settled")
+	a.opts.fault(pointSettled)
+	a.pay()
 	err = a.finish(p)
 	a.release()
 	return err
+}
+
+// interrupted leaves the transaction to the next start.
+func (a *Applier) interrupted(p *plan) error {
+	a.trial, a.why = p.journal, ErrInterrupted.Error()
+	return ErrInterrupted
 }
 
 // prepare stages every change and checks them all.
@@ -215,45 +304,52 @@ func (a *Applier) prepare(ctx context.Context, p *plan) error {
 		return err
 	}
 	a.opts.Step("stage")
-	a.opts.fault("staged")
 	lines, err := a.checkAll(ctx, p)
+	if err == nil {
+		err = ctx.Err() // a check that was cut off says nothing
+	}
 	if err != nil {
 		return err
 	}
 	if len(lines) > 0 {
 		return &Rejected{lines}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	a.opts.Step("check")
-	a.opts.fault("checked")
+	a.opts.fault(pointChecked)
 	return nil
 }
 
-// commit writes the journal: from now on a start finishes or undoes.
-func (a *Applier) commit(p *plan) error {
+// commit holds the service and writes the journal: from now on a start finishes or undoes.
+func (a *Applier) commit(ctx context.Context, p *plan) error {
+	if !p.first {
+		if err := a.hold(ctx, p); err != nil {
+			return fmt.Errorf("holding the service: %w", err)
+		}
+		a.opts.fault(pointHeld)
+	}
 	p.journal.Phase = phaseSwap
 	if service, err := a.service(); err == nil && service.State == initctl.ServiceRunning {
 		p.journal.Service = service.StartedAt
 	}
-	if !p.bare {
-		err := a.keepOriginals(p)
-		if p.journal.Records = p.records; err == nil {
-			err = a.writeJournal(p.journal)
-		}
-		if err := a.orBare(p, err); err != nil {
-			return err
-		}
+	if p.bare {
+		return nil
 	}
-	a.opts.fault("journaled")
+	err := a.keepOriginals(p)
+	if err == nil {
+		err = a.writeJournal(p.journal)
+	}
+	if err := a.orBare(p, err); err != nil {
+		a.releaseAfter(p)
+		return err
+	}
+	a.opts.fault(pointJournaled)
 	return nil
 }
 
 // orBare returns err, the trouble with keeping the way back, unless there is no service yet: one that waits for its
 // files has nothing to be brought back to, and a full disk must not keep it from starting.
 func (a *Applier) orBare(p *plan, err error) error {
-	if err == nil || !p.mayLose {
+	if err == nil || !p.first {
 		return err
 	}
 	if !p.bare {
@@ -266,17 +362,21 @@ func (a *Applier) orBare(p *plan, err error) error {
 // discard removes what was staged; no target was changed.
 func (a *Applier) discard(p *plan) {
 	for i := range p.changes {
-		a.unstage(&p.changes[i])
+		a.tidy(&p.changes[i])
 	}
 	a.removeMade(p.journal.Made)
 	a.removeJournal()
+	a.pruneOriginals()
 }
 
 func (a *Applier) hold(ctx context.Context, p *plan) error {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	budget := time.Duration(len(p.journal.Reloads))*actionTimeout + a.opts.Settle + holdMargin
-	return a.opts.Control.Hold(ctx, min(budget, initctl.MaxHold))
+	return a.opts.Control.Hold(ctx, a.holdBudget(p.journal.Reloads))
+}
+
+func (a *Applier) holdBudget(actions []bundle.Action) time.Duration {
+	return min(time.Duration(len(actions))*actionTimeout+a.opts.Settle+holdMargin, initctl.MaxHold)
 }
 
 // release ends the hold. It has a context of its own: a hold must not outlive the transaction because the
@@ -289,66 +389,18 @@ func (a *Applier) release() {
 	}
 }
 
+func (a *Applier) releaseAfter(p *plan) {
+	if !p.first {
+		a.release()
+	}
+}
+
 // finish makes the new state of the targets the recorded one and forgets the journal.
 func (a *Applier) finish(p *plan) error {
-	if err := a.orBare(p, a.remember(p.records)); err != nil {
-		return err
+	err := a.accept(p.journal)
+	if err != nil && a.orBare(p, err) == nil {
+		a.discard(p)
+		return nil
 	}
-	a.opts.fault("remembered")
-	a.removeJournal()
-	a.opts.fault("finished")
-	return nil
-}
-
-// takeBack puts the old files back and the service on them, and returns the RolledBack.
-func (a *Applier) takeBack(ctx context.Context, p *plan, first bool, before *initctl.ServiceState, reasons []string) error {
-	if ctx.Err() != nil || a.stopping() {
-		return ErrInterrupted
-	}
-	if !first {
-		if err := a.hold(ctx, p); err != nil {
-			a.opts.Log.Warn().Err(err).Msg("renewing the hold for the way back")
-		}
-	}
-	reasons = append(reasons, a.undo(p.journal)...)
-	if first {
-		a.removeJournal()
-		return &RolledBack{reasons}
-	}
-	if err := a.revive(ctx, p.journal, before); err != nil {
-		reasons = append(reasons, "on the way back: "+a.redact(p, err.Error()))
-	}
-	a.removeJournal()
-	a.release()
-	return &RolledBack{reasons}
-}
-
-// revive lets the service take up the old files: by a restart when it died or was restarted on the new ones or
-// cannot tell, else by the same actions.
-func (a *Applier) revive(ctx context.Context, j *journal, before *initctl.ServiceState) error {
-	now, err := a.service()
-	died := err == nil && before != nil && (now.State == initctl.ServiceExited || !now.StartedAt.Equal(before.StartedAt))
-	if died {
-		ctx, cancel := context.WithTimeout(ctx, restartTimeout)
-		defer cancel()
-		return a.opts.Control.Restart(ctx)
-	}
-	_, err = a.reload(ctx, j.Reloads)
 	return err
-}
-
-func (a *Applier) redact(p *plan, s string) string { return redact(s, p.redact) }
-
-// minSecret is the shortest text that is taken for a secret: a shorter one stands everywhere.
-const minSecret = 4
-
-// redact takes the secrets out of s, also out of a command's output, where they stand without control characters.
-func redact(s string, secrets []string) string {
-	for _, secret := range secrets {
-		s = strings.ReplaceAll(s, secret, "***")
-		if shown := plain(secret); len(shown) >= minSecret {
-			s = strings.ReplaceAll(s, shown, "***")
-		}
-	}
-	return s
 }

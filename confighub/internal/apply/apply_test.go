@@ -307,7 +307,7 @@ func TestLinksAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"dir/x":  w.path("dir") + " is a link, which targets are not reached through: name the real path",
 		"file":   w.path("file") + " is a link, which is not followed and not replaced: name the real path",
-		"fifo":   w.path("fifo") + " is not a regular file",
+		"fifo":   w.path("fifo") + " is not a regular file: remove it, or name another path",
 		"fifo/x": w.path("fifo") + " is not a directory",
 	} {
 		_, err := w.applier().Apply(t.Context(), generation(1, w.file(name, "x")), true)

@@ -3,30 +3,14 @@
 package apply
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
-	"unicode"
 
-	"cloud4.internal/hub/confighub/internal/bundle"
-	"cloud4.internal/hub/internal/initctl"
-)
-
-const (
-	// checkTimeout bounds one check, actionTimeout one reload: nginx -t with slow DNS names needs ten seconds,
-	// a database that reloads on a loaded machine some tens.
-	checkTimeout  = 30 * time.Second
-	actionTimeout = time.Minute
-	// maxTold is how much of a command's output an error quotes, from the end, where most programs say why.
-	maxTold = 4 << 10
+	"cloud4.internal/hub/confighub/internal/render"
 )
 
 // Words in an argv that are replaced.
@@ -82,26 +66,41 @@ func (p *plan) staged(target string) (string, bool) {
 	return target, false
 }
 
-// makeRoot makes a directory that holds every target at its full path, readable for this uid alone.
+// makeRoot makes a directory that holds every target at its full path, readable for this uid alone; on a tmpfs when
+// there is a secret among them.
 func (a *Applier) makeRoot(p *plan) (string, error) {
-	base := a.opts.Dir
-	if p.bare {
+	base, err := a.opts.Dir, error(nil)
+	switch {
+	case p.bare:
 		base = a.opts.RunDir
+	case slices.ContainsFunc(p.files, func(f render.File) bool { return f.Secret }):
+		base, err = a.secretDir()
 	}
-	root, err := os.MkdirTemp(base, "check-")
-	if err != nil {
-		return "", fmt.Errorf("making the directory of all targets: %w", err)
+	root := ""
+	if err == nil {
+		root, err = os.MkdirTemp(base, checkPrefix)
 	}
 	for _, f := range p.files {
-		name := filepath.Join(root, f.Path)
-		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-			return root, fmt.Errorf("making the directory of all targets: %w", err)
+		if err != nil {
+			break
 		}
-		if err := os.WriteFile(name, f.Bytes, f.Mode.Perm()|0o400); err != nil {
-			return root, fmt.Errorf("making the directory of all targets: %w", err)
-		}
+		err = a.place(filepath.Join(root, f.Path), f)
 	}
+	if err != nil {
+		return root, targetError("making", "the directory of all targets", err)
+	}
+	a.opts.fault(pointRooted)
 	return root, nil
+}
+
+func (a *Applier) place(name string, f render.File) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	if err := a.disk.before(opWrite, name); err != nil {
+		return &os.PathError{Op: "write", Path: name, Err: err}
+	}
+	return os.WriteFile(name, f.Bytes, f.Mode.Perm()|0o400)
 }
 
 func expand(argv []string, path, root string) []string {
@@ -110,106 +109,4 @@ func expand(argv []string, path, root string) []string {
 		words[i] = strings.NewReplacer(wordPath, path, wordRoot, root).Replace(w)
 	}
 	return words
-}
-
-// reload runs the actions in order, the first that fails ends it. It returns those that ran.
-func (a *Applier) reload(ctx context.Context, actions []bundle.Action) ([]string, error) {
-	var ran []string
-	for _, action := range actions {
-		if err := a.act(ctx, action); err != nil {
-			return ran, fmt.Errorf("reload %s: %w", action, err)
-		}
-		ran = append(ran, action.String())
-	}
-	return ran, nil
-}
-
-func (a *Applier) act(ctx context.Context, action bundle.Action) error {
-	if action.Name == actionRestart {
-		ctx, cancel := context.WithTimeout(ctx, restartTimeout)
-		defer cancel()
-		return a.opts.Control.Restart(ctx)
-	}
-	if signal, ok := strings.CutPrefix(action.Name, signalPrefix); ok {
-		ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-		defer cancel()
-		return a.opts.Control.Signal(ctx, signal)
-	}
-	argv, err := a.opts.Policy.resolve(action)
-	if err != nil || argv == nil {
-		return err
-	}
-	return run(ctx, actionTimeout, argv)
-}
-
-// run runs a command in a process group of its own, which ends with it, and quotes its output when it fails.
-func run(ctx context.Context, timeout time.Duration, argv []string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s", timeout))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	out := &tail{}
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Dir = "/"
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(line string) bool {
-		name, _, _ := strings.Cut(line, "=")
-		return slices.Contains(initctl.Private(), name)
-	})
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	// A grandchild that keeps the pipe open must not keep us.
-	cmd.WaitDelay = time.Second
-	err := cmd.Run()
-	if cmd.Process != nil {
-		// What it left running in its group would hold files and answer checks to come.
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	}
-	switch {
-	case err == nil || errors.Is(err, exec.ErrWaitDelay):
-		return nil
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	}
-	if told := out.String(); told != "" {
-		return fmt.Errorf("%w: %s", err, told)
-	}
-	return err
-}
-
-// tail keeps the end of what is written.
-type tail struct {
-	kept bytes.Buffer
-	cut  bool
-}
-
-// Write takes everything and keeps the last maxTold bytes.
-func (t *tail) Write(p []byte) (int, error) {
-	t.kept.Write(p)
-	if over := t.kept.Len() - maxTold; over > 0 {
-		t.kept.Next(over)
-		t.cut = true
-	}
-	return len(p), nil
-}
-
-// String is the output as text on few lines.
-func (t *tail) String() string {
-	text := strings.TrimSpace(plain(t.kept.String()))
-	if t.cut {
-		text = "… " + text
-	}
-	return text
-}
-
-// plain leaves out what could move a terminal's cursor or turn its text around.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n':
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
 }

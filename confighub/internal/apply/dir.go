@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,73 +22,99 @@ const maxTarget = 64 << 20
 // dir is a directory that was reached without following a link. All work on names in it goes through its
 // descriptor, so that what is swapped above it meanwhile changes nothing.
 type dir struct {
+	disk
 	fd       int
 	path     string
 	uid, gid uint32
 }
 
-// openDir opens an absolute path. With create, missing directories are made (0755) and appended to made.
-func openDir(name string, create bool, made *[]string) (*dir, error) {
-	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// open opens an absolute path. With create, missing directories are made (0755) and appended to made.
+func (k disk) open(name string, create bool, made *[]string) (*dir, error) {
+	d, missing, err := k.reach(name)
 	if err != nil {
-		return nil, fmt.Errorf("opening /: %w", err)
+		return nil, err
 	}
-	at := "/"
-	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
-		if part == "" {
-			continue
+	for _, part := range missing {
+		if !create {
+			defer d.close()
+			return nil, fmt.Errorf("opening the directory %s: %w", path.Join(d.path, part), unix.ENOENT)
 		}
-		next, err := openPart(fd, at, part, create, made)
-		unix.Close(fd)
+		next, err := d.make(part, made)
+		d.close()
 		if err != nil {
 			return nil, err
 		}
-		fd, at = next, path.Join(at, part)
+		d = next
 	}
-	d := &dir{fd: fd, path: at}
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		d.close()
-		return nil, fmt.Errorf("looking at %s: %w", at, err)
-	}
-	d.uid, d.gid = stat.Uid, stat.Gid
 	return d, nil
 }
 
-func openPart(fd int, at, part string, create bool, made *[]string) (int, error) {
-	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	full := path.Join(at, part)
-	next, err := unix.Openat(fd, part, flags, 0)
-	if errors.Is(err, unix.ENOENT) && create {
-		var parent unix.Stat_t
-		if err := unix.Fstat(fd, &parent); err != nil {
-			return -1, fmt.Errorf("looking at %s: %w", at, err)
-		}
-		err := as(parent.Uid, parent.Gid, func() error { return unix.Mkdirat(fd, part, 0o755) })
-		if err != nil && !errors.Is(err, unix.EEXIST) {
-			return -1, fmt.Errorf("making the directory %s: %w", full, err)
-		}
-		*made = append(*made, full)
-		next, err = unix.Openat(fd, part, flags, 0)
-		if err != nil {
-			return -1, fmt.Errorf("opening the directory %s: %w", full, err)
-		}
-		return next, nil
+// reach opens an absolute path as far as it exists, and returns the names that are missing below.
+func (k disk) reach(name string) (*dir, []string, error) {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening /: %w", err)
 	}
+	d := &dir{disk: k, fd: fd, path: "/"}
+	var parts []string
+	if name = strings.Trim(path.Clean(name), "/"); name != "" {
+		parts = strings.Split(name, "/")
+	}
+	for i, part := range parts {
+		next, err := d.enter(part)
+		if errors.Is(err, unix.ENOENT) {
+			return d, parts[i:], nil
+		}
+		d.close()
+		if err != nil {
+			return nil, nil, err
+		}
+		d = next
+	}
+	return d, nil, nil
+}
+
+// enter opens a directory in d, which is no link.
+func (d *dir) enter(part string) (*dir, error) {
+	full := path.Join(d.path, part)
+	fd, err := unix.Openat(d.fd, part, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	var stat unix.Stat_t
-	if err != nil && unix.Fstatat(fd, part, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil {
+	if err != nil && unix.Fstatat(d.fd, part, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil {
 		switch stat.Mode & unix.S_IFMT {
 		case unix.S_IFLNK:
-			return -1, fmt.Errorf("%s is a link, which targets are not reached through: name the real path", full)
+			return nil, fmt.Errorf("%s is a link, which targets are not reached through: name the real path", full)
 		case unix.S_IFDIR:
 		default:
-			return -1, fmt.Errorf("%s is not a directory", full)
+			return nil, fmt.Errorf("%s is not a directory", full)
 		}
 	}
 	if err != nil {
-		return -1, fmt.Errorf("opening the directory %s: %w", full, err)
+		return nil, fmt.Errorf("opening the directory %s: %w", full, err)
 	}
+	next := &dir{disk: d.disk, fd: fd, path: full}
+	if err := unix.Fstat(fd, &stat); err != nil {
+		next.close()
+		return nil, fmt.Errorf("looking at %s: %w", full, err)
+	}
+	next.uid, next.gid = stat.Uid, stat.Gid
 	return next, nil
+}
+
+// make makes a directory in d, which may have appeared meanwhile, and opens it.
+func (d *dir) make(part string, made *[]string) (*dir, error) {
+	full := path.Join(d.path, part)
+	err := d.before(opMkdir, full)
+	if err == nil {
+		err = as(d.uid, d.gid, func() error { return unix.Mkdirat(d.fd, part, 0o755) })
+	}
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("making the directory %s: %w", full, err)
+	}
+	*made = append(*made, full)
+	if err := d.sync(); err != nil {
+		return nil, err
+	}
+	return d.enter(part)
 }
 
 func (d *dir) close() { unix.Close(d.fd) }
@@ -113,6 +137,18 @@ func sum(data []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
+// errType is the kind of error for what stands where a regular file is to be.
+var errType = errors.New("is no target")
+
+// notFile is an errType that says what is there and what to do.
+type notFile string
+
+// Error says it.
+func (e notFile) Error() string { return string(e) }
+
+// Unwrap makes it an errType.
+func (e notFile) Unwrap() error { return errType }
+
 // stat looks at the regular file of this name; anything else is an error.
 func (d *dir) stat(name string) (unix.Stat_t, error) {
 	var stat unix.Stat_t
@@ -120,27 +156,31 @@ func (d *dir) stat(name string) (unix.Stat_t, error) {
 	if err := unix.Fstatat(d.fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return stat, fmt.Errorf("looking at %s: %w", full, err)
 	}
+	return stat, regular(stat, full)
+}
+
+func regular(stat unix.Stat_t, full string) error {
 	switch stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return stat, nil
+		return nil
 	case unix.S_IFLNK:
-		return stat, fmt.Errorf("%s is a link, which is not followed and not replaced: name the real path", full)
+		return notFile(full + " is a link, which is not followed and not replaced: name the real path")
 	case unix.S_IFDIR:
-		return stat, fmt.Errorf("%s is a directory: remove it, or name a file", full)
+		return notFile(full + " is a directory: remove it, or name a file in it")
 	}
-	return stat, fmt.Errorf("%s is not a regular file", full)
+	return notFile(full + " is not a regular file: remove it, or name another path")
 }
 
 // read returns the file of this name; a zero meta when there is none. What is no regular file is not opened: that
 // alone can block, or make a device act.
 func (d *dir) read(name string) (meta, []byte, error) {
+	full := path.Join(d.path, name)
 	if _, err := d.stat(name); errors.Is(err, unix.ENOENT) {
 		return meta{}, nil, nil
 	} else if err != nil {
 		return meta{}, nil, err
 	}
 	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	full := path.Join(d.path, name)
 	if err != nil {
 		return meta{}, nil, fmt.Errorf("opening %s: %w", full, err)
 	}
@@ -150,8 +190,8 @@ func (d *dir) read(name string) (meta, []byte, error) {
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return meta{}, nil, fmt.Errorf("looking at %s: %w", full, err)
 	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		return meta{}, nil, fmt.Errorf("%s is not a regular file", full)
+	if err := regular(stat, full); err != nil {
+		return meta{}, nil, err
 	}
 	var b bytes.Buffer
 	if _, err := io.Copy(&b, io.LimitReader(f, maxTarget+1)); err != nil {
@@ -163,86 +203,69 @@ func (d *dir) read(name string) (meta, []byte, error) {
 	return meta{Exists: true, Sum: sum(b.Bytes()), Mode: stat.Mode & 0o7777, UID: stat.Uid, GID: stat.Gid}, b.Bytes(), nil
 }
 
-// write makes a new file of this name, complete and on the disk. It fails when the name is taken.
-func (d *dir) write(name string, data []byte, m meta) error {
-	full := path.Join(d.path, name)
-	var fd int
-	err := as(d.uid, d.gid, func() (err error) {
-		fd, err = unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("creating %s: %w", full, err)
+// exchange lets two names change their files in one step; errNoExchange where the file system cannot.
+func (d *dir) exchange(one, other string) error {
+	err := d.renameat(one, other, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return errNoExchange
 	}
-	f := os.NewFile(uintptr(fd), full)
-	if err := fill(f, data, m); err != nil {
-		f.Close()
-		d.remove(name)
-		return err
-	}
-	if err := f.Close(); err != nil {
-		d.remove(name)
-		return fmt.Errorf("closing %s: %w", full, err)
-	}
-	return nil
+	return err
 }
 
-// fill writes bytes, owner and mode to an open file, in an order in which no secret is readable by others.
-func fill(f *os.File, data []byte, m meta) error {
-	if _, err := f.Write(data); err != nil {
-		return fmt.Errorf("writing %s: %w", f.Name(), err)
-	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
-		return fmt.Errorf("looking at %s: %w", f.Name(), err)
-	}
-	if stat.Uid != m.UID || stat.Gid != m.GID {
-		if err := f.Chown(int(m.UID), int(m.GID)); err != nil {
-			return fmt.Errorf("giving %s to %d:%d: %w", f.Name(), m.UID, m.GID, err)
+var errNoExchange = errors.New("the file system cannot exchange two files")
+
+// move renames to a name that is free.
+func (d *dir) move(from, to string) error {
+	err := d.renameat(from, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		if _, err := d.stat(to); !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("replacing %s: %w", path.Join(d.path, to), unix.EEXIST)
 		}
+		return d.renameat(from, to, 0)
 	}
-	if err := f.Chmod(fs.FileMode(m.Mode)); err != nil && stat.Mode&0o7777 != m.Mode {
-		return fmt.Errorf("setting the mode of %s: %w", f.Name(), err)
+	return err
+}
+
+// replace renames over what has that name.
+func (d *dir) replace(from, to string) error { return d.renameat(from, to, 0) }
+
+func (d *dir) renameat(from, to string, flags uint) error {
+	full := path.Join(d.path, to)
+	err := d.before(opRename, full)
+	if err == nil {
+		err = as(d.uid, d.gid, func() error { return unix.Renameat2(d.fd, from, d.fd, to, flags) })
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("syncing %s: %w", f.Name(), err)
+	if err != nil {
+		return fmt.Errorf("replacing %s: %w", full, err)
 	}
 	return nil
-}
-
-// overwrite replaces the bytes of a file in its place, for one that cannot be renamed over.
-func (d *dir) overwrite(name string, data []byte, m meta) error {
-	full := path.Join(d.path, name)
-	fd, err := unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("opening %s: %w", full, err)
-	}
-	f := os.NewFile(uintptr(fd), full)
-	defer f.Close()
-	return fill(f, data, m)
-}
-
-func (d *dir) rename(from, to string) error {
-	err := as(d.uid, d.gid, func() error { return unix.Renameat(d.fd, from, d.fd, to) })
-	if err != nil {
-		return fmt.Errorf("replacing %s: %w", path.Join(d.path, to), err)
-	}
-	return d.sync()
 }
 
 // remove takes a name away; one that is not there is no error.
 func (d *dir) remove(name string) error {
-	err := as(d.uid, d.gid, func() error { return unix.Unlinkat(d.fd, name, 0) })
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("removing %s: %w", path.Join(d.path, name), err)
+	full := path.Join(d.path, name)
+	err := d.before(opRemove, full)
+	if err == nil {
+		err = as(d.uid, d.gid, func() error { return unix.Unlinkat(d.fd, name, 0) })
 	}
-	return d.sync()
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing %s: %w", full, err)
+	}
+	return nil
+}
+
+// removeEmpty takes a directory away if nothing is in it.
+func (d *dir) removeEmpty(name string) {
+	as(d.uid, d.gid, func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
 }
 
 // sync forces the directory's entries to the disk. A directory that may be written and not read cannot be.
 func (d *dir) sync() error {
+	if err := d.before(opSync, d.path); err != nil {
+		return fmt.Errorf("syncing %s: %w", d.path, err)
+	}
 	fd, err := unix.Openat(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EACCES) {
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
@@ -253,25 +276,4 @@ func (d *dir) sync() error {
 		return fmt.Errorf("syncing %s: %w", d.path, err)
 	}
 	return nil
-}
-
-// as runs f with the file system rights of uid, when this process is root and uid is not: the owner of a
-// directory can move things in it under our feet, and must gain nothing by that which it could not do itself.
-// Without the capability to change it, f runs with the rights there are.
-func as(uid, gid uint32, f func() error) error {
-	if uid == 0 || os.Geteuid() != 0 {
-		return f()
-	}
-	result := make(chan error, 1)
-	go func() {
-		// The thread is not unlocked: should its rights not come back, it ends with the goroutine.
-		runtime.LockOSThread()
-		unix.Setfsgid(int(gid))
-		unix.Setfsuid(int(uid))
-		err := f()
-		unix.Setfsuid(0)
-		unix.Setfsgid(0)
-		result <- err
-	}()
-	return <-result
 }

@@ -33,18 +33,43 @@ const (
 	driftType    = "type"
 )
 
+// Policies of drift, Options.DriftPolicy.
+const (
+	DriftReport = "report"
+	DriftRepair = "repair"
+	DriftKeep   = "keep"
+)
+
 // Drift compares every target with what was written there last. A target that is to be written once and the
-// environment do not count. It costs a look at each directory; a file is read again only when its inode says
+// environment do not count; nor, under DriftKeep, one that is kept as it is (Kept). It costs a look at each directory; a file is read again only when its inode says
 // that it was written since. It follows no link and waits for nobody.
 func (a *Applier) Drift() []Drift {
-	var drifts []Drift
-	for _, target := range slices.Sorted(maps.Keys(a.targets)) {
-		if r := a.targets[target]; !r.Once {
-			drifts = append(drifts, a.driftOf(target, r.Written)...)
+	drifts, _ := a.drifts()
+	return drifts
+}
+
+// Kept is the drift that stays, under DriftKeep: everything but what is missing.
+func (a *Applier) Kept() []Drift {
+	_, kept := a.drifts()
+	return kept
+}
+
+func (a *Applier) drifts() (drifts, kept []Drift) {
+	written := a.written()
+	for _, target := range slices.Sorted(maps.Keys(written)) {
+		if written[target].Once {
+			continue
+		}
+		for _, drift := range a.driftOf(target, written[target].Written) {
+			if a.opts.DriftPolicy == DriftKeep && drift.What != driftMissing {
+				kept = append(kept, drift)
+			} else {
+				drifts = append(drifts, drift)
+			}
 		}
 	}
-	maps.DeleteFunc(a.looks, func(target string, _ look) bool { _, ok := a.targets[target]; return !ok })
-	return drifts
+	maps.DeleteFunc(a.looks, func(target string, _ look) bool { _, ok := written[target]; return !ok })
+	return drifts, kept
 }
 
 // look is what a target was when it was read last.
@@ -60,7 +85,7 @@ func (a *Applier) driftOf(target string, written meta) []Drift {
 	one := func(what, format string, args ...any) Drift {
 		return Drift{Target: target, What: what, Detail: fmt.Sprintf(format, args...)}
 	}
-	d, err := openDir(path.Dir(target), false, nil)
+	d, err := a.disk.open(path.Dir(target), false, nil)
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return []Drift{one(driftMissing, "%v", err)}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,11 +28,15 @@ type world struct {
 	t testing.TB
 	// state, run and etc are directories; targets lie in etc.
 	state, run, etc string
-	control         *recorder
-	settle          time.Duration
-	actions         map[string][]string
-	fault           func(string)
-	log             zerolog.Logger
+	// shm is on a tmpfs.
+	shm     string
+	control *recorder
+	settle  time.Duration
+	actions map[string][]string
+	fault   func(point)
+	inject  func(operation, string) error
+	drift   string
+	log     zerolog.Logger
 }
 
 func newWorld(t testing.TB) *world {
@@ -42,6 +47,7 @@ func newWorld(t testing.TB) *world {
 			t.Fatal(err)
 		}
 	}
+	w.shm = newMemory(t)
 	w.control.start()
 	return w
 }
@@ -52,11 +58,21 @@ func worldIn(t testing.TB, base string) *world {
 	return w
 }
 
+// newMemory makes a directory on a tmpfs, for copies of secrets.
+func newMemory(t testing.TB) string {
+	dir, err := os.MkdirTemp(sharedMemory, "apply-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // applier opens the state anew, as a start of confighub does.
 func (w *world) applier() *Applier {
 	w.t.Helper()
 	return New(Options{
-		Dir: w.state, RunDir: w.run, Control: w.control, Settle: w.settle, Log: w.log, fault: w.fault,
+		Dir: w.state, RunDir: w.run, Control: w.control, Settle: w.settle, Log: w.log, fault: w.fault, inject: w.inject, DriftPolicy: w.drift, shm: w.shm,
 		Policy: Policy{Targets: []string{w.etc}, Actions: w.actions},
 	})
 }
@@ -128,13 +144,19 @@ func (w *world) tree() map[string]string {
 // leftovers lists what a finished transaction must not leave in the state directory.
 func (w *world) leftovers() []string {
 	var names []string
-	for _, name := range []string{"journal.json", "undo"} {
-		if _, err := os.Stat(filepath.Join(w.state, name)); !errors.Is(err, fs.ErrNotExist) {
-			names = append(names, name)
+	for _, dir := range []string{w.state, w.run, w.shm, w.etc} {
+		err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+			base := entry.Name()
+			if base == journalFile || base == undoDir || strings.HasSuffix(base, ".tmp") || strings.Contains(base, ".hub-") || strings.Contains(base, checkPrefix) {
+				names = append(names, name)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			w.t.Fatal(err)
 		}
 	}
-	checks, _ := filepath.Glob(filepath.Join(w.state, "check-*"))
-	return append(names, checks...)
+	return names
 }
 
 // recorder is hubinit as far as a transaction sees it: it keeps init.json and writes down what was asked.
@@ -190,7 +212,7 @@ func (r *recorder) stop() {
 }
 
 func (r *recorder) store() {
-	state := initctl.State{Service: r.service, Stopping: r.stopping}
+	state := initctl.State{Boot: "one boot", Service: r.service, Stopping: r.stopping}
 	if err := state.Write(r.run); err != nil {
 		panic(err)
 	}

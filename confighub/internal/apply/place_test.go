@@ -45,10 +45,10 @@ func mounted(base string) int {
 		fmt.Println("not taken back:", err, text(outside), text(w.path("b")))
 		return 1
 	}
-	w.fault = func(point string) {
-		if point == "journaled" { // killed in the middle of writing
+	w.fault = func(at point) {
+		if at == "journaled" { // killed in the middle of writing
 			os.WriteFile(outside, []byte("tw"), 0o644)
-			panic(point)
+			panic(at)
 		}
 	}
 	func() {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ const (
 	childBase  = "APPLY_TEST_BASE"
 	childPoint = "APPLY_TEST_POINT"
 	childFirst = "APPLY_TEST_FIRST"
+	childShm   = "APPLY_TEST_SHM"
 )
 
 func TestMain(m *testing.M) {
@@ -34,6 +37,29 @@ func TestMain(m *testing.M) {
 		os.Exit(child(base))
 	}
 	os.Exit(m.Run())
+}
+
+// die ends this process as nobody can prevent.
+func die(point) {
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// at calls do when a point is passed: "journaled", or, for the third time, "swapped one#3".
+func at(spec string, do func(point)) func(point) {
+	name, number, _ := strings.Cut(spec, "#")
+	left, err := strconv.Atoi(number)
+	if err != nil {
+		left = 1
+	}
+	return func(now point) {
+		if string(now) != name {
+			return
+		}
+		if left--; left == 0 {
+			do(now)
+		}
+	}
 }
 
 // fatal is a testing.TB of a child that is no test.
@@ -50,12 +76,8 @@ func child(base string) int {
 		return 1
 	}
 	w.control.service = state.Service
-	w.fault = func(point string) {
-		if point == os.Getenv(childPoint) {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		}
-	}
+	w.shm = os.Getenv(childShm)
+	w.fault = at(os.Getenv(childPoint), die)
 	_, err = w.applier().Apply(context.Background(), second(w), os.Getenv(childFirst) != "")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -72,77 +94,11 @@ func second(w *world) Generation {
 	return generation(2, w.file("a", "two", reload("signal:HUP")), w.file("b", "two"), w.file("new/c", "two"))
 }
 
-// Whatever the moment of a crash, the next start finds all of the old files or all of the new ones.
-func TestCrash(t *testing.T) {
-	old := map[string]string{"a": "-rw-r--r-- one", "b": "-rw-r--r-- one", "leaves": "-rw-r--r-- one"}
-	new := map[string]string{"a": "-rw-r--r-- two", "b": "-rw-r--r-- two", "new/c": "-rw-r--r-- two"}
-	tests := []struct {
-		point    string
-		finished bool
-	}{
-		{"staged", false}, {"checked", false}, {"journaled", false}, {"swapped-0", false}, {"swapped-1", false}, {"swapped-2", false},
-		{"swapped-3", true}, {"swapped", true}, {"reloaded", true}, {"settled", true}, {"remembered", true},
-	}
-	for _, tt := range tests {
-		for _, running := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, running %v", tt.point, running), func(t *testing.T) {
-				if !running && (tt.point == "reloaded" || tt.point == "settled") {
-					t.Log("a first generation has no such point")
-					return
-				}
-				w := newWorld(t)
-				if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
-					t.Fatal(err)
-				}
-				w.crash(tt.point, !running)
-				w.control.service.State = initctl.ServiceRunning
-				if !running { // the next start of the container, before its service
-					w.control.service = initctl.ServiceState{State: initctl.ServiceWaiting}
-					w.control.store()
-				}
-				a := w.applier()
-				found, err := a.Recover()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if found.Version.Serial != 2 || found.Finished != tt.finished || found.Owed != (tt.finished && running) || found.Lines != nil {
-					t.Errorf("recovered %+v", found)
-				}
-				want := old
-				if tt.finished {
-					want = new
-				}
-				if diff := cmp.Diff(want, w.tree()); diff != "" {
-					t.Error(diff)
-				}
-				if found.Owed {
-					if err := a.Resume(t.Context()); err != nil {
-						t.Error(err)
-					}
-					if diff := cmp.Diff([]string{"hold", "signal HUP", "release"}, w.control.requests()); diff != "" {
-						t.Error(diff)
-					}
-				}
-				if left := w.leftovers(); left != nil {
-					t.Errorf("left: %v", left)
-				}
-				// The records fit: the next generation takes away what the one before made.
-				if _, err := w.applier().Apply(t.Context(), generation(3), true); err != nil {
-					t.Fatal(err)
-				}
-				if tree := w.tree(); len(tree) != 0 {
-					t.Errorf("an empty generation leaves %v", tree)
-				}
-			})
-		}
-	}
-}
-
 // crash runs the child until it kills itself at the point.
 func (w *world) crash(point string, first bool) {
 	w.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childBase+"="+filepath.Dir(w.state), childPoint+"="+point)
+	cmd.Env = append(os.Environ(), childBase+"="+filepath.Dir(w.state), childPoint+"="+point, childShm+"="+w.shm)
 	if first {
 		cmd.Env = append(cmd.Env, childFirst+"=1")
 	}
@@ -164,8 +120,12 @@ func TestCrashAfterChmod(t *testing.T) {
 	if err := os.Chmod(w.path("a"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := w.applier().Recover(); err != nil || !found.Finished {
-		t.Errorf("recovered %+v, %v, want it finished", found, err)
+	a := w.applier()
+	if found, err := a.Recover(); err != nil || !found.Finished || !found.Owed {
+		t.Errorf("recovered %+v, %v, want it finished and owed", found, err)
+	}
+	if err := a.Resume(t.Context()); err != nil {
+		t.Error(err)
 	}
 	want := map[string]string{"a": "-rw------- two", "b": "-rw-r--r-- two", "new/c": "-rw-r--r-- two"}
 	if diff := cmp.Diff(want, w.tree()); diff != "" {
@@ -178,11 +138,7 @@ func TestCrashAfterChmod(t *testing.T) {
 		t.Run("mode alone, "+tt.point, func(t *testing.T) {
 			w := newWorld(t)
 			w.write("a", "one", 0o644)
-			w.fault = func(point string) {
-				if point == tt.point {
-					panic(point)
-				}
-			}
+			w.fault = at(tt.point, func(now point) { panic(now) })
 			func() {
 				defer func() { recover() }()
 				w.applier().Apply(t.Context(), generation(1, w.file("a", "one", func(f *render.File) { f.Mode = 0o640 })), true)
@@ -202,12 +158,8 @@ func TestCrashOfUndo(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.tree()
-	w.crash("swapped-2", false)
-	w.fault = func(point string) {
-		if point == "undone-2" {
-			panic(point)
-		}
-	}
+	w.crash("swapped one#3", false)
+	w.fault = at("returned#2", func(now point) { panic(now) })
 	func() {
 		defer func() { recover() }()
 		w.applier().Recover()
@@ -222,21 +174,30 @@ func TestCrashOfUndo(t *testing.T) {
 }
 
 // A new container has the files of its image: they are neither old nor new and stay. What the cut off transaction
-// was to remove belongs to the last good generation and is back.
+// was to remove went with the container before, and comes with the last good generation.
 func TestRecoverInAnotherContainer(t *testing.T) {
 	w := newWorld(t)
 	if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
 		t.Fatal(err)
 	}
-	w.crash("swapped-1", false)
+	w.crash("swapped one#2", false)
 	if err := os.RemoveAll(w.etc); err != nil {
 		t.Fatal(err)
 	}
 	w.write("a", "image", 0o644)
-	if _, err := w.applier().Recover(); err != nil {
+	a := w.applier()
+	found, err := a.Recover()
+	want := []string{"putting back " + w.path("leaves") + ": the file that was there before is gone, until the configuration is put in place again"}
+	if diff := cmp.Diff(want, found.Lines); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "-rw-r--r-- image"}, w.tree()); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := a.Apply(t.Context(), first(w), true); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"a": "-rw-r--r-- image", "leaves": "-rw-r--r-- one"}, w.tree()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"a": "-rw-r--r-- one", "b": "-rw-r--r-- one", "leaves": "-rw-r--r-- one"}, w.tree()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -249,8 +210,8 @@ func TestStopIsNoVerdict(t *testing.T) {
 		"health unhappy": func(w *world) { w.healthhub(`{"verdict":"worse"}`); w.control.onSignal = w.control.stop },
 		"reloading": func(w *world) {
 			w.actions = map[string][]string{"x": {"false"}}
-			w.fault = func(point string) {
-				if point == "swapped" {
+			w.fault = func(at point) {
+				if at == "swapped" {
 					w.control.stop()
 				}
 			}

@@ -101,12 +101,19 @@ func (a *Applier) worse(start *initctl.ServiceState) (reason string, stopping bo
 		return "", false
 	case now.State == initctl.ServiceRunning && now.StartedAt.Equal(start.StartedAt):
 		return "", false
-	case now.LastExit == nil:
-		return "the service did not keep running on the new configuration", false
-	case now.LastExit.Signal != "":
-		return fmt.Sprintf("the service was killed by SIG%s on the new configuration", now.LastExit.Signal), false
 	}
-	return fmt.Sprintf("the service exited with code %d on the new configuration", now.LastExit.Code), false
+	return died(now), false
+}
+
+// died says how the service ended.
+func died(now *initctl.ServiceState) string {
+	switch {
+	case now.LastExit == nil:
+		return "the service did not keep running on the new configuration"
+	case now.LastExit.Signal != "":
+		return fmt.Sprintf("the service was killed by SIG%s on the new configuration", now.LastExit.Signal)
+	}
+	return fmt.Sprintf("the service exited with code %d on the new configuration", now.LastExit.Code)
 }
 
 // askHealth asks healthhub, which runs the critical checks every second meanwhile. It returns reasons only for

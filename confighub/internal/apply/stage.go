@@ -10,86 +10,126 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
-
-	"cloud4.internal/hub/internal/atomicfile"
 )
 
-// stage keeps what the targets are now, and writes every new file beside its target.
+// stage writes every new file beside its target, after the journal says which names that takes.
 func (a *Applier) stage(p *plan) error {
-	if err := a.orBare(p, a.keepUndo(p)); err != nil {
+	if err := a.orBare(p, a.begin(p)); err != nil {
 		return err
 	}
 	for i := range p.changes {
-		if err := a.stageOne(p, &p.changes[i]); err != nil {
-			return err
+		c := &p.changes[i]
+		if err := a.stageOne(p, c); err != nil {
+			return targetError("staging", c.Path, err)
 		}
 	}
+	a.opts.fault(pointStaged)
 	return nil
 }
 
-// keepUndo writes the journal's first form, which names what is about to be staged, and the old files into undo/.
-func (a *Applier) keepUndo(p *plan) error {
+// begin writes the journal's first form, and copies what cannot be moved aside.
+func (a *Applier) begin(p *plan) error {
 	for i := range p.changes {
-		c := &p.changes[i]
-		c.Undo = fmt.Sprintf("old-%d", i)
-		switch {
-		case c.Env || !c.New.Exists:
-		case c.InPlace:
-			c.Staged = a.file("undo", fmt.Sprintf("new-%d-%s", i, path.Base(c.Path)))
-		default:
-			c.Staged = stagedName(c.Path)
+		if err := a.nameFiles(p, &p.changes[i], i); err != nil {
+			return err
 		}
 	}
 	p.journal.Phase = phaseStage
 	p.journal.Changes = p.changes
-	undo := a.file("undo")
-	if err := os.RemoveAll(undo); err != nil {
-		return fmt.Errorf("clearing %s: %w", undo, err)
-	}
-	if err := os.MkdirAll(undo, 0o700); err != nil {
-		return fmt.Errorf("making %s: %w", undo, err)
-	}
 	if err := a.writeJournal(p.journal); err != nil {
 		return err
 	}
-	for _, c := range p.changes {
-		if !c.Old.Exists {
-			continue
-		}
-		if err := atomicfile.Write(a.file("undo", c.Undo), c.oldBytes, 0o600); err != nil {
-			return fmt.Errorf("keeping %s for the way back: %w", c.Path, err)
+	a.opts.fault(pointBegun)
+	for i := range p.changes {
+		if c := &p.changes[i]; c.Undo != "" {
+			if err := a.copyOld(c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// stagedName keeps the extension at the end, since checks go by it; the leading dot hides it from most globs.
-func stagedName(target string) string {
+// nameFiles chooses the names of what a change puts on the disk.
+func (a *Applier) nameFiles(p *plan, c *change, number int) error {
+	if c.Env || c.InPlace {
+		return a.nameCopies(c, number)
+	}
+	c.Staged, c.Aside = stagedNames(c.Path)
+	return nil
+}
+
+// nameCopies chooses the names in undo/ of a change that is written in place.
+func (a *Applier) nameCopies(c *change, number int) error {
+	undo, err := a.keepDir(c.Secret, undoDir)
+	if err != nil {
+		return err
+	}
+	if c.Old.Exists {
+		c.Undo = filepath.Join(undo, fmt.Sprintf("old-%d", number))
+	}
+	if c.InPlace && c.New.Exists {
+		c.Staged = filepath.Join(undo, fmt.Sprintf("new-%d-%s", number, path.Base(c.Path)))
+	}
+	return nil
+}
+
+func (a *Applier) copyOld(c *change) error {
+	if err := os.MkdirAll(filepath.Dir(c.Undo), 0o700); err != nil {
+		return fmt.Errorf("keeping %s for the way back: %w", c.Path, err)
+	}
+	if err := a.disk.store(c.Undo, c.oldBytes); err != nil {
+		return fmt.Errorf("keeping %s for the way back: %w", c.Path, err)
+	}
+	a.opts.fault(pointCopied)
+	return nil
+}
+
+// stagedNames are those of the new file and, from the swap on, the old one. The new one's keeps the extension at
+// its end, since checks go by it; the leading dot hides it from most globs. The old one's has none.
+func stagedNames(target string) (staged, aside string) {
 	base := path.Base(target)
 	ext := path.Ext(base)
 	stem := strings.TrimSuffix(base, ext)
-	return "." + stem[:min(len(stem), 100)] + ".hub-" + strings.ToLower(rand.Text()[:10]) + ext
+	stem = "." + stem[:min(len(stem), 100)] + ".hub-" + strings.ToLower(rand.Text()[:10])
+	return stem + ext, stem + "-old"
 }
 
 func (a *Applier) stageOne(p *plan, c *change) error {
-	if c.Staged == "" {
+	switch {
+	case c.Env, !c.New.Exists:
 		return nil
-	}
-	if c.InPlace {
-		err := error(nil)
-		if !p.bare {
-			err = a.orBare(p, atomicfile.Write(c.Staged, c.bytes, 0o600))
+	case c.InPlace:
+		return a.stageCopy(p, c)
+	case c.dir == nil:
+		d, err := a.disk.open(path.Dir(c.Path), true, &p.made)
+		if err != nil {
+			return err
 		}
-		if p.bare {
-			c.Staged = filepath.Join(a.opts.RunDir, "check-"+path.Base(c.Staged))
-			err = atomicfile.WriteVolatile(c.Staged, c.bytes, 0o600)
-		}
-		return err
+		c.dir = d
+		a.opts.fault(pointMade)
 	}
 	if err := c.dir.write(c.Staged, c.bytes, c.New); err != nil {
-		return fmt.Errorf("staging %s: %w", c.Path, err)
+		return err
+	}
+	a.opts.fault(pointStagedOne)
+	return nil
+}
+
+// stageCopy writes the new bytes of a file that is written in place, for its check.
+func (a *Applier) stageCopy(p *plan, c *change) error {
+	if !p.bare {
+		err := os.MkdirAll(filepath.Dir(c.Staged), 0o700)
+		if err == nil {
+			err = a.disk.store(c.Staged, c.bytes)
+		}
+		if err := a.orBare(p, err); err != nil {
+			return err
+		}
+	}
+	if p.bare {
+		c.Staged = filepath.Join(a.opts.RunDir, checkPrefix+path.Base(c.Path))
+		return a.disk.storeVolatile(c.Staged, c.bytes)
 	}
 	return nil
 }
@@ -102,71 +142,40 @@ func (c *change) stagedPath() string {
 	return path.Join(path.Dir(c.Path), c.Staged)
 }
 
-// unstage removes a staged file.
-func (a *Applier) unstage(c *change) {
-	switch {
-	case c.Staged == "":
-	case c.InPlace:
-		os.Remove(c.Staged)
-	case c.dir != nil:
-		if err := c.dir.remove(c.Staged); err != nil {
-			a.opts.Log.Warn().Err(err).Msg("a staged file stays behind")
+// tidy removes what a change has beside its target, when the target is what it is to stay.
+func (a *Applier) tidy(c *change) {
+	if c.InPlace || c.Env {
+		for _, name := range []string{c.Staged, c.Undo} {
+			if name != "" {
+				os.Remove(name)
+			}
+		}
+		return
+	}
+	if c.dir == nil {
+		return
+	}
+	for _, name := range []string{c.Staged, c.Aside} {
+		if name == "" {
+			continue
+		}
+		if err := c.dir.remove(name); err != nil {
+			a.opts.Log.Warn().Err(err).Msg("a file stays behind")
 		}
 	}
-}
-
-// swap puts every new file in its place.
-func (a *Applier) swap(p *plan) error {
-	for i := range p.changes {
-		if err := a.swapOne(&p.changes[i]); err != nil {
-			return fmt.Errorf("target %s: %w", p.changes[i].Path, err)
-		}
-		a.opts.fault(fmt.Sprintf("swapped-%d", i))
-	}
-	a.opts.Step("swap")
-	a.opts.fault("swapped")
-	return nil
-}
-
-func (a *Applier) swapOne(c *change) error {
-	name := path.Base(c.Path)
-	switch {
-	case c.Env:
-		return writeEnv(c.Path, c.bytes, c.New.Exists)
-	case c.InPlace && c.New.Exists:
-		return c.dir.overwrite(name, c.bytes, c.New)
-	case c.InPlace:
-		return errors.New("is mounted into the container and cannot be removed")
-	case !c.New.Exists:
-		return c.dir.remove(name)
-	}
-	err := c.dir.rename(c.Staged, name)
-	if errors.Is(err, unix.EBUSY) {
-		// Mounted since the plan was made. The journal knows the old bytes, so this too can be undone.
-		c.dir.remove(c.Staged)
-		return c.dir.overwrite(name, c.bytes, c.New)
-	}
-	return err
-}
-
-func writeEnv(name string, data []byte, exists bool) error {
-	if exists {
-		return atomicfile.WriteVolatile(name, data, 0o600)
-	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // removeMade removes directories that were made for targets and are empty again, deepest first.
 func (a *Applier) removeMade(made []string) {
 	for i := len(made) - 1; i >= 0; i-- {
-		d, err := openDir(path.Dir(made[i]), false, nil)
+		d, err := a.disk.open(path.Dir(made[i]), false, nil)
 		if err != nil {
 			continue
 		}
-		as(d.uid, d.gid, func() error { return unix.Unlinkat(d.fd, path.Base(made[i]), unix.AT_REMOVEDIR) })
+		d.removeEmpty(path.Base(made[i]))
 		d.close()
 	}
 }
+
+// errChanged is the kind of error for a target that somebody changed between plan and swap.
+var errChanged = errors.New("was changed by somebody else meanwhile")

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/initctl"
+)
+
+// ErrOwed means that the targets are in place and the service has yet to be told, which could not be done:
+// RetryOwed tries it again.
+var ErrOwed = errors.New("the service has yet to take its files up")
+
+func owedError(err error) error { return fmt.Errorf("%w: %w", ErrOwed, err) }
+
+// debt is what the service still has to be told of files that were put back.
+type debt struct {
+	Actions []bundle.Action `json:"actions"`
+	// Service is when the service was started that has to be told. Another one read the files itself.
+	Service time.Time `json:"service"`
+	// Why it could not be told.
+	Why string `json:"why"`
+}
+
+// unperformed is an action that did not take place: hubinit does not answer, or the command cannot be started.
+type unperformed struct{ err error }
+
+// Error is why.
+func (e *unperformed) Error() string { return e.err.Error() }
+
+// Unwrap returns why.
+func (e *unperformed) Unwrap() error { return e.err }
+
+// Owed reports whether the service has yet to take up what is in place: a new generation that it could not be
+// told of, or the files that one was taken back to. It is asked for now and then; RetryOwed is to be called with
+// growing pauses while it is true.
+func (a *Applier) Owed() bool {
+	a.forgive()
+	return a.trial != nil || a.debt != nil
+}
+
+// OwedReason says why something is owed; "" when nothing is.
+func (a *Applier) OwedReason() string {
+	switch {
+	case a.debt != nil:
+		return a.debt.Why
+	case a.trial != nil:
+		return a.why
+	}
+	return ""
+}
+
+// RetryOwed tells the service. On nil nothing is owed any more: the generation that Apply left owed (ErrOwed) is in
+// place and confirmed. A RolledBack is that generation taken back. Any other error leaves it owed.
+func (a *Applier) RetryOwed(ctx context.Context) error {
+	a.forgive()
+	if j := a.trial; j != nil {
+		if a.stands(j.Service) {
+			return a.Resume(ctx)
+		}
+		// Started anew, it has read the new files.
+		a.trial = nil
+		return a.accept(j)
+	}
+	if a.debt == nil {
+		return nil
+	}
+	hold, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	if err := a.opts.Control.Hold(hold, a.holdBudget(a.debt.Actions)); err != nil {
+		return owedError(err)
+	}
+	defer a.release()
+	if err := a.tell(ctx, a.debt.Actions, a.debt.Service); err != nil {
+		a.owe(a.debt.Actions, a.debt.Service, err.Error())
+		return owedError(err)
+	}
+	a.pay()
+	return nil
+}
+
+// tell lets the service take up the files that are in place: by a restart when it died on others, else by the
+// actions.
+func (a *Applier) tell(ctx context.Context, actions []bundle.Action, started time.Time) error {
+	now, err := a.service()
+	if err == nil && !started.IsZero() && (now.State == initctl.ServiceExited || !now.StartedAt.Equal(started)) {
+		ctx, cancel := context.WithTimeout(ctx, restartTimeout)
+		defer cancel()
+		return a.opts.Control.Restart(ctx)
+	}
+	_, err = a.reload(ctx, actions)
+	return err
+}
+
+// stands reports whether the service that was started then is still the one to be told: it has not been started
+// anew, and is not about to end with its container.
+func (a *Applier) stands(started time.Time) bool {
+	state, err := initctl.ReadState(a.opts.RunDir)
+	return err == nil && !started.IsZero() && !toldToStop(state) && state.Service.State != initctl.ServiceWaiting &&
+		state.Service.StartedAt.Equal(started)
+}
+
+// owe keeps what the service has to be told, in memory at least.
+func (a *Applier) owe(actions []bundle.Action, service time.Time, why string) {
+	if len(actions) == 0 {
+		return
+	}
+	a.debt = &debt{Actions: actions, Service: service, Why: why}
+	raw, err := json.Marshal(a.debt)
+	if err == nil {
+		err = a.disk.store(a.file(owedFile), raw)
+	}
+	if err != nil {
+		a.opts.Log.Warn().Err(err).Msg("keeping what the service has to be told: a restart of confighub forgets it")
+	}
+	a.opts.fault(pointOwed)
+}
+
+// pay forgets what was owed.
+func (a *Applier) pay() {
+	if a.debt == nil {
+		return
+	}
+	a.debt = nil
+	if err := os.Remove(a.file(owedFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		a.opts.Log.Warn().Err(err).Msg("forgetting what the service was told")
+	}
+}
+
+// forgive forgets what is owed to a service that was started anew. One whose state cannot be read is waited for.
+func (a *Applier) forgive() {
+	if a.debt == nil {
+		return
+	}
+	if _, err := a.service(); err == nil && !a.stands(a.debt.Service) && !a.stopping() {
+		a.pay()
+	}
+}
+
+// readDebt returns nil when nothing is owed, or nobody can say what.
+func (a *Applier) readDebt() *debt {
+	raw, err := os.ReadFile(a.file(owedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	d := new(debt)
+	if err == nil {
+		err = json.Unmarshal(raw, d)
+	}
+	if err != nil {
+		a.opts.Log.Warn().Err(err).Msg("what the service has to be told cannot be read")
+		return nil
+	}
+	return d
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/initctl"
+)
+
+// putAllBack takes a transaction back that the service knows nothing of, because of the machine.
+func (a *Applier) putAllBack(p *plan, err error) error {
+	lines := append([]string{err.Error()}, a.undo(p.journal)...)
+	a.adopt(p.journal)
+	a.removeJournal()
+	a.pruneOriginals()
+	a.releaseAfter(p)
+	return fmt.Errorf("%s: everything is put back", strings.Join(lines, "; "))
+}
+
+// takeBack puts the old files back and the service on them, and returns the RolledBack.
+func (a *Applier) takeBack(ctx context.Context, p *plan, before *initctl.ServiceState, reasons []string) error {
+	a.trial = nil
+	if ctx.Err() != nil || a.stopping() {
+		return a.interrupted(p)
+	}
+	if err := a.hold(ctx, p); err != nil {
+		a.opts.Log.Warn().Err(err).Msg("renewing the hold for the way back")
+	}
+	reasons = append(reasons, a.undo(p.journal)...)
+	a.adopt(p.journal)
+	reasons = append(reasons, a.revive(ctx, p, before)...)
+	a.removeJournal()
+	a.pruneOriginals()
+	a.release()
+	return &RolledBack{reasons}
+}
+
+// revive lets the service take up the old files, and keeps what it could not be told.
+func (a *Applier) revive(ctx context.Context, p *plan, before *initctl.ServiceState) []string {
+	var started time.Time
+	if before != nil {
+		started = before.StartedAt
+	}
+	err := a.tell(ctx, p.journal.Reloads, started)
+	a.opts.fault(pointRevived)
+	if err == nil {
+		a.pay()
+		return nil
+	}
+	why := "on the way back: " + a.redact(p, err.Error())
+	if now, stateErr := a.service(); stateErr == nil && !errors.Is(err, initctl.ErrUnsupervised) {
+		actions := p.journal.Reloads
+		if now.State == initctl.ServiceExited || !now.StartedAt.Equal(started) {
+			actions = []bundle.Action{{Name: actionRestart}}
+		}
+		a.owe(actions, now.StartedAt, why)
+	}
+	return []string{why}
+}
+
+// changed reports whether the service is not the process that it was.
+func (a *Applier) changed(before *initctl.ServiceState) bool {
+	now, err := a.service()
+	return err == nil && before != nil && (now.State != before.State || !now.StartedAt.Equal(before.StartedAt))
+}
