@@ -11,6 +11,7 @@ const maxSetSource = 64 << 20
 // hold for all of them together, and what is made of the data. It is not for several goroutines at once.
 type Set struct {
 	data    any
+	secrecy secrecy
 	wrapped any
 	keys    map[string]bool
 	paths   []string
@@ -18,8 +19,11 @@ type Set struct {
 	source, steps, output, suggested int
 }
 
-// NewSet begins a set of renderings with data.
-func NewSet(data any) *Set { return &Set{data: data} }
+// NewSet begins a set of renderings with data. The values at these paths (db.password, users[0].key) are secret, as is all
+// below a key "secrets".
+func NewSet(data any, secret ...string) *Set {
+	return &Set{data: data, secrecy: newSecrecy(data, secret)}
+}
 
 // take counts a parsed template.
 func (s *Set) take(e *expander, file string) {
@@ -54,7 +58,7 @@ func (s *Set) suggestions() []string {
 		return nil
 	}
 	if s.paths == nil {
-		s.paths = dataPaths(s.data)
+		s.paths = dataPaths(s.data, s.secrecy)
 	}
 	return s.paths
 }

@@ -58,7 +58,7 @@ type Options struct {
 // Result is what a template became.
 type Result struct {
 	Output []byte
-	// Secret is true when a value of the built-in secrets stands in Output.
+	// Secret is true when a secret value stands in Output, or decides what does.
 	Secret bool
 	// Warnings are sections whose key stands nowhere in the data.
 	Warnings Problems

@@ -99,22 +99,10 @@ func (w *walker) variable(n *node) {
 		w.lambda(n)
 		return
 	}
-	secret := w.isSecret(n, path, value)
+	secret := w.set.secrecy.holds(path)
 	w.secret = w.secret || secret
 	w.tracer.pass(n, path, secret)
 }
-
-// isSecret reports whether what a tag writes is of the secrets, or holds them.
-func (w *walker) isSecret(n *node, path string, value any) bool {
-	if path == secretsKey || strings.HasPrefix(path, secretsKey+".") {
-		return true
-	}
-	object, ok := value.(map[string]any)
-	return ok && len(w.frames) == 1 && n.text == "." && object[secretsKey] != nil
-}
-
-// secretsKey is the built-in object whose values make a target secret.
-const secretsKey = "secrets"
 
 func (w *walker) section(n *node) {
 	value, path, found := w.lookup(n.text)
@@ -122,6 +110,7 @@ func (w *walker) section(n *node) {
 		w.lambda(n)
 		return
 	}
+	w.secret = w.secret || w.set.secrecy.decides(path)
 	w.tracer.use(n, path)
 	if n.kind == inverted {
 		if !found || !truthy(value) {
@@ -223,7 +212,7 @@ func (w *walker) suggest(name string) string {
 	}
 	candidates := paths
 	for _, f := range w.frames[1:] {
-		if object, ok := f.value.(map[string]any); ok {
+		if object, ok := f.value.(map[string]any); ok && !w.set.secrecy.decides(f.path) {
 			candidates = append(slices.Sorted(maps.Keys(object)), candidates...)
 		}
 	}
@@ -246,8 +235,9 @@ func (w *walker) suggest(name string) string {
 	return ""
 }
 
-// dataPaths lists dotted paths through objects, the first few thousand.
-func dataPaths(data any) []string {
+// dataPaths lists dotted paths through objects, the first few thousand, and none into what is secret but the names of
+// the built-in secrets.
+func dataPaths(data any, secret secrecy) []string {
 	const most = 2000
 	paths := []string{}
 	var add func(object map[string]any, prefix string)
@@ -257,7 +247,7 @@ func dataPaths(data any) []string {
 				return
 			}
 			paths = append(paths, prefix+name)
-			if child, ok := object[name].(map[string]any); ok {
+			if child, ok := object[name].(map[string]any); ok && !secret.decides(prefix+name) {
 				add(child, prefix+name+".")
 			}
 		}
