@@ -6,15 +6,19 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/render"
 	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/internal/identity"
 )
@@ -78,6 +82,29 @@ func (h *hub) sealKey() (*seal.Key, error) {
 		}
 	}
 	return h.key, h.keyErr
+}
+
+// opener opens what is sealed in the bundle. The error is of this machine, and no fault of the bundle's.
+func (h *hub) opener(b *bundle.Bundle) (render.Opener, error) {
+	key, err := h.sealKey()
+	switch {
+	case err == nil:
+		return key, nil
+	case seal.Any(b.Data):
+		return nil, fmt.Errorf("it holds sealed values: %w", err)
+	}
+	return nil, nil
+}
+
+// borrowKey takes the key of a sibling replica, whose bundle is borrowed too: for itself, without identity, this one can
+// tell nobody a recipient.
+func (h *hub) borrowKey(slot string) {
+	key, err := seal.ReadKey(filepath.Join(slot, "identity", seal.KeyFile))
+	if err == nil {
+		h.key = key
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		h.log.Warn().Err(err).Msg("the sibling's key for sealed values cannot be used")
+	}
 }
 
 // identityPEM is the certificate files that targets may be; nil without an identity.

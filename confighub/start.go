@@ -36,20 +36,24 @@ func (h *hub) startWithout(ctx context.Context) {
 	}
 	if _, have := h.store.Current(); have {
 		h.startFromGood(ctx)
-	} else if p, b := h.sibling(); b != nil {
+	} else if p, b, slot := h.sibling(); b != nil {
 		h.log.Info().Stringer("version", p.Version()).Msg("the configuration is that of a sibling replica")
-		if h.put(ctx, p, b, true) == nil {
+		h.borrowKey(slot)
+		if err := h.put(ctx, p, b, true); err != nil {
+			h.log.Error().Err(err).Msg("the sibling's configuration cannot be put in place: the service starts without it")
+		} else {
 			h.applied.borrowed = true
 		}
 	}
 	h.open()
 }
 
-// sibling reads the current bundle of another slot, the lowest that has one.
-func (h *hub) sibling() (bundle.Pointer, *bundle.Bundle) {
+// sibling reads the current bundle of another slot, the lowest that has one, and says where that slot is.
+func (h *hub) sibling() (p bundle.Pointer, b *bundle.Bundle, slot string) {
 	slots := filepath.Dir(filepath.Dir(h.dir))
 	for n := range h.slot {
-		store, err := source.ReadStore(filepath.Join(slots, strconv.Itoa(n), "config"))
+		slot := filepath.Join(slots, strconv.Itoa(n))
+		store, err := source.ReadStore(filepath.Join(slot, "config"))
 		if err != nil {
 			continue
 		}
@@ -58,10 +62,10 @@ func (h *hub) sibling() (bundle.Pointer, *bundle.Bundle) {
 			continue
 		}
 		if b, err := store.Bundle(p); err == nil {
-			return p, b
+			return p, b, slot
 		}
 	}
-	return bundle.Pointer{}, nil
+	return bundle.Pointer{}, nil, ""
 }
 
 // startFromGood puts the kept version in place, when nothing is yet, and opens the gate.

@@ -162,6 +162,11 @@ func (h *hub) put(ctx context.Context, p bundle.Pointer, b *bundle.Bundle, first
 		h.transaction.End("failed", true)
 		return errEnrolling
 	}
+	var err error
+	if in.Seal, err = h.opener(b); err != nil {
+		h.transaction.End("failed", true)
+		return err
+	}
 	out, err := render.Render(b, in)
 	if err != nil {
 		h.transaction.End(bundle.StateRejected, true)

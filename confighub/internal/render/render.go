@@ -9,7 +9,8 @@
 //	env      the variables that the setting config.env names
 //	secrets  the contents of the files that the setting config.secrets names
 //
-// A value of secrets in a file makes its default mode 0600. The lines of an env target are KEY=VALUE; a value
+// What is sealed in the data (package seal) it opens. A value of secrets, or what was sealed, in a file makes its default
+// mode 0600. The lines of an env target are KEY=VALUE; a value
 // may be bare, in single quotes (as it is) or in double quotes with the escapes \n \\ \" \$ \`.
 package render
 
@@ -19,13 +20,11 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/template"
-	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
@@ -37,6 +36,8 @@ type Inputs struct {
 	Env, Secrets map[string]string
 	// Identity holds PEM by kind (bundle.IdentityCert, …); nil without an identity.
 	Identity map[string][]byte
+	// Seal opens what is sealed in the data; nil: nothing can be opened here.
+	Seal Opener
 }
 
 // File is one target as it is to be.
@@ -46,7 +47,7 @@ type File struct {
 	Mode  fs.FileMode
 	// Owner is "user", "user:group" or "" for the existing file's.
 	Owner string
-	// Secret is true when Bytes must not be shown.
+	// Secret is true when Bytes must not be shown: a secret or what was sealed stands in there, or decides what does.
 	Secret        bool
 	Once          bool
 	Check, Reload bundle.Action
@@ -59,6 +60,8 @@ type Output struct {
 	// Env is KEY=VALUE for the service, sorted; EnvReloads what puts a change of it to work.
 	Env        []string
 	EnvReloads []bundle.Action
+	// EnvSecret is true when a secret stands in Env.
+	EnvSecret bool
 	// Warnings for the log.
 	Warnings []string
 	// Redact holds the texts that no log may show.
@@ -76,8 +79,11 @@ const (
 // Render renders every target, or returns what is wrong with all of them (Problems).
 func Render(b *bundle.Bundle, in Inputs) (*Output, error) {
 	r := &renderer{bundle: b, in: in, out: &Output{}}
-	data, problems := Data(b.Data, in)
-	r.set = template.NewSet(data)
+	data, problems := open(b, in)
+	if data.values == nil {
+		return nil, problems
+	}
+	r.set = template.NewSet(data.values, data.sealed...)
 	r.problems = append(r.problems, problems...)
 	for _, name := range slices.Sorted(maps.Keys(b.Manifest.Targets)) {
 		if len(r.problems) >= maxProblems {
@@ -85,29 +91,23 @@ func Render(b *bundle.Bundle, in Inputs) (*Output, error) {
 			break
 		}
 		t := b.Manifest.Targets[name]
-		if t.When != "" && !template.Truthy(data, t.When) {
+		if t.When != "" && !template.Truthy(data.values, t.When) {
 			continue
 		}
 		switch {
 		case t.Identity != "":
 			r.identity(name, t)
 		case t.Env:
-			r.env(name, t, data)
+			r.env(name, t, data.values)
 		default:
-			r.file(name, t, data)
+			r.file(name, t, data.values)
 		}
 	}
 	slices.Sort(r.out.Env)
 	r.duplicates()
-	for _, secret := range in.Secrets {
-		if len(secret) >= 4 {
-			r.out.Redact = append(r.out.Redact, secret)
-		}
-	}
-	// Longest first, so that a secret within a longer one does not leave its rest behind.
-	slices.SortFunc(r.out.Redact, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	r.out.Redact = redactions(append(slices.Collect(maps.Values(in.Secrets)), data.texts...))
 	if len(r.problems) > 0 {
-		return nil, r.problems
+		return nil, r.problems.redacted(r.out.Redact)
 	}
 	return r.out, nil
 }
@@ -220,6 +220,7 @@ func (r *renderer) env(name string, t bundle.Target, data map[string]any) {
 			return
 		}
 	}
+	r.out.EnvSecret = r.out.EnvSecret || result.Secret
 	if !t.Reload.IsZero() {
 		r.out.EnvReloads = append(r.out.EnvReloads, t.Reload)
 	}
@@ -238,112 +239,4 @@ func (r *renderer) duplicates() {
 			}
 		}
 	}
-}
-
-// Data is the bundle's data with the built-in objects.
-func Data(data map[string]any, in Inputs) (map[string]any, Problems) {
-	var problems Problems
-	all := maps.Clone(data)
-	if all == nil {
-		all = map[string]any{}
-	}
-	for _, name := range []string{"hub", "env", "secrets"} {
-		if _, taken := all[name]; taken {
-			problems = append(problems, "data: "+name+" is built in: give the key another name")
-		}
-	}
-	names := []any{}
-	for _, name := range in.ID.DNSNames() {
-		names = append(names, name)
-	}
-	id := ""
-	if in.ID != (spiffe.ID{}) {
-		id = in.ID.String()
-	}
-	all["hub"] = map[string]any{
-		"id": id, "names": names, "host": in.ID.Host, "stack": in.ID.Stack, "service": in.ID.Service,
-		"instance": in.ID.Instance, "trust_domain": in.ID.TrustDomain,
-	}
-	all["env"], all["secrets"] = object(in.Env), object(in.Secrets)
-	return all, problems
-}
-
-func object(m map[string]string) map[string]any {
-	o := make(map[string]any, len(m))
-	for k, v := range m {
-		o[k] = v
-	}
-	return o
-}
-
-var envKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// What execve(2) takes: a variable of less than 32 pages (MAX_ARG_STRLEN), and hubinit a megabyte of them.
-const (
-	maxVariable    = 128<<10 - 1
-	maxEnvironment = 1 << 20
-)
-
-// ParseEnv reads KEY=VALUE lines. Empty lines and lines that begin with # are skipped; HUB_ variables are
-// refused, since they would steer the hubs of the service's children. So is what no process can be given: zero
-// bytes, and variables of 128 KiB.
-func ParseEnv(text string) ([]string, error) {
-	var lines []string
-	for number, rest := 1, text; rest != ""; number++ {
-		line, tail, _ := strings.Cut(rest, "\n")
-		rest = tail
-		line = strings.TrimRight(line, "\r")
-		if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
-			continue
-		}
-		key, value, ok := strings.Cut(line, "=")
-		switch {
-		case !ok || !envKey.MatchString(key):
-			return nil, fmt.Errorf("line %d of the rendered text: must be KEY=VALUE", number)
-		case strings.HasPrefix(key, "HUB_"):
-			return nil, fmt.Errorf("line %d of the rendered text: %s: the HUB_ variables belong to the hubs", number, key)
-		case initctl.Steering(key):
-			return nil, fmt.Errorf("line %d of the rendered text: %s decides which programs and libraries run: set it in the image or in compose", number, key)
-		}
-		value, err := unquote(value)
-		if err != nil {
-			return nil, fmt.Errorf("line %d of the rendered text: %s: %w", number, key, err)
-		}
-		switch {
-		case strings.Contains(value, "\x00"):
-			return nil, fmt.Errorf("line %d of the rendered text: %s: holds a zero byte", number, key)
-		case len(key)+len("=")+len(value) > maxVariable:
-			return nil, fmt.Errorf("line %d of the rendered text: %s: is longer than %d bytes, which no process can be given", number, key, maxVariable)
-		}
-		lines = append(lines, key+"="+value)
-	}
-	return lines, nil
-}
-
-func unquote(value string) (string, error) {
-	if value == "" || value[0] != '\'' && value[0] != '"' {
-		return value, nil
-	}
-	quote := value[0]
-	var b strings.Builder
-	for i := 1; i < len(value); i++ {
-		c := value[i]
-		switch {
-		case c == quote:
-			if strings.TrimSpace(value[i+1:]) != "" {
-				return "", fmt.Errorf("text stands after the closing quote")
-			}
-			return b.String(), nil
-		case quote == '"' && c == '\\' && i+1 < len(value):
-			i++
-			if value[i] == 'n' {
-				b.WriteByte('\n')
-			} else {
-				b.WriteByte(value[i])
-			}
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return "", fmt.Errorf("the quote is not closed")
 }

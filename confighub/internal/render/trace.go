@@ -19,9 +19,10 @@ func Trace(b *bundle.Bundle, in Inputs, name string) (template.Result, error) {
 	case t.Template == "":
 		return template.Result{}, fmt.Errorf("%s has no template: it is the container's own certificate (%s)", name, t.Identity)
 	}
-	data, problems := Data(b.Data, in)
+	data, problems := open(b, in)
 	if len(problems) > 0 {
 		return template.Result{}, problems
 	}
-	return template.Render(b.Template, t.Template, data, template.Options{Format: FormatOf(name, t), Strict: b.Manifest.Strict, Trace: true})
+	set := template.NewSet(data.values, data.sealed...)
+	return template.Render(b.Template, t.Template, data.values, template.Options{Format: FormatOf(name, t), Strict: b.Manifest.Strict, Set: set, Trace: true})
 }

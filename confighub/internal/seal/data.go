@@ -40,7 +40,7 @@ type Found struct {
 // Visit calls visit for every sealed value in data, in order of the keys, and returns data with what it returned in their
 // places. Data is not changed; what holds no sealed value is shared with the result.
 func Visit(data any, visit func(Found) any) any {
-	if !anyIn(data) {
+	if !Any(data) {
 		return data
 	}
 	w := visitor{visit}
@@ -48,20 +48,20 @@ func Visit(data any, visit func(Found) any) any {
 	return result
 }
 
-// anyIn reports whether there is a sealed value in v, which as a rule there is not.
-func anyIn(v any) bool {
+// Any reports whether there is a sealed value in v.
+func Any(v any) bool {
 	switch v := v.(type) {
 	case map[string]any:
 		if Is(v) {
 			return true
 		}
 		for _, child := range v {
-			if anyIn(child) {
+			if Any(child) {
 				return true
 			}
 		}
 	case []any:
-		return slices.ContainsFunc(v, anyIn)
+		return slices.ContainsFunc(v, Any)
 	}
 	return false
 }

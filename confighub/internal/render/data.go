@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package render
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/seal"
+	"cloud4.internal/hub/internal/spiffe"
+)
+
+// Opener opens a sealed value by its text, the dotted key where it stands, and the bundle name of the container, ""
+// for none. Errors follow the key and tell nothing of the content. It is a *seal.Key, or seal.StandIn.
+type Opener interface {
+	Open(text, key, name string) (any, error)
+}
+
+// data is what the templates of a bundle see.
+type data struct {
+	values map[string]any
+	// sealed are the dotted keys of what was sealed, texts the values in there that no log may show.
+	sealed, texts []string
+}
+
+// open is the bundle's data with what is sealed in it opened, and with the built-in objects. What cannot be opened
+// leaves none: all that is in there would only seem to be missing.
+func open(b *bundle.Bundle, in Inputs) (data, Problems) {
+	var d data
+	var problems Problems
+	opened := seal.Visit(b.Data, func(f seal.Found) any {
+		value, err := in.open(f)
+		if err != nil {
+			problems = append(problems, placeOf(b, f)+": "+f.Key+": "+err.Error())
+			return nil
+		}
+		d.sealed = append(d.sealed, f.Key)
+		d.texts = append(d.texts, texts(value)...)
+		return value
+	})
+	if len(problems) > 0 {
+		return data{}, problems
+	}
+	values, _ := opened.(map[string]any)
+	problems = b.CheckOpened(values, d.sealed).Lines()
+	for _, name := range builtIn {
+		if _, taken := values[name]; taken {
+			problems = append(problems, "data: "+name+" is built in: give the key another name")
+		}
+	}
+	d.values = withBuiltIns(values, in)
+	return d, problems
+}
+
+func (in Inputs) open(f seal.Found) (any, error) {
+	switch {
+	case f.Err != nil:
+		return nil, f.Err
+	case in.Seal == nil:
+		return nil, errors.New("is sealed, and there is no key here to open it")
+	}
+	name := ""
+	if in.ID != (spiffe.ID{}) {
+		name = in.ID.BundleName()
+	}
+	value, err := in.Seal.Open(f.Text, f.Key, name)
+	if object, ok := value.(map[string]any); ok {
+		// As everywhere in data, what is null is not there.
+		return bundle.MergePatch(nil, object), err
+	}
+	return value, err
+}
+
+// placeOf is where a sealed value was written, as far as that is known.
+func placeOf(b *bundle.Bundle, f seal.Found) string {
+	if origin, ok := b.Origins.Value(bundle.JSONPointer(f.Path...)); ok {
+		return origin.String()
+	}
+	return "data"
+}
+
+// texts are the strings and numbers in v.
+func texts(v any) (all []string) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, child := range v {
+			all = append(all, texts(child)...)
+		}
+	case []any:
+		for _, child := range v {
+			all = append(all, texts(child)...)
+		}
+	case string:
+		all = append(all, v)
+	case json.Number:
+		all = append(all, string(v))
+	}
+	return all
+}
+
+// builtIn are the names of the built-in objects.
+var builtIn = []string{"hub", "env", "secrets"}
+
+func withBuiltIns(values map[string]any, in Inputs) map[string]any {
+	all := maps.Clone(values)
+	if all == nil {
+		all = map[string]any{}
+	}
+	names := []any{}
+	for _, name := range in.ID.DNSNames() {
+		names = append(names, name)
+	}
+	id := ""
+	if in.ID != (spiffe.ID{}) {
+		id = in.ID.String()
+	}
+	all["hub"] = map[string]any{
+		"id": id, "names": names, "host": in.ID.Host, "stack": in.ID.Stack, "service": in.ID.Service,
+		"instance": in.ID.Instance, "trust_domain": in.ID.TrustDomain,
+	}
+	all["env"], all["secrets"] = object(in.Env), object(in.Secrets)
+	return all
+}
+
+func object(m map[string]string) map[string]any {
+	o := make(map[string]any, len(m))
+	for k, v := range m {
+		o[k] = v
+	}
+	return o
+}
