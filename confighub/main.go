@@ -5,6 +5,7 @@
 //	confighub run       the hub in the container: enrols and renews the identity, fetches bundles of JSON and
 //	                    mustache, renders, checks, swaps, reloads, and takes back what does not work
 //	confighub serve     the genesis side: publishes a tree of bundles
+//	confighub publish   the same as files for any static HTTPS server, signed where the key is
 //	confighub fleet     which container is to have which configuration, and which it has
 //	confighub token     mints one-time enrolment tokens
 //	confighub ca-init   makes the authority's files
@@ -29,7 +30,7 @@ import (
 
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
-		runCommand(), serveCommand(), fleetCommand(), tokenCommand(), caInitCommand(),
+		runCommand(), serveCommand(), publishCommand(), fleetCommand(), tokenCommand(), caInitCommand(),
 		renderCommand(), explainCommand(),
 		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

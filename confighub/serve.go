@@ -4,7 +4,6 @@ package main
 
 import (
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -13,7 +12,6 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/serve"
-	"cloud4.internal/hub/confighub/internal/tree"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
@@ -74,18 +72,7 @@ func runServe(c *cli.Context, log zerolog.Logger) error {
 
 // checkTree is `confighub serve --check`, for the hook or the job that looks after a tree.
 func checkTree(c *cli.Context) error {
-	root, err := tree.Open(c.String("root"), c.String("ref"))
-	if err != nil {
-		return err
-	}
-	read, err := root.Read(c.Context)
-	if errors.Is(err, tree.ErrChanging) {
-		return fmt.Errorf("%w: try again", err)
-	}
-	if err != nil {
-		return err
-	}
-	blobs, err := new(tree.Compiler).Compile(read)
+	read, blobs, err := compileTree(c)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
@@ -53,10 +54,10 @@ func signingKey(file string, ask func(file string) ([]byte, error), warn func(st
 		return nil, err
 	}
 	defer clear(text)
-	if mode.Perm()&0o077 != 0 {
+	key, err := bundle.ParsePrivateKey(text, nil)
+	if err == nil && mode.Perm()&0o077 != 0 {
 		warn(fmt.Sprintf("the signing key %s can be read by others (mode %04o): chmod 600 %s", file, mode.Perm(), file))
 	}
-	key, err := bundle.ParsePrivateKey(text, nil)
 	if !errors.Is(err, bundle.ErrEncrypted) {
 		return key, err
 	}
@@ -92,11 +93,13 @@ func askPassphrase(ctx context.Context, key string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: there is no terminal to ask at, so give --passphrase-file FILE", bundle.ErrEncrypted)
 	}
 	defer tty.Close()
-	before, err := term.GetState(int(tty.Fd()))
+	shown, err := hideTyping(tty)
 	if err != nil {
 		return nil, fmt.Errorf("asking for its passphrase: %w", err)
 	}
+	defer shown()
 	fmt.Fprintf(tty, "passphrase of %s: ", key)
+	defer fmt.Fprintln(tty)
 	type answer struct {
 		line []byte
 		err  error
@@ -108,14 +111,28 @@ func askPassphrase(ctx context.Context, key string) ([]byte, error) {
 	}()
 	select {
 	case a := <-got:
-		fmt.Fprintln(tty)
 		if a.err != nil {
 			return nil, fmt.Errorf("asking for its passphrase: %w", a.err)
 		}
 		return a.line, nil
-	case <-ctx.Done(): // the reader is left behind; the terminal must not stay without echo
-		return nil, errors.Join(context.Cause(ctx), term.Restore(int(tty.Fd()), before))
+	case <-ctx.Done(): // the reader is left behind, the terminal as it was
+		return nil, context.Cause(ctx)
 	}
+}
+
+// hideTyping lets a terminal show nothing of what is typed until shown is called. term.ReadPassword would do so after the
+// question, which a quick answer overtakes.
+func hideTyping(tty *os.File) (shown func(), err error) {
+	before, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		return nil, err
+	}
+	hidden := *before
+	hidden.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &hidden); err != nil {
+		return nil, err
+	}
+	return func() { _ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, before) }, nil // a terminal that is gone shows nothing
 }
 
 // readSmall reads a file of at most maxKeyFile bytes, and its mode.

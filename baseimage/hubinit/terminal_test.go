@@ -8,39 +8,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"cloud4.internal/hub/internal/proctest"
 )
-
-// openTerminal opens a pseudo-terminal pair by hand (pty(7)).
-func openTerminal(t testing.TB) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	var number, unlock int32
-	for request, arg := range map[uintptr]*int32{syscall.TIOCGPTN: &number, syscall.TIOCSPTLCK: &unlock} {
-		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), request, uintptr(unsafe.Pointer(arg))); errno != 0 {
-			t.Fatal(errno)
-		}
-	}
-	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { slave.Close() })
-	return master, slave
-}
 
 // startOnTerminal starts hubinit as a session's leader with the terminal on 0 to
 // 2, as `docker run -it` does, and returns its keyboard; what the terminal shows
 // goes to w.out.
 func (w *world) startOnTerminal(argv ...string) (keyboard *os.File) {
 	w.t.Helper()
-	master, slave := openTerminal(w.t)
+	master, slave := proctest.Terminal(w.t)
 	w.cmd = proctest.Init(w.t, append([]string{w.path("bin/hubinit")}, argv...)...)
 	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = slave, slave, slave
 	w.cmd.SysProcAttr.Setsid, w.cmd.SysProcAttr.Setctty, w.cmd.SysProcAttr.Ctty = true, true, 0
@@ -130,7 +107,7 @@ func TestNoTerminal(t *testing.T) {
 	if isTerminal(int(null.Fd())) {
 		t.Error("/dev/null counts as a terminal")
 	}
-	_, slave := openTerminal(t)
+	_, slave := proctest.Terminal(t)
 	if !isTerminal(int(slave.Fd())) {
 		t.Error("a terminal does not count as one")
 	}

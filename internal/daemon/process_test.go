@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -17,7 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
+
+	"cloud4.internal/hub/internal/proctest"
 )
 
 // The test binary is the program too, when this variable says so: signals, prctl and exit codes need a real process.
@@ -133,29 +133,6 @@ func TestExitCodeOfProcess(t *testing.T) {
 	}
 }
 
-// terminal opens a pseudo-terminal and returns both ends.
-func terminal(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { slave.Close() })
-	return master, slave
-}
-
 func TestLogger(t *testing.T) {
 	t.Run("json", func(t *testing.T) {
 		var out bytes.Buffer
@@ -186,7 +163,7 @@ func TestLogger(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("NO_COLOR", test.noColor)
 			t.Setenv("TERM", test.term)
-			master, slave := terminal(t)
+			master, slave := proctest.Terminal(t)
 			log := Logger("prog", slave)
 			log.Warn().Str("path", "/x").Msg("it is full")
 			line, err := bufio.NewReader(io.LimitReader(master, 4096)).ReadString('\n')
