@@ -5,6 +5,7 @@ package render
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
@@ -30,8 +31,16 @@ type data struct {
 func open(b *bundle.Bundle, in Inputs) (data, Problems) {
 	var d data
 	var problems Problems
+	// What is opened was not there when the bundle's values were counted.
+	room := bundle.MaxValues
 	opened := seal.Visit(b.Data, func(f seal.Found) any {
+		if room < 0 {
+			return nil
+		}
 		value, err := in.open(f)
+		if room -= count(value); room < 0 && err == nil {
+			err = fmt.Errorf("makes what is sealed hold more than %d values", bundle.MaxValues)
+		}
 		if err != nil {
 			problems = append(problems, placeOf(b, f)+": "+f.Key+": "+err.Error())
 			return nil
@@ -79,6 +88,22 @@ func placeOf(b *bundle.Bundle, f seal.Found) string {
 		return origin.String()
 	}
 	return "data"
+}
+
+// count is how many values v holds, with itself.
+func count(v any) int {
+	n := 1
+	switch v := v.(type) {
+	case map[string]any:
+		for _, child := range v {
+			n += count(child)
+		}
+	case []any:
+		for _, child := range v {
+			n += count(child)
+		}
+	}
+	return n
 }
 
 // texts are the strings and numbers in v.

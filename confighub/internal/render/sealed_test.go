@@ -134,6 +134,27 @@ func TestNotOpened(t *testing.T) {
 	}
 }
 
+// Small texts cannot open to more than a bundle may hold.
+func TestSealedIsBounded(t *testing.T) {
+	key := newKey(t)
+	in := inputs(t)
+	in.Seal = key
+	list := "[" + strings.Repeat("0,", 32_000) + "0]"
+	data := map[string]any{}
+	for i := range 7 {
+		name := fmt.Sprintf("l%d", i)
+		var value map[string]any
+		if err := json.Unmarshal([]byte(sealed(t, key, list, name)), &value); err != nil {
+			t.Fatal(err)
+		}
+		data[name] = value
+		_, err := Render(&bundle.Bundle{Data: data}, in)
+		if i < 6 && err != nil || i == 6 && (err == nil || err.Error() != "data: l6: makes what is sealed hold more than 200000 values") {
+			t.Errorf("%d lists: %v", i+1, err)
+		}
+	}
+}
+
 // The schema is held against what was opened, and the message shows nothing of it.
 func TestOpenedIsJudged(t *testing.T) {
 	key := newKey(t)

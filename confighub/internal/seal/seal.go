@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -288,24 +289,13 @@ func decodeValue(raw json.RawMessage) (any, error) {
 	return value, nil
 }
 
-// deeper reports whether v is nested deeper than that.
+// deeper reports whether lists and objects in v are nested deeper than that.
 func deeper(v any, than int) bool {
-	if than < 0 {
-		return true
-	}
 	switch v := v.(type) {
 	case map[string]any:
-		for _, child := range v {
-			if deeper(child, than-1) {
-				return true
-			}
-		}
+		return than == 0 || slices.ContainsFunc(slices.Collect(maps.Values(v)), func(child any) bool { return deeper(child, than-1) })
 	case []any:
-		for _, child := range v {
-			if deeper(child, than-1) {
-				return true
-			}
-		}
+		return than == 0 || slices.ContainsFunc(v, func(child any) bool { return deeper(child, than-1) })
 	}
 	return false
 }
