@@ -56,6 +56,8 @@ type Instance struct {
 	Version bundle.Version `json:"version,omitzero"`
 	State   string         `json:"state,omitempty"`
 	Errors  []string       `json:"errors,omitempty"`
+	// Recipient is what values are sealed for so that this replica opens them, as it said last; "" when it has no key.
+	Recipient string `json:"recipient,omitempty"`
 	// Reported is the time of the last report, Seen of the last request of any kind.
 	Reported time.Time `json:"reported,omitzero"`
 	Seen     time.Time `json:"seen"`
@@ -90,6 +92,7 @@ func (l *Ledger) Note(peer spiffe.ID, report bundle.Applied, now time.Time) {
 	l.dirty = true
 	l.change(peer, func(i *Instance) {
 		i.Version, i.State, i.Errors = report.Version, report.State, bounded(report.Errors)
+		i.Recipient = report.Recipient
 		i.Reported, i.Seen = now.UTC(), now.UTC()
 	})
 }
