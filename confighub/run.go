@@ -182,7 +182,7 @@ func (h *hub) openSource() (source.Source, error) {
 	}
 	h.remote = true
 	remote, err := source.NewRemote(source.RemoteOptions{
-		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: accept,
+		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: accept, Log: h.log,
 	})
 	if err != nil {
 		return nil, err

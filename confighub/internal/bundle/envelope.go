@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,6 +22,8 @@ const (
 	DigestPrefix = "sha256:"
 	// MaxEnvelope bounds the answer to GET …/current, in bytes.
 	MaxEnvelope = 64 << 10
+	// MaxSignatures bounds an envelope: each costs a check per trusted key.
+	MaxSignatures = 16
 	// PointerSchema is the version of Pointer's own form.
 	PointerSchema = 1
 	// MaxSerial is the largest whole number that every reader of JSON keeps exactly (RFC 8259 §6). Above the
@@ -112,19 +115,34 @@ func Seal(p Pointer, keys ...ed25519.PrivateKey) (*Envelope, error) {
 	return e, nil
 }
 
-// ParseEnvelope reads what GET …/current answered.
+// ParseEnvelope reads what GET …/current answered: its form alone, nothing of it is trusted yet.
 func ParseEnvelope(raw []byte) (*Envelope, error) {
-	if len(raw) > MaxEnvelope {
-		return nil, fmt.Errorf("reading the envelope: is larger than %d bytes", MaxEnvelope)
-	}
 	var e Envelope
-	if err := json.Unmarshal(raw, &e); err != nil {
+	if err := e.parse(raw); err != nil {
 		return nil, fmt.Errorf("reading the envelope: %w", err)
 	}
-	if e.PayloadType != PayloadType {
-		return nil, fmt.Errorf("reading the envelope: payloadType must be %s, got %q", PayloadType, e.PayloadType)
-	}
 	return &e, nil
+}
+
+func (e *Envelope) parse(raw []byte) error {
+	if len(raw) > MaxEnvelope {
+		return fmt.Errorf("is larger than %d bytes: no confighub wrote it", MaxEnvelope)
+	}
+	if err := json.Unmarshal(raw, e); err != nil {
+		return fmt.Errorf("%w: is this what confighub publish or serve hands out?", err)
+	}
+	switch {
+	case e.PayloadType != PayloadType:
+		return fmt.Errorf("payloadType must be %s, got %.80q: it is made for something else, or by a newer confighub", PayloadType, e.PayloadType)
+	case len(e.Signatures) > MaxSignatures:
+		return fmt.Errorf("has %d signatures, more than %d: sign with fewer keys", len(e.Signatures), MaxSignatures)
+	}
+	for i, s := range e.Signatures {
+		if slices.ContainsFunc(e.Signatures[:i], func(o Signature) bool { return bytes.Equal(o.Sig, s.Sig) }) {
+			return fmt.Errorf("has the same signature twice (of %.40q): sign once with each key", s.KeyID)
+		}
+	}
+	return nil
 }
 
 // Marshal returns the envelope's JSON.
@@ -139,8 +157,8 @@ func (e *Envelope) Marshal() ([]byte, error) {
 // ErrUntrusted means that no trusted key signed the envelope.
 var ErrUntrusted = errors.New("no signature of a trusted key")
 
-// Verify returns nil when at least one of keys signed the envelope. The key id of a signature is a hint that
-// an attacker writes, so every key is tried.
+// Verify returns nil when at least one of keys signed the envelope, over the very bytes that Pointer then reads. The key id of
+// a signature is a hint that an attacker writes, so every key is tried. The error is ErrUntrusted, with what to do.
 func (e *Envelope) Verify(keys []ed25519.PublicKey) error {
 	message := pae(e.PayloadType, e.Payload)
 	for _, s := range e.Signatures {
@@ -150,7 +168,26 @@ func (e *Envelope) Verify(keys []ed25519.PublicKey) error {
 			}
 		}
 	}
-	return fmt.Errorf("verifying the envelope: %w (%d signatures, %d trusted keys)", ErrUntrusted, len(e.Signatures), len(keys))
+	return fmt.Errorf("verifying the envelope: %w: %s", ErrUntrusted, e.distrust(keys))
+}
+
+// distrust says why no key fits, as far as the envelope's own word goes.
+func (e *Envelope) distrust(keys []ed25519.PublicKey) string {
+	if len(e.Signatures) == 0 {
+		return "it is not signed: publish it with --sign KEY"
+	}
+	var trusted, named []string
+	for _, key := range keys {
+		trusted = append(trusted, KeyID(key))
+	}
+	for _, s := range e.Signatures {
+		if slices.Contains(trusted, s.KeyID) {
+			return "the signature of " + s.KeyID + " does not fit: it was changed after it was signed; publish it again"
+		}
+		named = append(named, fmt.Sprintf("%.40q", s.KeyID))
+	}
+	return fmt.Sprintf("it is signed by %s, trusted is %s: if that key is yours add it to config.trusted_keys, else find out who published it",
+		strings.Join(named, ", "), strings.Join(trusted, ", "))
 }
 
 // Pointer returns the checked payload. Unknown fields are ignored: genesis may be newer.

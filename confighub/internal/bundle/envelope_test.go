@@ -33,6 +33,12 @@ func TestEnvelope(t *testing.T) {
 	if err := e.Verify([]ed25519.PublicKey{other, public}); err != nil {
 		t.Error(err)
 	}
+	if err := e.Verify(nil); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("without keys: %v", err)
+	}
+	if err := e.Verify([]ed25519.PublicKey{nil, {1}}); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("with keys that are none: %v", err)
+	}
 	if err := e.Verify([]ed25519.PublicKey{other}); !errors.Is(err, ErrUntrusted) {
 		t.Errorf("another key: %v", err)
 	}
@@ -70,4 +76,51 @@ func TestPAE(t *testing.T) {
 	if want := "DSSEv1 29 http://example.com/HelloWorld 11 hello world"; got != want {
 		t.Errorf("got %q", got)
 	}
+}
+
+// Whatever an envelope is made into, a trusted key vouches for the bytes that were signed and for no others.
+func FuzzEnvelope(f *testing.F) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	p := Pointer{Schema: 1, Identity: "web.shop.vm1", Serial: 7, Created: time.Unix(1, 0).UTC(), Digest: Digest([]byte("x")), Size: 1}
+	signed, err := Seal(p, private)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, keys := range [][]ed25519.PrivateKey{nil, {private}} {
+		e, err := Seal(p, keys...)
+		if err != nil {
+			f.Fatal(err)
+		}
+		raw, err := e.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Add([]byte(`{"payloadType": "application/vnd.cloud4.bundle+json", "payload": "e30=", "signatures": [{}, null]}`))
+	f.Add([]byte(`{"payloadtype": "application/vnd.cloud4.bundle+json", "Payload": null, "payload": "e30="}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, err := ParseEnvelope(raw)
+		if err != nil {
+			return
+		}
+		pointer, pointerErr := e.Pointer()
+		if err := e.Verify([]ed25519.PublicKey{public}); err == nil && !bytes.Equal(e.Payload, signed.Payload) {
+			t.Errorf("vouched for %q, which says %+v, %v", e.Payload, pointer, pointerErr)
+		}
+		if pointerErr == nil && pointer.Check() != nil {
+			t.Errorf("a pointer that fails its own check: %+v", pointer)
+		}
+		again, err := e.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := ParseEnvelope(again); len(again) <= MaxEnvelope && (err != nil || !bytes.Equal(back.Payload, e.Payload)) {
+			t.Errorf("%q comes back as %q: %v", raw, again, err)
+		}
+	})
 }

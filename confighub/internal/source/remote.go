@@ -9,16 +9,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-retryablehttp"
+	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/backoff"
@@ -39,8 +37,6 @@ const (
 	wholeEvery = 5
 	// afterChange is the pause after a version was offered, so that a server in a frenzy cannot drive us.
 	afterChange = 100 * time.Millisecond
-	// maxRetryAfter bounds what a server can ask for.
-	maxRetryAfter = 5 * time.Minute
 )
 
 // RemoteOptions of a Remote.
@@ -55,6 +51,8 @@ type RemoteOptions struct {
 	// Poll is the pause between polls of a server that does not wait.
 	Poll   time.Duration
 	Accept Accept
+	// Log is told, once, of a server that takes no reports.
+	Log zerolog.Logger
 }
 
 // Remote is a source behind HTTPS.
@@ -80,33 +78,6 @@ func NewRemote(o RemoteOptions) (*Remote, error) {
 	r := &Remote{opts: o, base: base, refresh: make(chan struct{}, 1)}
 	r.client = newClient(mtls.StaticTransport(o.Files, rule))
 	return r, nil
-}
-
-// newClient makes the client of all requests: three tries in all, Retry-After honoured within reason.
-func newClient(transport http.RoundTripper) *http.Client {
-	retrying := retryablehttp.NewClient()
-	retrying.Logger = nil
-	retrying.HTTPClient = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	retrying.RetryMax = 2
-	retrying.RetryWaitMin, retrying.RetryWaitMax = 100*time.Millisecond, time.Second
-	retrying.CheckRetry = func(ctx context.Context, response *http.Response, err error) (bool, error) {
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		// An error of the network is retried by the loop around, which also tells of it; a busy server here.
-		return err == nil && (response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= 502 && response.StatusCode <= 504), nil
-	}
-	retrying.Backoff = func(low, high time.Duration, attempt int, response *http.Response) time.Duration {
-		pause := min(high, low<<attempt)
-		if response != nil {
-			if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
-				pause = min(time.Duration(seconds)*time.Second, maxRetryAfter)
-			}
-		}
-		return pause + rand.N(pause/2+1)
-	}
-	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	return retrying.StandardClient()
 }
 
 // Run polls until ctx ends.
@@ -223,7 +194,7 @@ func (r *Remote) pointer(raw []byte) (bundle.Pointer, error) {
 	}
 	if len(r.opts.TrustedKeys) > 0 {
 		if err := envelope.Verify(r.opts.TrustedKeys); err != nil {
-			return bundle.Pointer{}, fmt.Errorf("%s: %w: sign at the genesis, or change config.trusted_keys", r.base.Host, err)
+			return bundle.Pointer{}, fmt.Errorf("%s: %w", r.base.Host, err)
 		}
 		for _, key := range r.opts.TrustedKeys {
 			if envelope.Verify([]ed25519.PublicKey{key}) == nil {
@@ -236,7 +207,7 @@ func (r *Remote) pointer(raw []byte) (bundle.Pointer, error) {
 		return bundle.Pointer{}, fmt.Errorf("%s: %w", r.base.Host, err)
 	}
 	if name := r.opts.ID.BundleName(); p.Identity != name {
-		return bundle.Pointer{}, fmt.Errorf("%s: the pointer is for %q, this is %s: it is not taken", r.base.Host, p.Identity, name)
+		return bundle.Pointer{}, fmt.Errorf("%s: the pointer is for %q, this is %s: the server mixes up its paths, or somebody exchanged its files", r.base.Host, p.Identity, name)
 	}
 	return p, nil
 }
@@ -265,48 +236,10 @@ func (r *Remote) blob(ctx context.Context, p bundle.Pointer) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(packed)) != p.Size || bundle.Digest(packed) != p.Digest {
-		return nil, fmt.Errorf("%s: the bundle of version %s is damaged: it has %d bytes of %d, or another digest", r.base.Host, p.Version(), len(packed), p.Size)
+		return nil, fmt.Errorf("%s: the bundle of version %s is damaged: it has %d bytes of %d, or another digest: publish it again", r.base.Host, p.Version(), len(packed), p.Size)
 	}
 	return packed, nil
 }
-
-func (r *Remote) request(ctx context.Context, method, what string, body io.Reader) (*http.Request, error) {
-	target := r.base.JoinPath("v1/bundles", r.opts.ID.BundleName(), what)
-	if method == http.MethodPost {
-		target = r.base.JoinPath("v1", what)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, target.String(), body)
-	if err != nil {
-		return nil, fmt.Errorf("asking %s: %w", r.base.Host, err)
-	}
-	request.Header.Set("User-Agent", "confighub")
-	return request, nil
-}
-
-// body reads an answer of 200 whole, and makes an error of any other.
-func (r *Remote) body(response *http.Response, limit int64) ([]byte, error) {
-	if response.StatusCode != http.StatusOK {
-		words, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-		return nil, &statusError{response.StatusCode, fmt.Sprintf("%s: %s %s: %s: %s", r.base.Host, response.Request.Method,
-			response.Request.URL.Path, response.Status, strings.TrimSpace(strings.ToValidUTF8(string(words), "?")))}
-	}
-	raw, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: reading the answer: %w", r.base.Host, err)
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("%s: the answer is larger than %d bytes", r.base.Host, limit)
-	}
-	return raw, nil
-}
-
-type statusError struct {
-	status int
-	words  string
-}
-
-// Error is what the server said.
-func (e *statusError) Error() string { return e.words }
 
 // Unwanted is a report that the server will not take, however often it is sent.
 type Unwanted struct{ Words string }
@@ -348,6 +281,7 @@ func (r *Remote) Applied(ctx context.Context, report bundle.Applied) error {
 	switch {
 	case response.StatusCode == http.StatusNotFound, response.StatusCode == http.StatusMethodNotAllowed, response.StatusCode == http.StatusNotImplemented:
 		r.mute = true
+		r.opts.Log.Debug().Str("source", r.base.Host).Str("status", response.Status).Msg("the source takes no reports: what becomes of versions is known here alone")
 		return nil
 	case response.StatusCode >= 300:
 		_, err := r.body(response, 0)

@@ -85,6 +85,15 @@ func (p publication) file(name string, raw []byte) {
 	}
 }
 
+func (p publication) read(name string) []byte {
+	p.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(p.dir, "v1/bundles/web.shop.vm1", name))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return raw
+}
+
 // serveTLS serves with a certificate of the authority, wanting one from clients.
 func serveTLS(t *testing.T, ca *identitytest.CA, own x509.Certificate, handler http.Handler) string {
 	t.Helper()
@@ -234,56 +243,6 @@ func TestFirstPollAsksToWait(t *testing.T) {
 	p.put(2, "two", nil)
 	if got := take(t, store, next(t, events)); got.Pointer.Serial != 2 {
 		t.Errorf("got version %d", got.Pointer.Serial)
-	}
-}
-
-func TestRefused(t *testing.T) {
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, stranger, _ := ed25519.GenerateKey(nil)
-	ca := identitytest.New(t)
-	signed := func(o *RemoteOptions) { o.TrustedKeys = []ed25519.PublicKey{public} }
-	genesis := id(t)(spiffe.ForGenesis(td, spiffe.KindConfig))
-	container := id(t)(spiffe.ForContainer(td, "vm1", "shop", "db", ""))
-	tests := []struct {
-		name   string
-		own    spiffe.ID
-		put    func(publication)
-		change func(*RemoteOptions)
-		want   string
-	}{
-		{"good", genesis, func(p publication) { p.put(1, "x", nil, private) }, signed, ""},
-		{"container as genesis", container, func(p publication) { p.put(1, "x", nil) }, nil, "wrong role: the other side is " + container.String()},
-		{"unsigned", genesis, func(p publication) { p.put(1, "x", nil) }, signed, "no signature of a trusted key"},
-		{"signed by another", genesis, func(p publication) { p.put(1, "x", nil, stranger) }, signed, "no signature of a trusted key"},
-		{"of another", genesis, func(p publication) { p.put(1, "x", func(p *bundle.Pointer) { p.Identity = "db.shop.vm1" }) }, nil, `the pointer is for "db.shop.vm1", this is web.shop.vm1`},
-		{"expired", genesis, func(p publication) {
-			p.put(1, "x", func(p *bundle.Pointer) { p.Expires = time.Now().Add(-time.Minute) })
-		}, nil, "it expired at"},
-		{"other size", genesis, func(p publication) { p.put(1, "x", func(p *bundle.Pointer) { p.Size++ }) }, nil, "is damaged"},
-		{"larger", genesis, func(p publication) { p.put(1, "x", func(p *bundle.Pointer) { p.Size -= 5 }) }, nil, "the answer is larger than"},
-		{"damaged", genesis, func(p publication) {
-			pointer := p.put(1, "x", nil)
-			p.file("blobs/sha256/"+strings.TrimPrefix(pointer.Digest, bundle.DigestPrefix), make([]byte, pointer.Size))
-		}, nil, "is damaged"},
-		{"no envelope", genesis, func(p publication) { p.file("current", []byte("<html>")) }, nil, "reading the envelope"},
-		{"not there", genesis, func(publication) {}, nil, "404 Not Found"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			p := publication{t, t.TempDir()}
-			tt.put(p)
-			address := serveTLS(t, ca, x509.Certificate{URIs: []*url.URL{tt.own.URI()}}, http.FileServer(http.Dir(p.dir)))
-			e := next(t, listen(t, client(t, ca, address, newStore(t), tt.change)))
-			switch {
-			case tt.want == "" && e.Offer == nil:
-				t.Errorf("got %v", e.Err)
-			case tt.want != "" && (e.Err == nil || !strings.Contains(e.Err.Error(), tt.want)):
-				t.Errorf("got %+v, %v, want %s", e.Offer, e.Err, tt.want)
-			}
-		})
 	}
 }
 

@@ -28,6 +28,10 @@ func (s *Store) Accept(p bundle.Pointer, minSerial uint64, now time.Time) error 
 	return s.judge(p, s.book.Allowed != nil && *s.book.Allowed == p.Version(), minSerial, now)
 }
 
+// maxAhead is how far the publisher's clock may be ahead of ours. A serial made by a clock that is years ahead would keep all
+// that come after it from being taken; a clock of ours that is so far behind has no valid certificate either.
+const maxAhead = 24 * time.Hour
+
 // judge is nil for a version that may be taken, ErrNotNew, or a Refused.
 func (s *Store) judge(p bundle.Pointer, allowed bool, minSerial uint64, now time.Time) error {
 	refuse := func(format string, args ...any) error {
@@ -43,7 +47,10 @@ func (s *Store) judge(p bundle.Pointer, allowed bool, minSerial uint64, now time
 	case p.Serial == before && !allowed:
 		return refuse("genesis offers another %d than the %d applied here: restored from a backup? `confighub accept --serial %d` takes it", p.Serial, before, p.Serial)
 	case !p.Expires.IsZero() && now.After(p.Expires):
-		return refuse("version %s is not taken: it expired at %s", p.Version(), p.Expires.UTC().Format(time.RFC3339))
+		return refuse("version %s is not taken: it expired at %s: publish it again", p.Version(), p.Expires.UTC().Format(time.RFC3339))
+	case p.Created.After(now.Add(maxAhead)):
+		return refuse("version %s is not taken: it is of %s, and here it is %s: set the clock that is wrong, then publish it again",
+			p.Version(), p.Created.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
