@@ -3,41 +3,43 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/tailscale/hujson"
 	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
-	"cloud4.internal/hub/confighub/internal/render"
-	"cloud4.internal/hub/confighub/internal/template"
 	"cloud4.internal/hub/internal/daemon"
-	"cloud4.internal/hub/internal/identity"
-	"cloud4.internal/hub/internal/spiffe"
 )
 
 // renderCommand is `confighub render`.
 func renderCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "render",
-		Usage:     "render a template, or all of a bundle, to stdout",
-		ArgsUsage: "TEMPLATE|BUNDLE_DIR",
+		Usage:     "render a template, or all of a bundle",
+		ArgsUsage: "TEMPLATE|BUNDLE_DIR|-",
 		Description: `By the same code as in the container. Of a bundle every target is printed behind a line "==> path <==", and
-an object secrets or env in the data stands in for the container's own.
+an object secrets or env in the data stands in for the container's own. - is the standard input, as
+the template or as a file of data.
 
    confighub render nginx.conf.mustache --data site.json --set port=8080 --escape nginx
-   confighub render ./bundle --as web.shop.vm1 --set secrets.db_password=x`,
+   confighub render ./bundle --as web.shop.vm1 --set secrets.db_password=x
+
+-o writes each file whole or not at all: a bundle's targets below a directory, at their full paths and with their
+modes, and what env targets say to the file environment there. A template's file keeps its mode.
+
+--diff writes nothing and prints what -o would change; for a bundle without -o, what would change of the targets
+of this machine. Secrets are shown as ***. Exit codes are those of diff(1): 0 nothing differs, 1 something does,
+2 trouble.
+
+--check runs the checks of a bundle's targets on copies of them, by the actions of the settings (--config), and
+says which targets these do not allow.`,
 		Flags:           renderFlags(),
 		SkipFlagParsing: true, // flags may stand behind the argument, which the library's parser does not know
 		Action:          runRender,
@@ -52,6 +54,9 @@ func renderFlags() []cli.Flag {
 		&cli.StringFlag{Name: "escape", Usage: "`FORMAT` to escape for: " + strings.Join(bundle.Formats(), " ") + " (default: by the extension, else none)"},
 		&cli.StringFlag{Name: "missing", Usage: "what a missing variable or partial is: `error|empty`", Value: "error"},
 		&cli.StringFlag{Name: "as", Usage: "`NAME` of the container a bundle is rendered for: web.shop.vm1"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE|DIR` to write to instead of stdout"},
+		&cli.BoolFlag{Name: "diff", Usage: "print what would change there, and write nothing"},
+		&cli.BoolFlag{Name: "check", Usage: "run the checks of a bundle's targets first"},
 	}
 }
 
@@ -65,7 +70,8 @@ func (r *repeated) Set(value string) error {
 
 func (r *repeated) String() string { return strings.Join(r.values, " ") }
 
-// interspersed parses flags wherever they stand and returns a context that holds them, and the arguments.
+// interspersed parses flags wherever they stand and returns a context that holds them, and the arguments. A single -
+// is an argument.
 func interspersed(c *cli.Context, flags []cli.Flag) (*cli.Context, []string, error) {
 	set := flag.NewFlagSet(c.Command.Name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -86,189 +92,87 @@ func interspersed(c *cli.Context, flags []cli.Flag) (*cli.Context, []string, err
 	return cli.NewContext(c.App, set, c), arguments, nil
 }
 
+// output says where what was rendered goes.
+type output struct {
+	// to is a file or directory; "" is stdout.
+	to string
+	// diff prints what would change instead.
+	diff bool
+}
+
 func runRender(c *cli.Context) error {
 	flags, arguments, err := interspersed(c, renderFlags())
-	if errors.Is(err, flag.ErrHelp) {
-		return cli.ShowSubcommandHelp(c)
+	if help, err := helpOrUsage(c, err); help || err != nil {
+		return err
 	}
-	if err != nil {
+	o := output{to: firstOf(flags.String("output"), flags.String("o")), diff: flags.Bool("diff")}
+	if err := checkRenderFlags(flags, arguments); err != nil {
 		return daemon.Usage(err)
 	}
-	if len(arguments) != 1 {
-		return daemon.Usage(errors.New("give one template, or the directory of a bundle"))
+	err = renderGiven(c, flags, arguments[0], o)
+	if o.diff && err != nil && !errors.Is(err, daemon.ErrSaid) {
+		return daemon.Usage(err) // as diff(1): 1 is "differs"
 	}
-	missing := flags.String("missing")
-	if missing != "error" && missing != "empty" {
-		return daemon.Usage(fmt.Errorf("--missing: must be error or empty, got %q", missing))
+	return err
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// checkRenderFlags says what on the command line cannot be.
+func checkRenderFlags(flags *cli.Context, arguments []string) error {
+	if len(arguments) != 1 {
+		return errors.New("give one template, or the directory of a bundle")
+	}
+	if missing := flags.String("missing"); missing != "error" && missing != "empty" {
+		return fmt.Errorf("--missing: must be error or empty, got %q", missing)
 	}
 	if format := flags.String("escape"); format != "" && !slices.Contains(bundle.Formats(), format) {
-		return daemon.Usage(fmt.Errorf("--escape: must be one of %s, got %q", strings.Join(bundle.Formats(), " "), format))
+		return fmt.Errorf("--escape: must be one of %s, got %q", strings.Join(bundle.Formats(), " "), format)
 	}
-	data, err := givenData(flags.Generic("data").(*repeated).values, flags.Generic("set").(*repeated).values)
+	inputs := append(slices.Clone(flags.Generic("data").(*repeated).values), arguments[0])
+	if slices.Index(inputs, fromStdin) != len(inputs)-1 && slices.Contains(inputs[slices.Index(inputs, fromStdin)+1:], fromStdin) {
+		return errors.New("- stands twice: the standard input can be read once")
+	}
+	return nil
+}
+
+// renderGiven renders the template or the bundle that was named.
+func renderGiven(c, flags *cli.Context, name string, o output) error {
+	data, err := givenData(c.App.Reader, flags.Generic("data").(*repeated).values, flags.Generic("set").(*repeated).values)
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(arguments[0])
-	switch {
-	case err != nil:
-		return err
-	case info.IsDir():
-		object, ok := data.(map[string]any)
-		if !ok {
-			return errors.New("--data: a bundle's data is a JSON object")
-		}
-		return renderBundle(c, arguments[0], flags.String("as"), object)
-	}
-	return renderTemplate(c, flags, arguments[0], data)
-}
-
-// givenData merges the files and the values of the command line. A file may hold a value that is no object: a
-// template calls it {{.}}.
-func givenData(files, values []string) (any, error) {
-	var data any = map[string]any{}
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		patch, err := readData(file, raw)
-		if err != nil {
-			return nil, err
-		}
-		data = merged(data, patch)
-	}
-	for _, value := range values {
-		key, text, ok := strings.Cut(value, "=")
-		if !ok || key == "" {
-			return nil, daemon.Usage(fmt.Errorf("--set: must be path=value, got %q", value))
-		}
-		parts := strings.Split(key, ".")
-		patch := map[string]any{parts[len(parts)-1]: parseValue(text)}
-		for _, part := range slices.Backward(parts[:len(parts)-1]) {
-			patch = map[string]any{part: patch}
-		}
-		data = merged(data, patch)
-	}
-	return data, nil
-}
-
-// readData reads an object as a bundle's data is read, and any other value of JSON.
-func readData(file string, raw []byte) (any, error) {
-	plain, err := hujson.Standardize(slices.Clone(raw))
-	if err == nil && !bytes.HasPrefix(bytes.TrimSpace(plain), []byte("{")) {
-		var value any
-		dec := json.NewDecoder(bytes.NewReader(plain))
-		dec.UseNumber()
-		if err := dec.Decode(&value); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		return value, nil
-	}
-	return bundle.ParseObject(file, raw)
-}
-
-// merged applies a patch (RFC 7396): what is no object replaces all.
-func merged(data, patch any) any {
-	object, ok := patch.(map[string]any)
-	if !ok {
-		return patch
-	}
-	target, _ := data.(map[string]any)
-	return bundle.MergePatch(target, object)
-}
-
-// parseValue reads JSON, or takes the text for a string.
-func parseValue(text string) any {
-	dec := json.NewDecoder(strings.NewReader(text))
-	dec.UseNumber()
-	var v any
-	if dec.Decode(&v) != nil || dec.More() {
-		return text
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return text
-	}
-	return v
-}
-
-func renderTemplate(c *cli.Context, flags *cli.Context, file string, data any) error {
-	partials := flags.String("partials")
-	if partials == "" {
-		partials = filepath.Dir(file)
-	}
-	// A root keeps partials below their directory, whatever they are called.
-	root, err := os.OpenRoot(partials)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	main := filepath.Base(file)
-	find := func(name string) (string, []byte, bool) {
-		if name == main {
-			raw, err := os.ReadFile(file)
-			return main, raw, err == nil
-		}
-		for _, candidate := range []string{name, name + bundle.Extension} {
-			if raw, err := fs.ReadFile(root.FS(), candidate); err == nil {
-				return candidate, raw, true
+	if name != fromStdin {
+		info, err := os.Stat(name)
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			object, ok := data.(map[string]any)
+			if !ok {
+				return errors.New("--data: a bundle's data is a JSON object")
 			}
-		}
-		return "", nil, false
-	}
-	format := flags.String("escape")
-	if format == "" {
-		format = template.FormatOf(strings.TrimSuffix(main, bundle.Extension))
-	}
-	result, err := template.Render(find, main, data, template.Options{Format: format, Lenient: flags.String("missing") == "empty"})
-	if err != nil {
-		return err
-	}
-	for _, warning := range result.Warnings {
-		fmt.Fprintln(c.App.ErrWriter, "warning:", warning)
-	}
-	_, err = c.App.Writer.Write(result.Output)
-	return err
-}
-
-func renderBundle(c *cli.Context, dir, as string, data map[string]any) error {
-	b, err := bundle.Read(os.DirFS(dir))
-	if err != nil {
-		return err
-	}
-	in := render.Inputs{Env: texts(data["env"]), Secrets: texts(data["secrets"]), Identity: identityPEM(identity.Open(identity.Dir()))}
-	delete(data, "env")
-	delete(data, "secrets")
-	if as != "" {
-		if in.ID, err = spiffe.ParseBundleName(identity.DefaultTrustDomain, as); err != nil {
-			return daemon.Usage(fmt.Errorf("--as: %w", err))
+			return renderBundle(c, flags, name, object, o)
 		}
 	}
-	merged := *b
-	merged.Data = bundle.MergePatch(b.Data, data)
-	out, err := render.Render(&merged, in)
-	if err != nil {
-		return err
+	switch {
+	case flags.Bool("check"):
+		return daemon.Usage(errors.New("--check: checks are a bundle's: give the directory of one"))
+	case o.diff && o.to == "":
+		return daemon.Usage(errors.New("--diff: say what to compare with: -o FILE"))
 	}
-	for _, warning := range out.Warnings {
-		fmt.Fprintln(c.App.ErrWriter, "warning:", warning)
-	}
-	var text bytes.Buffer
-	for _, f := range out.Files {
-		fmt.Fprintf(&text, "==> %s (%04o) <==\n%s\n", f.Path, f.Mode.Perm(), f.Bytes)
-	}
-	if len(out.Env) > 0 {
-		fmt.Fprintf(&text, "==> environment <==\n%s\n", strings.Join(out.Env, "\n"))
-	}
-	_, err = text.WriteTo(c.App.Writer)
-	return err
+	return renderTemplate(c, flags, name, data, o)
 }
 
-// texts makes strings of an object's values.
-func texts(v any) map[string]string {
-	object, _ := v.(map[string]any)
-	values := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(object)) {
-		values[name] = fmt.Sprint(object[name])
+// partialsOf is the directory of a template's partials.
+func partialsOf(flags *cli.Context, name string) string {
+	if dir := flags.String("partials"); dir != "" {
+		return dir
 	}
-	return values
+	return filepath.Dir(name) // of "-" it is where we are
 }
