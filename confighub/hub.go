@@ -52,6 +52,7 @@ type hub struct {
 	tel     *telemetry.Telemetry
 	events  chan source.Event
 	asks    chan ask
+	drift   *drift
 	// key opens what is sealed for this container; nil with keyErr: it cannot be used.
 	key    *seal.Key
 	keyErr error
@@ -211,6 +212,7 @@ func (h *hub) warn(err error) {
 func (h *hub) tick(ctx context.Context) {
 	h.endHold(ctx)
 	h.forgetOutdated()
+	h.lookForDrift(ctx)
 	if h.retry.due() {
 		h.again(ctx)
 	}

@@ -111,7 +111,7 @@ func loadSettings(c *cli.Context, log zerolog.Logger, dir string) (*allSettings,
 func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zerolog.Logger) (*hub, error) {
 	h := &hub{
 		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: identity.Slot(),
-		events: make(chan source.Event), asks: make(chan ask), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
+		events: make(chan source.Event), asks: make(chan ask), drift: newDrift(s.Config.Drift, s.Config.DriftEvery), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
 	}
 	settingsFile, err := filepath.Abs(settingsFile)
 	if err != nil {

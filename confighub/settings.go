@@ -31,6 +31,8 @@ type configSettings struct {
 	Poll           time.Duration       `json:"poll" default:"30s" min:"1s" max:"1h" doc:"pause between questions to a server that does not wait with its answer"`
 	StartWait      time.Duration       `json:"start_wait" default:"2s" min:"0s" max:"1h" doc:"how long a start with a last-good bundle waits for the source"`
 	Settle         time.Duration       `json:"settle" default:"10s" min:"0s" max:"5m" doc:"how long the service is watched on a new configuration before that is the good one"`
+	Drift          string              `json:"drift" default:"report" enum:"report|repair|keep" doc:"what becomes of a target that somebody changed by hand: report: health warns; repair: it is written anew, three times in ten minutes at most; keep: it stays, and health passes"`
+	DriftEvery     time.Duration       `json:"drift_every" default:"1m" min:"1s" max:"24h" doc:"how often the targets are looked at for that"`
 	Strict         bool                `json:"strict" doc:"every bundle is taken as if it said strict: a section whose key stands nowhere in the data is an error"`
 	TrustedKeys    []string            `json:"trusted_keys" doc:"ed25519 keys, of which one must have signed every version: ed25519:<base64>, or a line of OpenSSH"`
 	MinSerial      uint64              `json:"min_serial" doc:"versions with a lower serial are not taken"`

@@ -36,9 +36,11 @@ type section struct {
 	// Stale: what is in place may be older than what genesis has, since that does not answer.
 	Stale bool `json:"stale"`
 	// Trial: the service has not yet been seen to live with what is in place.
-	Trial    bool        `json:"trial"`
-	Source   sourceState `json:"source"`
-	Targets  []string    `json:"targets,omitempty"`
+	Trial   bool        `json:"trial"`
+	Source  sourceState `json:"source"`
+	Targets []string    `json:"targets,omitempty"`
+	// Drift is what somebody changed in the targets by hand; nil before the first version is in place.
+	Drift    *driftState `json:"drift,omitempty"`
 	Settings string      `json:"settings_error,omitempty"`
 	// Recipient is what values for this container are sealed for; without one, RecipientError says why.
 	Recipient      string `json:"recipient,omitempty"`
@@ -76,10 +78,13 @@ type sourceState struct {
 func (h *hub) publish() {
 	s := h.section()
 	node := health.Node{Kind: health.KindHub, Name: "config", Children: []health.Node{h.configNode(s), h.identityNode()}}
-	node.State = health.Worst(node.Children[0].State, node.Children[1].State)
-	node.Text = node.Children[0].Text
-	if node.Children[1].State > node.Children[0].State {
-		node.Text = node.Children[1].Text
+	if s.Drift != nil {
+		node.Children = append(node.Children, s.Drift.node())
+	}
+	for i, child := range node.Children {
+		if i == 0 || child.State > node.State {
+			node.State, node.Text = child.State, child.Text
+		}
 	}
 	h.stamp(&node)
 	for i := range node.Children {
@@ -156,6 +161,7 @@ func (h *hub) section() section {
 		s.Applied = &appliedState{Version: h.applied.pointer.Version(), Revision: h.applied.pointer.Revision, At: h.applied.at}
 		s.Targets = h.applied.targets
 		s.Stale = h.src != nil && !h.reached
+		s.Drift = h.drift.state()
 	}
 	if h.applying != nil {
 		s.Pending = &pendingState{Version: h.applying.Version()}

@@ -32,6 +32,12 @@ func (c *container) steered(args ...string) string {
 	return out
 }
 
+// status is what `confighub status` prints, with single spaces.
+func (c *container) status() string {
+	c.t.Helper()
+	return strings.Join(strings.Fields(c.steered("status")), " ")
+}
+
 // fails runs one that must not succeed and say why.
 func (c *container) fails(want string, args ...string) {
 	c.t.Helper()
@@ -104,7 +110,7 @@ func TestHold(t *testing.T) {
 		return s.Pending != nil && s.Pending.Held && n.State == health.Warn && strings.Contains(n.Text, " waits, ") && strings.Contains(n.Text, "looking at it")
 	}
 	c.waitFor("the new version to wait", waits)
-	if out := c.steered("status"); !strings.Contains(out, "hold      held since ") || !strings.Contains(out, ": held, confighub resume takes it") {
+	if out := c.status(); !strings.Contains(out, "hold held since ") || !strings.Contains(out, ": held, confighub resume takes it") {
 		t.Errorf("status says\n%s", out)
 	}
 	c.again()
@@ -212,7 +218,7 @@ func TestAccept(t *testing.T) {
 		n, s := c.state()
 		return s.Source.Refused == want && s.Source.Reached && !s.Stale && n.State == health.Warn && n.Text == want
 	})
-	if out := c.steered("status"); !strings.Contains(out, "refused   "+want) {
+	if out := c.status(); !strings.Contains(out, "refused "+want) {
 		t.Errorf("status says\n%s", out)
 	}
 	c.fails("the source offers version "+one.String()+", not 5", "accept", "--serial", "5")

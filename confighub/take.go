@@ -182,7 +182,13 @@ func (h *hub) put(ctx context.Context, p bundle.Pointer, b *bundle.Bundle, first
 	for _, warning := range out.Warnings {
 		h.log.Warn().Stringer("version", p.Version()).Msg(warning)
 	}
-	h.applied = &applied{pointer: p, bundle: b, at: time.Now().UTC()}
+	now := applied{pointer: p, bundle: b, at: time.Now().UTC()}
+	if h.applied == nil || h.applied.pointer.Version() != p.Version() {
+		h.drift.forget()
+	} else {
+		now.borrowed = h.applied.borrowed
+	}
+	h.applied = &now
 	for _, f := range out.Files {
 		h.applied.targets = append(h.applied.targets, f.Path)
 	}
