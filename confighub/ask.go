@@ -158,6 +158,12 @@ func (h *hub) endHold(ctx context.Context) {
 	}
 }
 
+// returning is a way back by somebody's wish.
+type returning struct {
+	back bundle.Pointer
+	left bundle.Version
+}
+
 // rollback goes back to the last good version before the one in place, which is bad from then on.
 func (h *hub) rollback(ctx context.Context, r control.Request) (string, error) {
 	if h.applied == nil {
@@ -169,22 +175,40 @@ func (h *hub) rollback(ctx context.Context, r control.Request) (string, error) {
 		reason += ": " + r.Reason
 	}
 	back, err := h.store.Retreat(source.Bad{Version: left, State: bundle.StateRolledBack, Errors: []string{reason}, At: time.Now().UTC()})
-	if errors.Is(err, source.ErrNoPrevious) {
-		return "", fmt.Errorf("%w, version %s stays in place", err, left)
-	}
-	if err == nil {
-		err = h.putBack(ctx, back)
-	}
 	switch {
-	case errors.Is(err, apply.ErrInterrupted), errors.Is(err, context.Canceled):
-		return "", err // the next start decides
+	case errors.Is(err, source.ErrNoPrevious):
+		return "", fmt.Errorf("%w, version %s stays in place", err, left)
 	case err != nil:
 		h.warn(h.store.Withdraw())
-		return "", fmt.Errorf("version %s stays in place, since %s cannot be put back: %s", left, back.Version(), strings.Join(told([]string{err.Error()}), "\n"))
+		return "", fmt.Errorf("version %s stays in place: %w", left, err)
 	}
-	h.warn(h.store.Adopt(back.Version(), true))
-	h.reports.bad()
+	h.returning = &returning{back, left}
+	if err := h.goBack(ctx); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("version %s is in place again; %s is not taken any more, a newer one is", back.Version(), left), nil
+}
+
+// goBack puts the version to return to in place. When only the service could not be told of it, that is tried again.
+func (h *hub) goBack(ctx context.Context) error {
+	r := h.returning
+	err := h.putBack(ctx, r.back)
+	switch {
+	case errors.Is(err, apply.ErrInterrupted), errors.Is(err, context.Canceled):
+		return err // the next start decides
+	case errors.Is(err, apply.ErrOwed):
+		h.postpone(err)
+		return fmt.Errorf("version %s is in place again, and the service is told of it later: %w", r.back.Version(), err)
+	case err != nil:
+		h.returning = nil
+		h.warn(h.store.Withdraw())
+		return fmt.Errorf("version %s stays in place, since %s cannot be put back: %s", r.left, r.back.Version(),
+			strings.Join(told([]string{err.Error()}), "\n"))
+	}
+	h.returning = nil
+	h.warn(h.store.Adopt(r.back.Version(), true))
+	h.reports.bad()
+	return nil
 }
 
 func (h *hub) putBack(ctx context.Context, p bundle.Pointer) error {

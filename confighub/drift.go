@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,16 +15,6 @@ import (
 	"cloud4.internal/hub/confighub/internal/apply"
 	"cloud4.internal/hub/internal/health"
 )
-
-// Policies of drift, config.drift.
-const (
-	driftReport = "report"
-	driftRepair = "repair"
-	driftKeep   = "keep"
-)
-
-// driftMissing is what a target is that somebody removed: there is nothing to keep.
-const driftMissing = "missing"
 
 const (
 	// defaultDriftEvery stands in where kept settings are of a release that had none.
@@ -41,8 +30,8 @@ type drift struct {
 	policy string
 	every  time.Duration
 	next   time.Time
-	// found is what is not as it was written.
-	found []apply.Drift
+	// found is what is not as it was written, kept what is to stay so.
+	found, kept []apply.Drift
 	// tried are the times of repairs by target, of the last repairWindow; repairs is how many there were in all.
 	tried   map[string][]time.Time
 	repairs int
@@ -70,23 +59,23 @@ func (d *drift) due(now time.Time) bool {
 func (d *drift) forget() {
 	clear(d.tried)
 	clear(d.lost)
-	d.found, d.next = nil, time.Now().Add(d.every)
+	d.found, d.kept, d.next = nil, nil, time.Now().Add(d.every)
 }
 
-// look takes in what was found and returns the targets to repair.
-func (d *drift) look(found []apply.Drift, now time.Time, log zerolog.Logger) (repair []string) {
-	for _, one := range found {
-		if !slices.Contains(d.found, one) {
+// look takes in what was found, and what is kept, and returns the targets to repair.
+func (d *drift) look(found, kept []apply.Drift, now time.Time, log zerolog.Logger) (repair []string) {
+	for _, one := range slices.Concat(found, kept) {
+		if !slices.Contains(d.found, one) && !slices.Contains(d.kept, one) {
 			log.Warn().Str("target", one.Target).Str("what", one.What).Str("drift", d.policy).Msg("a target was changed by hand: " + one.Detail)
 		}
 	}
-	d.found = slices.Clone(found)
+	d.found, d.kept = slices.Clone(found), kept
 	drifted := map[string]bool{}
 	for _, one := range found {
 		drifted[one.Target] = true
 	}
 	maps.DeleteFunc(d.lost, func(target, _ string) bool { return !drifted[target] })
-	if d.policy != driftRepair {
+	if d.policy != apply.DriftRepair {
 		return nil
 	}
 	for _, target := range slices.Sorted(maps.Keys(drifted)) {
@@ -120,8 +109,9 @@ func (d *drift) repaired(targets []string, now time.Time, err error) {
 // driftState is the part of the section that tells of drift.
 type driftState struct {
 	Policy string `json:"policy"`
-	// Found is what is not as it was written.
+	// Found is what is not as it was written, Kept what is to stay so.
 	Found []driftFound `json:"found,omitempty"`
+	Kept  []driftFound `json:"kept,omitempty"`
 	// Repairs is how many targets were repaired since confighub was started.
 	Repairs int `json:"repairs,omitempty"`
 }
@@ -149,41 +139,43 @@ func (d *drift) state() *driftState {
 	for _, one := range d.found {
 		s.Found = append(s.Found, driftFound{one.Target, one.What, one.Detail, d.lost[one.Target]})
 	}
+	for _, one := range d.kept {
+		s.Kept = append(s.Kept, driftFound{Target: one.Target, What: one.What, Detail: one.Detail})
+	}
 	return s
 }
 
 func (s *driftState) node() health.Node {
-	n := health.Node{Kind: health.KindCheck, Name: "drift", State: health.Pass, Text: "the targets are what was written"}
-	if s.Repairs > 0 {
-		n.Text += fmt.Sprintf("; %d were repaired", s.Repairs)
+	n := health.Node{Kind: health.KindCheck, Name: "drift", State: health.Pass, Text: s.summary()}
+	if lines := s.lines(); len(lines) > 0 {
+		n.Text += ": " + quote(lines)
 	}
-	if len(s.Found) == 0 {
-		return n
+	if len(s.Found) > 0 {
+		n.State = health.Warn
+		n.Action = "put it back, or change the configuration at the genesis: a new version writes over it"
 	}
-	var lines []string
-	for _, f := range s.Found {
-		lines = append(lines, f.text())
-	}
-	n.Text = "changed by hand: " + quote(lines)
-	if s.Policy == driftKeep && !slices.ContainsFunc(s.Found, func(f driftFound) bool { return f.What == driftMissing }) {
-		n.Text += " (kept)"
-		return n
-	}
-	n.State = health.Warn
-	n.Action = "put it back, or change the configuration at the genesis; a new version writes over it"
 	return n
 }
 
-// lines are what `confighub status` prints.
-func (s *driftState) lines() string {
-	var lines []string
-	for _, f := range s.Found {
+// summary is what there is to say before the targets are named.
+func (s *driftState) summary() string {
+	switch {
+	case len(s.Found) > 0:
+		return "changed by hand"
+	case len(s.Kept) > 0:
+		return "changed by hand, and kept so"
+	case s.Repairs > 0:
+		return fmt.Sprintf("none; repaired %d times", s.Repairs)
+	}
+	return "none"
+}
+
+// lines name every target that was changed.
+func (s *driftState) lines() (lines []string) {
+	for _, f := range slices.Concat(s.Found, s.Kept) {
 		lines = append(lines, f.text())
 	}
-	if s.Repairs > 0 {
-		lines = append(lines, fmt.Sprintf("%d targets were repaired", s.Repairs))
-	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // lookForDrift looks at the targets when it is time, and repairs them if that is the policy: the version in place is
@@ -192,7 +184,7 @@ func (h *hub) lookForDrift(ctx context.Context) {
 	if !h.ready || h.applied == nil || !h.drift.due(time.Now()) || h.waiting() || h.stopping() {
 		return
 	}
-	targets := h.drift.look(h.applier.Drift(), time.Now(), h.log)
+	targets := h.drift.look(h.applier.Drift(), h.applier.Kept(), time.Now(), h.log)
 	if len(targets) == 0 {
 		return
 	}
@@ -202,6 +194,9 @@ func (h *hub) lookForDrift(ctx context.Context) {
 		return
 	}
 	h.drift.repaired(targets, time.Now(), err)
+	if errors.Is(err, apply.ErrOwed) {
+		h.postpone(err)
+	}
 	if err != nil {
 		h.log.Error().Strs("targets", targets).Err(err).Msg("repairing what was changed by hand")
 		return

@@ -52,7 +52,7 @@ var byHand = []struct {
 
 // What is changed by hand is told, and stays as it is until somebody puts it back.
 func TestDriftReport(t *testing.T) {
-	c := driftContainer(t, driftReport)
+	c := driftContainer(t, apply.DriftReport)
 	file := c.path("etc/app/app.conf")
 	for _, by := range byHand {
 		if err := by.change(file); err != nil {
@@ -62,7 +62,7 @@ func TestDriftReport(t *testing.T) {
 			n, s := c.driftNode()
 			return n.State == health.Warn && strings.Contains(n.Text, "changed by hand: "+file+": ") && len(s.Found) == 1 && s.Found[0].What == by.what
 		})
-		if whole, _ := c.state(); whole.State != health.Warn || !strings.Contains(c.status(), "drift "+file+": ") {
+		if whole, _ := c.state(); whole.State != health.Warn || !strings.Contains(c.status(), "drift changed by hand "+file+": ") {
 			t.Errorf("%s: the hub is %s, status says\n%s", by.what, whole.State, c.status())
 		}
 		if err := errors.Join(os.WriteFile(file, []byte("value=one host=vm1\n"), 0o644), os.Chmod(file, 0o644), os.Chown(file, 0, 0)); err != nil {
@@ -77,7 +77,7 @@ func TestDriftReport(t *testing.T) {
 
 // What is changed by hand is put back, and the service hears of it.
 func TestDriftRepair(t *testing.T) {
-	c := driftContainer(t, driftRepair)
+	c := driftContainer(t, apply.DriftRepair)
 	file := c.path("etc/app/app.conf")
 	for n, by := range byHand[1:] {
 		if err := by.change(file); err != nil {
@@ -90,7 +90,7 @@ func TestDriftRepair(t *testing.T) {
 		}
 	}
 	c.waitFor("the service to hear of each", func() bool { return strings.Count(c.text("seen"), "value=one") == len(byHand) })
-	if !strings.Contains(c.status(), "3 targets were repaired") {
+	if !strings.Contains(c.status(), "drift none; repaired 3 times") {
 		t.Errorf("status says\n%s", c.status())
 	}
 	// A fourth time within ten minutes somebody else wants it otherwise.
@@ -108,7 +108,7 @@ func TestDriftRepair(t *testing.T) {
 
 // What is changed by hand is wanted so.
 func TestDriftKeep(t *testing.T) {
-	c := driftContainer(t, driftKeep)
+	c := driftContainer(t, apply.DriftKeep)
 	file := c.path("etc/app/app.conf")
 	for _, by := range byHand[:3] {
 		if err := by.change(file); err != nil {
@@ -116,7 +116,7 @@ func TestDriftKeep(t *testing.T) {
 		}
 		c.waitFor("health to name "+by.what, func() bool {
 			n, s := c.driftNode()
-			return n.State == health.Pass && strings.HasSuffix(n.Text, "(kept)") && len(s.Found) > 0 && s.Found[len(s.Found)-1].What == by.what
+			return n.State == health.Pass && strings.HasPrefix(n.Text, "changed by hand, and kept so: ") && len(s.Kept) > 0 && s.Kept[len(s.Kept)-1].What == by.what
 		})
 	}
 	if c.target() != "value=mine host=vm1\n" {
@@ -134,28 +134,28 @@ func TestDriftGivesUp(t *testing.T) {
 	found := []apply.Drift{{Target: "/a", What: "mode", Detail: "x"}, {Target: "/b", What: "content", Detail: "y"}}
 	for name, failure := range map[string]error{"does not last": nil, "fails": errors.New("no space left")} {
 		t.Run(name, func(t *testing.T) {
-			d, now := newDrift(driftRepair, 0), time.Now()
+			d, now := newDrift(apply.DriftRepair, 0), time.Now()
 			for n := range maxRepairs {
-				if repair := d.look(found, now, log); len(repair) != 2 {
+				if repair := d.look(found, nil, now, log); len(repair) != 2 {
 					t.Fatalf("look %d: repairs %v", n, repair)
 				}
 				d.repaired([]string{"/a", "/b"}, now, failure)
 				now = now.Add(time.Minute)
 			}
-			if repair := d.look(found, now, log); len(repair) != 0 {
+			if repair := d.look(found, nil, now, log); len(repair) != 0 {
 				t.Errorf("goes on: %v", repair)
 			}
 			if s := d.state(); s.Found[0].Lost == "" || failure != nil && !strings.Contains(s.Found[0].Lost, failure.Error()) {
 				t.Errorf("says %+v", s)
 			}
-			if repair := d.look(nil, now, log); len(repair) != 0 || len(d.state().Found) != 0 {
+			if repair := d.look(nil, nil, now, log); len(repair) != 0 || len(d.state().Found) != 0 {
 				t.Error("what is as it was written is found")
 			}
-			if repair := d.look(found, now.Add(time.Hour), log); len(repair) != 2 {
+			if repair := d.look(found, nil, now.Add(time.Hour), log); len(repair) != 2 {
 				t.Errorf("an hour later: %v", repair)
 			}
 			d.forget()
-			if repair := d.look(found, now, log); len(repair) != 2 {
+			if repair := d.look(found, nil, now, log); len(repair) != 2 {
 				t.Errorf("with a new version: %v", repair)
 			}
 		})

@@ -71,6 +71,10 @@ type hub struct {
 	pending *source.Offer
 	// retry is of the pending version, else of the one in place.
 	retry retry
+	// owing is of telling the service of files that were put back.
+	owing retry
+	// returning is a way back by hand that the service could not be told of yet.
+	returning *returning
 	// keepAt is when it is tried again to keep the version in place; zero when it is kept.
 	keepAt time.Time
 	// started is the start of the service that was seen last, and seenAt when, by the clock that is not set.
@@ -213,6 +217,7 @@ func (h *hub) tick(ctx context.Context) {
 	h.endHold(ctx)
 	h.forgetOutdated()
 	h.lookForDrift(ctx)
+	h.payOwed(ctx)
 	if h.retry.due() {
 		h.again(ctx)
 	}
@@ -235,6 +240,8 @@ func (h *hub) tick(ctx context.Context) {
 // again tries what came to nothing before.
 func (h *hub) again(ctx context.Context) {
 	switch {
+	case h.returning != nil:
+		h.goBack(ctx)
 	case h.pending != nil && h.held() == nil:
 		h.take(ctx, *h.pending)
 	case h.applied == nil:

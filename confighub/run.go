@@ -143,7 +143,7 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 		log.Warn().Err(err).Msg("what was kept of bundles is lost")
 	}
 	h.applier = apply.New(apply.Options{
-		Dir: dir, RunDir: h.runDir, Control: ctl, Settle: h.conf.Settle, Log: log, Step: func(name string) { h.transaction.Step(name) },
+		Dir: dir, RunDir: h.runDir, Control: ctl, Settle: h.conf.Settle, Log: log, DriftPolicy: h.conf.Drift, Step: func(name string) { h.transaction.Step(name) },
 		Policy: h.conf.policy(append(settingsPlaces(settingsFile), h.runDir, initctl.VarDir(), initctl.StateDir())...),
 	})
 	if h.conf.Source == "" {

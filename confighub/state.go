@@ -39,6 +39,8 @@ type section struct {
 	Trial   bool        `json:"trial"`
 	Source  sourceState `json:"source"`
 	Targets []string    `json:"targets,omitempty"`
+	// Owed is what the service has yet to take up; nil when that is nothing.
+	Owed *owedState `json:"owed,omitempty"`
 	// Drift is what somebody changed in the targets by hand; nil before the first version is in place.
 	Drift    *driftState `json:"drift,omitempty"`
 	Settings string      `json:"settings_error,omitempty"`
@@ -150,7 +152,7 @@ func (h *hub) stamp(n *health.Node) {
 func (h *hub) section() section {
 	s := section{
 		Rejected: h.store.LastBad(), Trial: h.store.OnTrial(), Settings: h.settings.stand,
-		Source: h.sourceState(), Hold: h.store.Held(), Accepted: h.store.Allowed(),
+		Source: h.sourceState(), Hold: h.store.Held(), Accepted: h.store.Allowed(), Owed: h.owed(),
 	}
 	if h.key != nil {
 		s.Recipient = h.key.Recipient()
@@ -198,6 +200,8 @@ func (h *hub) configNode(s section) health.Node {
 	case s.Rejected != nil:
 		n.State, n.Text = health.Warn, "version "+s.Rejected.Version.String()+" was "+s.Rejected.State+": "+quote(s.Rejected.Errors)
 		n.Action = "correct the configuration at the genesis: " + s.Applied.Version.String() + " stays in place until then"
+	case s.Owed != nil:
+		n.State, n.Text = health.Warn, s.Owed.text()
 	case h.retry.why != "":
 		n.State, n.Text = health.Warn, "cannot be put in place, and is tried again: "+h.retry.why
 	case s.Source.Refused != "":

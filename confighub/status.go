@@ -110,8 +110,11 @@ func writeStatus(w io.Writer, file *health.File, who identity.Status) error {
 	if s.Rejected != nil {
 		row("rejected", "%s at %s (%s)\n%s", s.Rejected.Version, s.Rejected.At.Local().Format(time.DateTime), s.Rejected.State, strings.Join(s.Rejected.Errors, "\n"))
 	}
-	if s.Drift != nil && (len(s.Drift.Found) > 0 || s.Drift.Repairs > 0) {
-		row("drift", "%s", s.Drift.lines())
+	if s.Owed != nil {
+		row("owed", "%s", s.Owed.text())
+	}
+	if s.Drift != nil {
+		row("drift", "%s", strings.Join(append([]string{s.Drift.summary()}, s.Drift.lines()...), "\n"))
 	}
 	if len(s.Targets) > 0 {
 		row("targets", "%s", strings.Join(s.Targets, "\n"))

@@ -68,7 +68,7 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 		h.postpone(unkept)
 		return
 	}
-	h.pending, h.applying = nil, &offer
+	h.pending, h.returning, h.applying = nil, nil, &offer
 	h.publish()
 	defer func() { h.applying = nil }()
 	if !first {

@@ -197,6 +197,10 @@ func (a *Applier) compare(p *plan, f *render.File, parent *dir, old meta, oldByt
 	if err != nil {
 		return nil, err
 	}
+	if ours && f.Owner == "" && os.Geteuid() == 0 {
+		// Not the owner that somebody gave it since, nor, when it was removed, that of its directory.
+		want.UID, want.GID = known.Written.UID, known.Written.GID
+	}
 	written := want
 	if foreign := ours && old.Exists && old.Sum != known.Written.Sum && old.Sum != want.Sum; foreign && a.keeps(p, f.Path) {
 		p.records[f.Path] = known
