@@ -4,6 +4,7 @@ package main
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -12,6 +13,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/serve"
+	"cloud4.internal/hub/confighub/internal/webhook"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
@@ -28,6 +30,14 @@ after 100 ms of quiet; a broken tree changes nothing, and its errors are logged 
 
    hosts/vm1/host.json   {"stacks": {"shop": {"services": ["web", "db"]}}}
 
+With --ref the tree is that of a branch or tag of the git repository DIR, bare or not: every commit it moves to is
+published at once, under the count of commits on its line of first parents as serial. Only its objects are read;
+no setting, hook or filter of the repository counts. Serials never go back: after a forced push to fewer commits they
+go on upwards, and a restored genesis needs its state directory for that. --webhook takes the hooks of GitHub, Gitea and
+Forgejo, for repositories on mounts that do not tell of changes:
+
+   confighub serve --root /srv/git/fleet.git --ref main --webhook 127.0.0.1:8445 --webhook-secret FILE
+
 The identity must be that of genesis/config; serve waits for it, so that it can run as the service of a
 container in which confighub enrols. Serials and what is published are kept in the state directory.
 With --sign a container that names the key in config.trusted_keys takes nothing that it did not sign.
@@ -39,6 +49,8 @@ TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem (default: this container's)"},
 			&cli.StringFlag{Name: "state", Usage: "`DIR` of what outlives a restart (default: <state>/serve)"},
 			&cli.BoolFlag{Name: "check", Usage: "read the tree, say everything that is wrong with it, and exit"},
+			&cli.StringFlag{Name: "webhook", Usage: "`ADDRESS` to take POST /webhook on, plain HTTP: for loopback or a network of this machine"},
+			&cli.StringFlag{Name: "webhook-secret", Usage: "`FILE` of the secret that webhooks are signed with"},
 		}, signFlags()...),
 		Action: func(c *cli.Context) error {
 			if c.Bool("check") {
@@ -51,7 +63,8 @@ TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 
 func runServe(c *cli.Context, log zerolog.Logger) error {
 	o := serve.Options{
-		Root: c.String("root"), Ref: c.String("ref"), State: c.String("state"), Listen: c.String("listen"), IdentityDir: c.String("identity"), Log: log,
+		Root: c.String("root"), Ref: c.String("ref"), State: c.String("state"), Listen: c.String("listen"),
+		Webhook: c.String("webhook"), IdentityDir: c.String("identity"), Log: log,
 	}
 	if o.State == "" {
 		o.State = filepath.Join(initctl.StateDir(), "serve")
@@ -61,6 +74,9 @@ func runServe(c *cli.Context, log zerolog.Logger) error {
 	}
 	o.Files = identity.Open(o.IdentityDir)
 	var err error
+	if o.WebhookSecret, err = webhookSecret(c); err != nil {
+		return err
+	}
 	if o.Keys, err = signingKeys(c, func(warning string) { log.Warn().Msg(warning) }); err != nil {
 		return err
 	}
@@ -68,6 +84,20 @@ func runServe(c *cli.Context, log zerolog.Logger) error {
 		log.Info().Str("trusted_key", bundle.FormatPublicKey(key.Public().(ed25519.PublicKey))).Msg("every version is signed")
 	}
 	return serve.Run(c.Context, o)
+}
+
+// webhookSecret reads what the two flags of webhooks ask for.
+func webhookSecret(c *cli.Context) ([]byte, error) {
+	address, file := c.String("webhook"), c.String("webhook-secret")
+	switch {
+	case address == "" && file == "":
+		return nil, nil
+	case address == "" || file == "":
+		return nil, daemon.Usage(errors.New("--webhook and --webhook-secret go together: who may not send a hook must not be able to"))
+	case c.String("ref") == "":
+		return nil, daemon.Usage(errors.New("--webhook is for a git repository: give --ref, or leave it out, as a directory is watched"))
+	}
+	return webhook.ReadSecret(file)
 }
 
 // checkTree is `confighub serve --check`, for the hook or the job that looks after a tree.

@@ -37,9 +37,11 @@ type server struct {
 	t           *testing.T
 	ca          *identitytest.CA
 	root, state string
-	address     string
-	log         *logLines
-	stop        func()
+	// ref is set when root is a git repository; webhook is the address to take hooks on.
+	ref, webhook string
+	address      string
+	log          *logLines
+	stop         func()
 	// keys sign what it publishes from its next start on.
 	keys []ed25519.PrivateKey
 }
@@ -124,6 +126,7 @@ func (s *server) start() {
 		done <- serve.Run(ctx, serve.Options{
 			Root: s.root, State: s.state, Listen: "127.0.0.1:0", IdentityDir: dir,
 			Files: identity.Open(dir), Log: zerolog.New(s.log).Level(zerolog.DebugLevel), Keys: s.keys,
+			Ref: s.ref, Webhook: s.webhook, WebhookSecret: []byte(hookSecret),
 		})
 	}()
 	s.stop = sync.OnceFunc(func() {

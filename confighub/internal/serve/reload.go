@@ -40,6 +40,7 @@ func (f *follower) reload(ctx context.Context) bool {
 		return false
 	}
 	if read != nil && read == f.current && f.failure == "" {
+		f.log.Debug().Str("revision", read.Revision).Msg("looked at the repository: nothing new")
 		return true
 	}
 	var blobs map[string]*tree.Blob

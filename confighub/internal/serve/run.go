@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/tree"
+	"cloud4.internal/hub/confighub/internal/webhook"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/mtls"
@@ -27,7 +28,7 @@ const (
 	stopTime = 2 * time.Second
 )
 
-// Options of Run. All but Ref and Keys are needed.
+// Options of Run. All but Ref, Keys and the webhook are needed.
 type Options struct {
 	// Root is the directory of the tree, or of the git repository when Ref names a branch or tag of it.
 	Root, Ref string
@@ -37,6 +38,9 @@ type Options struct {
 	Listen string
 	// Keys sign every version; without any the TLS connection alone vouches for them.
 	Keys []ed25519.PrivateKey
+	// Webhook is host:port to take webhooks on, signed with WebhookSecret; "" for none.
+	Webhook       string
+	WebhookSecret []byte
 	// IdentityDir is named in messages; Files reads it.
 	IdentityDir string
 	Files       *identity.Files
@@ -68,12 +72,24 @@ func Run(ctx context.Context, o Options) error {
 	}
 	ledger := OpenLedger(o.State, o.Log)
 	server := New(own.TrustDomain, published, ledger, o.Log)
+	tasks := []daemon.Task{
+		{Name: "keeping reports", Run: ledger.Run},
+		{Name: "serving", Run: func(ctx context.Context) error { return server.listen(ctx, listener, o.Files) }},
+	}
+	var look <-chan struct{}
+	if o.Webhook != "" {
+		receiver := webhook.New(o.WebhookSecret, o.Log)
+		hooks, err := net.Listen("tcp", o.Webhook)
+		if err != nil {
+			return fmt.Errorf("listening for webhooks: %w", err)
+		}
+		o.Log.Info().Str("address", hooks.Addr().String()).Msg("taking webhooks")
+		look = receiver.Look()
+		tasks = append(tasks, daemon.Task{Name: "taking webhooks", Run: func(ctx context.Context) error { return receiver.Run(ctx, hooks) }})
+	}
+	tasks = append(tasks, daemon.Task{Name: "following the tree", Run: func(ctx context.Context) error { return Follow(ctx, root, look, published, o.Log) }})
 	o.Log.Info().Str("address", listener.Addr().String()).Str("root", o.Root).Str("ref", o.Ref).Str("identity", own.String()).Msg("serving configuration")
-	return daemon.Run(ctx,
-		daemon.Task{Name: "following the tree", Run: func(ctx context.Context) error { return Follow(ctx, root, nil, published, o.Log) }},
-		daemon.Task{Name: "keeping reports", Run: ledger.Run},
-		daemon.Task{Name: "serving", Run: func(ctx context.Context) error { return server.listen(ctx, listener, o.Files) }},
-	)
+	return daemon.Run(ctx, tasks...)
 }
 
 func waitForIdentity(ctx context.Context, o Options) (spiffe.ID, error) {
