@@ -36,34 +36,44 @@ func fleetCommand() *cli.Command {
 serials. STATE is what the container said last: applied, pending, rejected or rolled_back; "behind" when it
 applied an older version than it is to have, "unseen" when it was never heard of.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "server", Usage: "`URL` of confighub serve", Value: "https://genesis.internal:8443"},
+			&cli.StringFlag{Name: "server", Usage: "`URL` of confighub serve", Value: defaultServer},
 			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem (default: this container's)"},
 			&cli.BoolFlag{Name: "json", Usage: "print the answer as it came"},
+			&cli.BoolFlag{Name: "recipients", Usage: "print whom values are sealed for: a file for confighub seal --recipients"},
 		},
 		Action: func(c *cli.Context) error {
-			dir := c.String("identity")
-			if dir == "" {
-				dir = identity.Dir()
-			}
-			files := identity.Open(dir)
-			if _, err := files.ID(); err != nil {
-				return fmt.Errorf("reading the identity in %s: %w: give --identity DIR of an operator or a genesis server", dir, err)
-			}
-			raw, err := fetchFleet(c.Context, c.String("server"), files)
-			if err != nil {
+			fleet, raw, err := askFleet(c)
+			switch {
+			case err != nil:
 				return err
-			}
-			if c.Bool("json") {
+			case c.Bool("json"):
 				_, err = c.App.Writer.Write(raw)
 				return err
-			}
-			var fleet serve.Fleet
-			if err := json.Unmarshal(raw, &fleet); err != nil {
-				return fmt.Errorf("reading the fleet: %w", err)
+			case c.Bool("recipients"):
+				return printRecipients(c.App.Writer, fleet, time.Now())
 			}
 			return printFleet(c.App.Writer, fleet, time.Now())
 		},
 	}
+}
+
+// askFleet asks the server of the command line for the fleet, and returns the answer as it came too.
+func askFleet(c *cli.Context) (fleet serve.Fleet, raw []byte, err error) {
+	dir := c.String("identity")
+	if dir == "" {
+		dir = identity.Dir()
+	}
+	files := identity.Open(dir)
+	if _, err := files.ID(); err != nil {
+		return fleet, nil, fmt.Errorf("reading the identity in %s: %w: give --identity DIR of an operator or a genesis server", dir, err)
+	}
+	if raw, err = fetchFleet(c.Context, c.String("server"), files); err != nil {
+		return fleet, nil, err
+	}
+	if err := json.Unmarshal(raw, &fleet); err != nil {
+		return fleet, nil, fmt.Errorf("reading the fleet: %w", err)
+	}
+	return fleet, raw, nil
 }
 
 func fetchFleet(ctx context.Context, server string, files *identity.Files) ([]byte, error) {

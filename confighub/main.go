@@ -7,6 +7,7 @@
 //	confighub serve     the genesis side: publishes a tree of bundles
 //	confighub publish   the same as files for any static HTTPS server, signed where the key is
 //	confighub fleet     which container is to have which configuration, and which it has
+//	confighub seal      encrypts a value so that its containers alone can open it
 //	confighub token     mints one-time enrolment tokens
 //	confighub ca-init   makes the authority's files
 //	confighub render    renders a template or a bundle here, for people
@@ -30,7 +31,7 @@ import (
 
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
-		runCommand(), serveCommand(), publishCommand(), fleetCommand(), tokenCommand(), caInitCommand(),
+		runCommand(), serveCommand(), publishCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
 		renderCommand(), explainCommand(),
 		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

@@ -13,8 +13,6 @@ import (
 	"slices"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/daemon"
@@ -86,53 +84,16 @@ func passphrases(ctx context.Context, file string) func(key string) ([]byte, err
 	}
 }
 
-// askPassphrase reads a line without echo from the terminal that this process belongs to, wherever its output goes.
+// askPassphrase asks for the passphrase of a key.
 func askPassphrase(ctx context.Context, key string) ([]byte, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return nil, fmt.Errorf("%w: there is no terminal to ask at, so give --passphrase-file FILE", bundle.ErrEncrypted)
+	line, err := askHidden(ctx, "passphrase of "+key)
+	if errors.Is(err, errNoTerminal) {
+		return nil, fmt.Errorf("%w: %w, so give --passphrase-file FILE", bundle.ErrEncrypted, err)
 	}
-	defer tty.Close()
-	shown, err := hideTyping(tty)
 	if err != nil {
 		return nil, fmt.Errorf("asking for its passphrase: %w", err)
 	}
-	defer shown()
-	fmt.Fprintf(tty, "passphrase of %s: ", key)
-	defer fmt.Fprintln(tty)
-	type answer struct {
-		line []byte
-		err  error
-	}
-	got := make(chan answer, 1)
-	go func() {
-		line, err := term.ReadPassword(int(tty.Fd()))
-		got <- answer{line, err}
-	}()
-	select {
-	case a := <-got:
-		if a.err != nil {
-			return nil, fmt.Errorf("asking for its passphrase: %w", a.err)
-		}
-		return a.line, nil
-	case <-ctx.Done(): // the reader is left behind, the terminal as it was
-		return nil, context.Cause(ctx)
-	}
-}
-
-// hideTyping lets a terminal show nothing of what is typed until shown is called. term.ReadPassword would do so after the
-// question, which a quick answer overtakes.
-func hideTyping(tty *os.File) (shown func(), err error) {
-	before, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
-	if err != nil {
-		return nil, err
-	}
-	hidden := *before
-	hidden.Lflag &^= unix.ECHO
-	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &hidden); err != nil {
-		return nil, err
-	}
-	return func() { _ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, before) }, nil // a terminal that is gone shows nothing
+	return line, nil
 }
 
 // readSmall reads a file of at most maxKeyFile bytes, and its mode.
