@@ -72,7 +72,7 @@ func TestMountedTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childBase+"="+filepath.Dir(w.state), childPoint+"=mount")
+	cmd.Env = append(os.Environ(), childRole+"=mounted", childBase+"="+filepath.Dir(w.state))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -126,7 +126,7 @@ func TestAsAnotherUID(t *testing.T) {
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4711}}
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestCrash") {
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestKill") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -23,18 +23,18 @@ import (
 
 // Environment of the re-executed child.
 const (
+	childRole  = "APPLY_TEST_ROLE"
 	childBase  = "APPLY_TEST_BASE"
 	childPoint = "APPLY_TEST_POINT"
 	childFirst = "APPLY_TEST_FIRST"
 	childShm   = "APPLY_TEST_SHM"
+	childStart = "APPLY_TEST_START"
 )
 
 func TestMain(m *testing.M) {
-	switch base := os.Getenv(childBase); {
-	case base != "" && os.Getenv(childPoint) == "mount":
-		os.Exit(mounted(base))
-	case base != "":
-		os.Exit(child(base))
+	roles := map[string]func(base string) int{"crash": child, "mounted": mounted, "victim": victimMain}
+	if role, ok := roles[os.Getenv(childRole)]; ok {
+		os.Exit(role(os.Getenv(childBase)))
 	}
 	os.Exit(m.Run())
 }
@@ -98,7 +98,7 @@ func second(w *world) Generation {
 func (w *world) crash(point string, first bool) {
 	w.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childBase+"="+filepath.Dir(w.state), childPoint+"="+point, childShm+"="+w.shm)
+	cmd.Env = append(os.Environ(), childRole+"=crash", childBase+"="+filepath.Dir(w.state), childPoint+"="+point, childShm+"="+w.shm)
 	if first {
 		cmd.Env = append(cmd.Env, childFirst+"=1")
 	}
