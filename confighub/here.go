@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/confighub/internal/source"
 	"cloud4.internal/hub/confighub/internal/tree"
 	"cloud4.internal/hub/internal/daemon"
@@ -60,10 +62,16 @@ func (h *here) identity() *identity.Files {
 	return identity.Open(filepath.Join(filepath.Dir(h.dir), "identity"))
 }
 
-// inputs are what this container adds to a bundle.
+// inputs are what this container adds to a bundle. Without a key that can be read nothing sealed is opened.
 func (h *here) inputs(log zerolog.Logger) render.Inputs {
 	conf := h.settings.Config
-	return render.Inputs{ID: h.id, Env: environment(conf.Env), Secrets: readSecrets(conf.Secrets, log), Identity: identityPEM(h.identity())}
+	in := render.Inputs{ID: h.id, Env: environment(conf.Env), Secrets: readSecrets(conf.Secrets, log), Identity: identityPEM(h.identity())}
+	if key, err := seal.ReadKey(filepath.Join(filepath.Dir(h.dir), "identity", seal.KeyFile)); err == nil {
+		in.Seal = key
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		log.Warn().Err(err).Msg("what is sealed cannot be opened")
+	}
+	return in
 }
 
 // inPlace is the version that is in place, with its bundle.

@@ -11,6 +11,7 @@
 //	confighub token     mints one-time enrolment tokens
 //	confighub ca-init   makes the authority's files
 //	confighub render    renders a template or a bundle here, for people
+//	confighub diff      shows what would change in this container now
 //	confighub explain   says which template and which data a line of a target comes from
 //	confighub status    what the hub of this container is doing
 //	confighub hold      keeps it from taking a new version, until
@@ -32,6 +33,6 @@ import (
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
 		runCommand(), serveCommand(), publishCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
-		renderCommand(), explainCommand(),
+		renderCommand(), explainCommand(), diffCommand(),
 		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

@@ -117,12 +117,7 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 	if err != nil {
 		return nil, fmt.Errorf("finding the settings: %w", err)
 	}
-	if h.conf.Source == "" {
-		beside := filepath.Join(filepath.Dir(settingsFile), "bundle")
-		if _, err := os.Stat(beside); err == nil {
-			h.conf.Source = "dir:" + beside
-		}
-	}
+	h.conf.Source = sourceBeside(h.conf.Source, settingsFile)
 	if s.Identity.CAURL == "" && h.conf.Source == "" {
 		return nil, nil
 	}
@@ -155,6 +150,15 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 	}
 	h.reports = newReporter(h.src, h.store, h.id.Instance, log)
 	return h, nil
+}
+
+// sourceBeside is the source of the settings, or without one the bundle beside them, if there is one.
+func sourceBeside(source, settingsFile string) string {
+	beside := filepath.Join(filepath.Dir(settingsFile), "bundle")
+	if _, err := os.Stat(beside); source != "" || err != nil {
+		return source
+	}
+	return "dir:" + beside
 }
 
 // settingsPlaces are the settings and what the hubs read beside them, which no bundle may write.
