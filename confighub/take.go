@@ -111,6 +111,7 @@ func (h *hub) failed(v bundle.Version, err error, offer *source.Offer) {
 		bad.Errors = strings.Split(err.Error(), "\n")
 	default:
 		h.pending = offer
+		h.stuck(v, err)
 		h.postpone(err)
 		return
 	}
