@@ -33,6 +33,7 @@ func webSettings(g *genesis, c *container) map[string]any {
 
 // A container comes up from nothing, follows its genesis, refuses what is wrong and survives what kills its service.
 func TestContainer(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -84,6 +85,7 @@ func TestContainer(t *testing.T) {
 
 // A service that only reads its configuration at its start is restarted in its container, and back when that fails.
 func TestReloadByRestart(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -117,6 +119,7 @@ func TestReloadByRestart(t *testing.T) {
 
 // Without its genesis a container starts from what it had, marked stale, and catches up.
 func TestGenesisDown(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -146,6 +149,7 @@ func TestGenesisDown(t *testing.T) {
 
 // A first start without a genesis waits and says what for.
 func TestFirstStartWaits(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	g.start()
@@ -162,6 +166,7 @@ func TestFirstStartWaits(t *testing.T) {
 
 // A configuration with which the service twice does not get through its start is taken back at the third.
 func TestUnconfirmedAtTwoStarts(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -185,6 +190,7 @@ func TestUnconfirmedAtTwoStarts(t *testing.T) {
 
 // Replicas share a volume: the second has an identity of its own, the third has no token and goes without.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -219,6 +225,7 @@ func TestReplicas(t *testing.T) {
 
 // Bad settings end a first start with 78, and let a later one run on the last that were good.
 func TestBadSettings(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -248,6 +255,7 @@ func TestBadSettings(t *testing.T) {
 
 // A directory is a source too, and needs no identity.
 func TestDirectory(t *testing.T) {
+	t.Parallel()
 	c := newContainer(t)
 	write := func(name, text string) {
 		t.Helper()
@@ -286,6 +294,7 @@ func TestDirectory(t *testing.T) {
 
 // A killed confighub comes back, at the worst moment too, and the service does not notice.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "start", "")
@@ -353,6 +362,7 @@ func (c *container) kill(inside int) error {
 
 // A certificate is a target: it follows the renewals, and the service hears of each.
 func TestIdentityTargets(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t, identitytest.Lifetime(8*time.Second))
 	c := newContainer(t)
 	g.write("services/web/templates/app.conf", "x\n")
@@ -378,6 +388,7 @@ func TestIdentityTargets(t *testing.T) {
 }
 
 func TestNothingToDo(t *testing.T) {
+	t.Parallel()
 	c := newContainer(t)
 	c.start()
 	c.waitFor("confighub to be done", func() bool {
