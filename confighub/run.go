@@ -36,7 +36,10 @@ source and bundle there is nothing to do, and it ends with 0.
 
 With a last-good bundle it waits config.start_wait for the source and then starts from that, marked stale.
 Without one it waits, saying every five seconds what for. Bad settings: it runs on the last that were good,
-else it ends with 2.`,
+else it ends with 2. Told to stop before it was ready, though the container is not stopping, it ends with 1, so that
+the service does not start without its configuration.
+
+confighub hold, resume, rollback and accept ask it over config.sock in the run directory.`,
 		Action: daemon.Service(runHub),
 	}
 }
@@ -80,7 +83,24 @@ func runHub(c *cli.Context, log zerolog.Logger) error {
 	if h.src != nil {
 		tasks = append(tasks, daemon.Task{Name: "watching the source", Run: h.watch})
 	}
-	return errors.Join(daemon.Run(c.Context, tasks...), h.tel.Close())
+	err = errors.Join(daemon.Run(c.Context, tasks...), h.tel.Close())
+	if err == nil && h.cutOff() {
+		return errCutOff
+	}
+	return err
+}
+
+// errCutOff ends a confighub that somebody stopped while the service waited for it. With 0 it would be done, which
+// opens the gate; so hubinit starts it again.
+var errCutOff = errors.New("told to stop before the configuration was in place, though the container is not stopping")
+
+// cutOff reports whether this run ends before it opened the gate, and its container does not end with it.
+func (h *hub) cutOff() bool {
+	if h.ready || !h.ctl.Supervised() {
+		return false
+	}
+	state, err := initctl.ReadState(h.runDir)
+	return err != nil || state.Stopping == ""
 }
 
 // loadSettings loads the settings, or, when they are bad and a configuration is in place, the last good ones.

@@ -318,7 +318,7 @@ func TestKilled(t *testing.T) {
 			c.waitFor("the new file", func() bool { return strings.Contains(c.target(), value) })
 		}
 		// Pids in init.json are those of the container's namespace.
-		if err := c.kill(hub.PID); err != nil {
+		if err := c.kill(hub.PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		c.waitFor("the service to see "+value, func() bool { return strings.Contains(c.text("seen"), "value="+value) })
@@ -329,8 +329,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// kill sends KILL to a process by its pid inside of the container.
-func (c *container) kill(inside int) error {
+// kill sends a signal to a process by its pid inside of the container.
+func (c *container) kill(inside int, signal syscall.Signal) error {
 	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.cmd.Process.Pid))
 	if err != nil {
 		return err
@@ -352,12 +352,40 @@ func (c *container) kill(inside int) error {
 					if err != nil {
 						return err
 					}
-					return syscall.Kill(outside, syscall.SIGKILL)
+					return syscall.Kill(outside, signal)
 				}
 			}
 		}
 	}
 	return fmt.Errorf("no process %d in the container", inside)
+}
+
+// A TERM from nowhere does not start the service without its configuration.
+func TestTermBeforeReady(t *testing.T) {
+	t.Parallel()
+	g, c := newGenesis(t), newContainer(t)
+	publish(g, c, "one", "")
+	g.start()
+	g.stop()
+	c.configure(webSettings(g, c))
+	c.start("HUB_TOKEN=" + g.ca.Token(t, g.web("")))
+	c.says("the service waits for the configuration")
+	confighub := func() initctl.HubState {
+		state, err := initctl.ReadState(c.path("run"))
+		if err != nil || state.Hubs["confighub"] == nil {
+			return initctl.HubState{}
+		}
+		return *state.Hubs["confighub"]
+	}
+	if err := c.kill(confighub().PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	c.waitFor("confighub to be started again", func() bool { h := confighub(); return h.Restarts == 1 && h.State == initctl.HubRunning })
+	if exit := confighub().LastExit; exit.Code != 1 || c.init().State != initctl.ServiceWaiting {
+		t.Errorf("confighub ended with %+v, the service is %s", exit, c.init().State)
+	}
+	g.start()
+	c.runsWith("one")
 }
 
 // A certificate is a target: it follows the renewals, and the service hears of each.
