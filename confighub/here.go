@@ -18,7 +18,6 @@ import (
 	"cloud4.internal/hub/confighub/internal/render"
 	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/confighub/internal/source"
-	"cloud4.internal/hub/confighub/internal/tree"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
@@ -88,7 +87,8 @@ func (h *here) inPlace() (bundle.Pointer, *bundle.Bundle, error) {
 func bundleFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "bundle", Usage: "`DIR` of a bundle, instead of the one in place in this container"},
-		&cli.StringFlag{Name: "root", Usage: "`DIR` of a tree, as confighub serve has it, with --as"},
+		&cli.StringFlag{Name: "root", Usage: "`DIR` of a tree, or with --ref of a git repository, as confighub serve has it, with --as"},
+		&cli.StringFlag{Name: "ref", Usage: "`BRANCH` or tag of the git repository"},
 		&cli.StringFlag{Name: "as", Usage: "`NAME` of the container: web.shop.vm1"},
 	}
 }
@@ -107,10 +107,12 @@ func givenBundle(c, flags *cli.Context) (*bundle.Bundle, render.Inputs, error) {
 	switch {
 	case dir != "" && root != "":
 		return fail(daemon.Usage(errors.New("--bundle and --root exclude each other")))
+	case root == "" && flags.String("ref") != "":
+		return fail(daemon.Usage(errors.New("--ref goes with --root: it is a branch or tag of that repository")))
 	case root != "" && as == "":
 		return fail(daemon.Usage(errors.New("--root: say for which container of the tree: --as web.shop.vm1")))
 	case root != "":
-		t, err := tree.Read(root)
+		t, err := readTree(c.Context, root, flags.String("ref"))
 		if err != nil {
 			return fail(err)
 		}

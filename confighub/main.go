@@ -6,6 +6,7 @@
 //	                    mustache, renders, checks, swaps, reloads, and takes back what does not work
 //	confighub serve     the genesis side: publishes a tree of bundles
 //	confighub publish   the same as files for any static HTTPS server, signed where the key is
+//	confighub tree      what a container gets of a tree, and from which layer each part comes
 //	confighub fleet     which container is to have which configuration, and which it has
 //	confighub seal      encrypts a value so that its containers alone can open it
 //	confighub token     mints one-time enrolment tokens
@@ -32,7 +33,7 @@ import (
 
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
-		runCommand(), serveCommand(), publishCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
+		runCommand(), serveCommand(), publishCommand(), treeCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
 		renderCommand(), explainCommand(), diffCommand(),
 		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

@@ -98,14 +98,7 @@ func checkPublish(c *cli.Context) error {
 
 // compileTree reads the tree of --root and --ref and makes its bundles.
 func compileTree(c *cli.Context) (*tree.Tree, map[string]*tree.Blob, error) {
-	root, err := tree.Open(c.String("root"), c.String("ref"))
-	if err != nil {
-		return nil, nil, err
-	}
-	read, err := root.Read(c.Context)
-	if errors.Is(err, tree.ErrChanging) {
-		return nil, nil, fmt.Errorf("%w: try again", err)
-	}
+	read, err := readTree(c.Context, c.String("root"), c.String("ref"))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -65,6 +65,9 @@ func (r *Root) Read(ctx context.Context) (*Tree, error) {
 		return r.last, nil
 	}
 	t, err := r.readCommit(reader, commit)
+	if problems, ok := errors.AsType[bundle.Problems](err); ok {
+		return nil, problems
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the commit %s of %s: %w", commit.ID, r.path, err)
 	}
