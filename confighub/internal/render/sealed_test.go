@@ -125,7 +125,7 @@ func TestNotOpened(t *testing.T) {
 		t.Error(diff)
 	}
 	in.Seal = nil
-	if _, err := Render(b, in); err == nil || !strings.HasPrefix(err.Error(), "data/a.json:5: damaged: is sealed, and there is no key here to open it\n") {
+	if _, err := Render(b, in); err == nil || !strings.HasPrefix(err.Error(), "data/a.json:5: damaged: is sealed, and there is no key to open it: its container has one (confighub render takes it with --seal-key)\n") {
 		t.Errorf("without a key: %v", err)
 	}
 	in.Seal = seal.StandIn{}
