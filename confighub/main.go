@@ -12,6 +12,7 @@
 //	confighub token     mints one-time enrolment tokens
 //	confighub ca-init   makes the authority's files
 //	confighub render    renders a template or a bundle here, for people
+//	confighub lint      finds what is likely wrong with a bundle or a tree
 //	confighub diff      shows what would change in this container now
 //	confighub explain   says which template and which data a line of a target comes from
 //	confighub status    what the hub of this container is doing
@@ -34,6 +35,6 @@ import (
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
 		runCommand(), serveCommand(), publishCommand(), treeCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
-		renderCommand(), explainCommand(), diffCommand(),
+		renderCommand(), lintCommand(), explainCommand(), diffCommand(),
 		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }
