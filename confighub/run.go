@@ -190,8 +190,12 @@ func settingsPlaces(file string) []string {
 	return places
 }
 
+// judge is what the source, and later the loop, takes for new.
+func (h *hub) judge(p bundle.Pointer) error {
+	return h.store.Accept(p, h.conf.MinSerial, time.Now())
+}
+
 func (h *hub) openSource() (source.Source, error) {
-	accept := func(p bundle.Pointer) error { return h.store.Accept(p, h.conf.MinSerial, time.Now()) }
 	kind, where, err := h.conf.sourceKind()
 	if err != nil {
 		return nil, err
@@ -202,11 +206,11 @@ func (h *hub) openSource() (source.Source, error) {
 		if h.id != (spiffe.ID{}) {
 			name = h.id.BundleName()
 		}
-		return source.NewDir(where, name, serial, accept, h.log), nil
+		return source.NewDir(where, name, serial, h.judge, h.log), nil
 	}
 	h.remote = true
 	remote, err := source.NewRemote(source.RemoteOptions{
-		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: accept, Log: h.log,
+		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: h.judge, Log: h.log,
 	})
 	if err != nil {
 		return nil, err

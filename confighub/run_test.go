@@ -388,7 +388,7 @@ func TestTermBeforeReady(t *testing.T) {
 	c.runsWith("one")
 }
 
-// A certificate is a target: it follows the renewals, and the service hears of each.
+// A certificate is a target: it follows the renewals, under a hold too, and the service hears of each.
 func TestIdentityTargets(t *testing.T) {
 	t.Parallel()
 	g := newGenesis(t, identitytest.Lifetime(8*time.Second))
@@ -408,6 +408,7 @@ func TestIdentityTargets(t *testing.T) {
 		t.Errorf("web.pem: %v, %v", info, err)
 	}
 	pid := c.init().PID
+	c.steered("hold", "--reason", "certificates go on")
 	c.waitFor("a renewed certificate", func() bool { now := c.text("etc/app/web.pem"); return now != first && now != "" })
 	c.waitFor("the service to hear of it", func() bool { return strings.Count(c.text("seen"), "x") >= 2 })
 	if c.init().PID != pid {

@@ -41,7 +41,9 @@ func TestRefreshRemote(t *testing.T) {
 		files.ServeHTTP(w, r)
 	}))
 	store := newStore(t)
-	r := client(t, ca, address, store, func(o *RemoteOptions) { o.TrustedKeys = []ed25519.PublicKey{other.Public().(ed25519.PublicKey), public} })
+	r := client(t, ca, address, store, func(o *RemoteOptions) {
+		o.TrustedKeys = []ed25519.PublicKey{other.Public().(ed25519.PublicKey), public}
+	})
 	if r.Signer() != "" {
 		t.Errorf("signed by %s before anything was said", r.Signer())
 	}
