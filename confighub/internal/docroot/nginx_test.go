@@ -3,6 +3,7 @@
 package docroot
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -202,9 +203,10 @@ func TestNginxEntityTag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var log bytes.Buffer
 	remote, err := source.NewRemote(source.RemoteOptions{
 		URL: s.URL, ID: web, Files: ca.Files(t, web), TrustedKeys: []ed25519.PublicKey{public}, Poll: 20 * time.Millisecond,
-		Accept: func(p bundle.Pointer) error { return store.Accept(p, 0, time.Now().AddDate(100, 0, 0)) }, Log: zerolog.Nop(),
+		Accept: func(p bundle.Pointer) error { return store.Accept(p, 0, time.Now().AddDate(100, 0, 0)) }, Log: zerolog.New(&log),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +235,7 @@ func TestNginxEntityTag(t *testing.T) {
 				}
 				return
 			case <-deadline:
-				t.Fatalf("the client does not get %s:\n%s", want, s.Log())
+				t.Fatalf("the client does not get %s", want)
 			}
 		}
 	}
@@ -268,11 +270,16 @@ func TestNginxEntityTag(t *testing.T) {
 		}
 		take(value)
 	}
-	if n := strings.Count(s.Log(), "304 GET "+path+" confighub\n"); n == 0 {
+	if n := strings.Count(s.Log(t), "304 GET "+path+" confighub\n"); n == 0 {
 		t.Error("the client was never told that nothing had changed")
 	}
-	if err := remote.Applied(t.Context(), bundle.Applied{State: bundle.StateApplied}); err != nil {
-		t.Errorf("a server that takes no reports: %v", err)
+	for range 3 {
+		if err := remote.Applied(t.Context(), bundle.Applied{State: bundle.StateApplied}); err != nil {
+			t.Errorf("a server that takes no reports: %v", err)
+		}
+	}
+	if said := strings.Count(log.String(), `"level":"debug"`); said != 1 || strings.Count(s.Log(t), "POST /v1/applied ") != 1 {
+		t.Errorf("said %d times: %s\n%s", said, &log, s.Log(t))
 	}
 }
 

@@ -5,7 +5,7 @@
 //
 //	s := nginxtest.Start(t, ca)
 //	docroot.Publish(s.Root, …)      // s.URL hands it out
-//	s.Log()                         // its access log: "<status> <method> <path> <user agent>" a line
+//	s.Log(t)                        // its access log: "<status> <method> <path> <user agent>" a line
 //
 // For tests alone: it imports testing. It listens on loopback and ends with the test.
 package nginxtest
@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +41,8 @@ type Server struct {
 	Root string
 
 	dir string
+	// asked counts the requests of Log.
+	asked int
 }
 
 // Start serves with a certificate of the authority for genesis/config.
@@ -94,7 +97,8 @@ func (s *Server) run(t testing.TB, address, program string, args ...string) {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // one that has ended is what is wanted
 		<-done
 		if t.Failed() {
-			t.Logf("nginx says:\n%s%s", said, s.Log())
+			answered, _ := os.ReadFile(s.log()) // none, perhaps
+			t.Logf("nginx says:\n%s%s", said, answered)
 		}
 	})
 	listens := func() bool {
@@ -126,11 +130,33 @@ func find(t testing.TB) string {
 	return program
 }
 
-// Log is the access log so far.
-func (s *Server) Log() string {
-	raw, _ := os.ReadFile(filepath.Join(s.dir, "access.log")) // nobody has asked yet
-	return string(raw)
+// Log is the access log of what was answered so far. nginx writes a line once the answer is out, so Log sends a request of
+// its own, without TLS, and waits for that one's.
+func (s *Server) Log(t testing.TB) string {
+	t.Helper()
+	s.asked++
+	mark := fmt.Sprintf("/log-%d", s.asked)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", mark); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	written := func() bool {
+		raw, err := os.ReadFile(s.log())
+		lines = slices.Collect(strings.Lines(string(raw)))
+		return err == nil && strings.Contains(string(raw), mark+" ")
+	}
+	if !genesistest.Eventually(t.Context(), 20*time.Second, written) {
+		t.Fatalf("nginx does not log:\n%s", lines)
+	}
+	return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, " /log-") }), "")
 }
+
+func (s *Server) log() string { return filepath.Join(s.dir, "access.log") }
 
 // Block returns all fenced blocks of a kind in the page, one after the other.
 func Block(t testing.TB, kind string) string {
