@@ -23,6 +23,9 @@ type knocking struct {
 
 // note is an http.Server's ConnState.
 func (k *knocking) note(c net.Conn, state http.ConnState) {
+	if secure, ok := c.(*tls.Conn); ok && state == http.StateNew && secure.ConnectionState().HandshakeComplete {
+		return // it comes back, see HTTP1Server
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if state != http.StateNew {

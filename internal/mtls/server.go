@@ -4,12 +4,14 @@ package mtls
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"cloud4.internal/hub/internal/identity"
@@ -36,49 +38,90 @@ type Refusal struct {
 	Why    string
 }
 
+// The protocols a server knows, best first: with a client that knows several the server chooses (RFC 7301 §3.2).
+var (
+	http2First = []string{"h2", "http/1.1"}
+	http1First = []string{"http/1.1", "h2"}
+)
+
 // ServerConfig returns the TLS side of a server that shows the identity in files and wants a certificate of
 // the fleet from its clients: a root of files, for client authentication, valid now, with exactly one URI name, and
 // accepted by one of the rules if there are any. Rules given here end the connection without a word the
 // client could read; those that deserve one belong into [Require].
 func ServerConfig(files *identity.Files, clients ...Rule) *tls.Config {
+	return serverConfig(files, http2First, clients...)
+}
+
+func serverConfig(files *identity.Files, protocols []string, clients ...Rule) *tls.Config {
 	rule := Rule(func(spiffe.ID) error { return nil })
 	if len(clients) > 0 {
 		rule = AnyOf(clients...)
 	}
-	perHandshake := func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		cert, err := files.Certificate()
-		if err != nil {
-			return nil, fmt.Errorf("own certificate: %w", err)
-		}
-		roots, err := files.Roots()
-		if err != nil {
-			return nil, fmt.Errorf("roots of the fleet: %w", err)
-		}
-		return &tls.Config{
+	h := &handshakes{files: files, protocols: protocols, check: peerCheck(rule)}
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             protocols,
+		SessionTicketsDisabled: true,
+		GetConfigForClient:     h.config,
+	}
+}
+
+// handshakes makes the configuration of each handshake. All those with the same identity and roots share one: a
+// connection keeps its own as long as it lives.
+type handshakes struct {
+	files     *identity.Files
+	protocols []string
+	check     func(tls.ConnectionState) error
+
+	mu   sync.Mutex
+	cert *tls.Certificate
+	last *tls.Config
+}
+
+func (h *handshakes) config(*tls.ClientHelloInfo) (*tls.Config, error) {
+	cert, err := h.files.Certificate()
+	if err != nil {
+		return nil, fmt.Errorf("own certificate: %w", err)
+	}
+	roots, err := h.files.Roots()
+	if err != nil {
+		return nil, fmt.Errorf("roots of the fleet: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil || h.cert != cert || h.last.ClientCAs != roots {
+		h.cert, h.last = cert, &tls.Config{
 			MinVersion:             tls.VersionTLS13,
-			NextProtos:             []string{"h2", "http/1.1"},
+			NextProtos:             h.protocols,
 			SessionTicketsDisabled: true, // a resumed connection would skip looking at a renewed certificate
 			Certificates:           []tls.Certificate{*cert},
 			ClientAuth:             tls.RequireAndVerifyClientCert,
 			ClientCAs:              roots,
-			VerifyConnection:       peerCheck(rule),
-		}, nil
+			VerifyConnection:       h.check,
+		}
 	}
-	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             []string{"h2", "http/1.1"},
-		SessionTicketsDisabled: true,
-		GetConfigForClient:     perHandshake,
-	}
+	return h.last, nil
 }
 
 // Server returns a server for ListenAndServeTLS("", "") with every timeout and limit set. Every refused handshake,
 // every request on an expired certificate, and whatever net/http has to say goes to refused, from several
 // goroutines; it must not block.
 func Server(files *identity.Files, handler http.Handler, refused func(Refusal)) *http.Server {
+	return server(serverConfig(files, http2First), handler, refused)
+}
+
+// HTTP1Server is [Server] for clients that mostly wait: with those that know HTTP/1.1 and HTTP/2 it speaks HTTP/1.1, where
+// a connection carries one request at a time, so that a handler can take it over (http.Hijacker) and keep no more
+// than the connection until there is an answer. Such connections come back by Serve with a listener that returns
+// them: their handshake is done.
+func HTTP1Server(files *identity.Files, handler http.Handler, refused func(Refusal)) *http.Server {
+	return server(serverConfig(files, http1First), handler, refused)
+}
+
+func server(conf *tls.Config, handler http.Handler, refused func(Refusal)) *http.Server {
 	return &http.Server{
 		Handler:           http.MaxBytesHandler(stillValid(handler, refused), maxRequestBodyBytes),
-		TLSConfig:         ServerConfig(files),
+		TLSConfig:         conf,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
@@ -99,7 +142,11 @@ func Peer(r *http.Request) (spiffe.ID, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return spiffe.ID{}, fmt.Errorf("no client certificate")
 	}
-	leaf := r.TLS.PeerCertificates[0]
+	return PeerOf(r.TLS.PeerCertificates[0])
+}
+
+// PeerOf is [Peer] for the certificate of a connection that a handler has taken over.
+func PeerOf(leaf *x509.Certificate) (spiffe.ID, error) {
 	if time.Now().After(leaf.NotAfter) {
 		return spiffe.ID{}, fmt.Errorf("%w at %s", ErrExpired, leaf.NotAfter.UTC().Format(time.RFC3339))
 	}

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/spiffe"
 )
@@ -19,88 +17,78 @@ import (
 const MaxWait = 50 * time.Second
 
 // current answers with the envelope, or waits for another one than the caller has.
-func (s *Server) current(w http.ResponseWriter, r *http.Request, peer spiffe.ID) error {
-	e, err := s.own(r, peer)
+func (s *Server) current(w http.ResponseWriter, r *http.Request, c caller) (answer, error) {
+	e, err := s.own(c, r.PathValue("id"))
 	if err != nil {
-		return err
+		return answer{}, err
 	}
-	s.ledger.See(peer, time.Now())
-	wait := preferredWait(r.Header)
-	if wait > 0 {
-		w.Header().Set("Preference-Applied", fmt.Sprintf("wait=%d", wait/time.Second))
-		deadline(w, wait+answerTime)
-		if e, err = s.wait(r, peer, e, wait); err != nil {
-			return err
+	s.ledger.See(c.peer, c.certificate.NotAfter, time.Now())
+	q := question{caller: c, has: r.Header.Get("If-None-Match"), wait: preferredWait(r.Header)}
+	if q.wait > 0 && matches(q.has, e.etag) {
+		if err := s.wait(w, r, q, e); err != nil {
+			return answer{}, err
 		}
 	}
-	deadline(w, answerTime)
-	header := w.Header()
-	header.Set("ETag", e.etag)
-	header.Set("Cache-Control", "no-cache")
-	if matches(r.Header.Get("If-None-Match"), e.etag) {
-		s.audit(zerolog.DebugLevel, r, peer).Str("verdict", "allowed").Int("status", http.StatusNotModified).Msg("config request")
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	s.allowed(r, peer, http.StatusOK).Uint64("serial", e.pointer.Serial).Msg("config request")
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(e.envelope)))
-	_, _ = w.Write(e.envelope) // a client that went away asks again
-	return nil
+	return s.answer(q)
 }
 
-// wait returns the caller's entry as soon as it is another than the one in If-None-Match, at the latest after d.
-func (s *Server) wait(r *http.Request, peer spiffe.ID, e *entry, d time.Duration) (*entry, error) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	for matches(r.Header.Get("If-None-Match"), e.etag) {
-		select {
-		case <-e.replaced:
-		case <-timer.C:
-			return e, nil
-		case <-s.stopping:
-			return e, nil
-		case <-r.Context().Done():
-			return e, nil
-		}
-		var err error
-		if e, err = s.own(r, peer); err != nil {
-			return nil, err
-		}
+// question is a request for the envelope.
+type question struct {
+	caller caller
+	// has is its If-None-Match.
+	has string
+	// wait is how long it may wait for another one.
+	wait time.Duration
+}
+
+// answer decides upon a question, as things are now.
+func (s *Server) answer(q question) (answer, error) {
+	e, err := s.placed(q.caller.peer)
+	if err != nil {
+		return answer{}, err
 	}
-	return e, nil
+	a := answer{status: http.StatusOK, header: http.Header{"Etag": {e.etag}, "Cache-Control": {"no-cache"}}}
+	if q.wait > 0 {
+		a.header.Set("Preference-Applied", fmt.Sprintf("wait=%d", q.wait/time.Second))
+	}
+	if matches(q.has, e.etag) {
+		a.status = http.StatusNotModified
+		s.allowed(q.caller, a.status).Msg("config request")
+		return a, nil
+	}
+	s.allowed(q.caller, a.status).Uint64("serial", e.pointer.Serial).Msg("config request")
+	a.header.Set("Content-Type", "application/json")
+	a.body = e.envelope
+	return a, nil
 }
 
 // blob answers with the packed bundle.
-func (s *Server) blob(w http.ResponseWriter, r *http.Request, peer spiffe.ID) error {
-	e, err := s.own(r, peer)
+func (s *Server) blob(_ http.ResponseWriter, r *http.Request, c caller) (answer, error) {
+	e, err := s.own(c, r.PathValue("id"))
 	if err != nil {
-		return err
+		return answer{}, err
 	}
-	s.ledger.See(peer, time.Now())
+	s.ledger.See(c.peer, c.certificate.NotAfter, time.Now())
 	digest := bundle.DigestPrefix + r.PathValue("hex")
 	packed := e.packed(digest)
 	if packed == nil {
-		return refuse(http.StatusNotFound, "%s is not the bundle of %s now, nor the one before: ask for /v1/bundles/%s/current again",
-			digest, peer.BundleName(), peer.BundleName())
+		return answer{}, refuse(http.StatusNotFound, "%s is not the bundle of %s now, nor the one before: ask for /v1/bundles/%s/current again",
+			digest, c.peer.BundleName(), c.peer.BundleName())
 	}
-	s.allowed(r, peer, http.StatusOK).Uint64("serial", e.pointer.Serial).Int("bytes", len(packed)).Msg("config request")
-	deadline(w, answerTime+time.Duration(len(packed))*time.Second/slowest)
-	header := w.Header()
-	header.Set("Content-Type", "application/gzip")
-	header.Set("Content-Length", strconv.Itoa(len(packed)))
-	header.Set("Cache-Control", "private, max-age=31536000, immutable")
-	header.Set("ETag", `"`+r.PathValue("hex")+`"`)
-	_, _ = w.Write(packed) // as above
-	return nil
+	s.allowed(c, http.StatusOK).Uint64("serial", e.pointer.Serial).Int("bytes", len(packed)).Msg("config request")
+	return answer{status: http.StatusOK, body: packed, header: http.Header{
+		"Content-Type":  {"application/gzip"},
+		"Cache-Control": {"private, max-age=31536000, immutable"},
+		"Etag":          {`"` + r.PathValue("hex") + `"`},
+	}}, nil
 }
 
 // own authorises a request for a bundle: it must be the caller's own, and placed.
-func (s *Server) own(r *http.Request, peer spiffe.ID) (*entry, error) {
-	if name := r.PathValue("id"); peer.Role != spiffe.Container || peer.BundleName() != name {
+func (s *Server) own(c caller, name string) (*entry, error) {
+	if peer := c.peer; peer.Role != spiffe.Container || peer.BundleName() != name {
 		return nil, refuse(http.StatusForbidden, "%s may not read the bundle of %s: %s", peer, name, ownWords(peer))
 	}
-	return s.placed(peer)
+	return s.placed(c.peer)
 }
 
 func ownWords(peer spiffe.ID) string {

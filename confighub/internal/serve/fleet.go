@@ -35,6 +35,8 @@ type Tree struct {
 	Read time.Time `json:"read,omitzero"`
 	// Problems is why the tree on disk is not the one that is served, as file:line: what is wrong.
 	Problems []string `json:"problems,omitempty"`
+	// published counts the trees since the start that changed something.
+	published uint64
 }
 
 // Container is one placed container and its replicas.
@@ -50,26 +52,27 @@ type Container struct {
 }
 
 // fleet answers operators and genesis servers.
-func (s *Server) fleet(w http.ResponseWriter, r *http.Request, peer spiffe.ID) error {
-	if peer.Role != spiffe.Operator && peer.Role != spiffe.Genesis {
-		return refuse(http.StatusForbidden, "the fleet is shown to operators and genesis servers, this is the certificate of %s", article(peer.Role))
+func (s *Server) fleet(_ http.ResponseWriter, _ *http.Request, c caller) (answer, error) {
+	if c.peer.Role != spiffe.Operator && c.peer.Role != spiffe.Genesis {
+		return answer{}, refuse(http.StatusForbidden, "the fleet is shown to operators and genesis servers, this is the certificate of %s", article(c.peer.Role))
 	}
 	raw, err := json.Marshal(s.Fleet())
 	if err != nil {
-		return fmt.Errorf("writing the fleet: %w", err)
+		return answer{}, fmt.Errorf("writing the fleet: %w", err)
 	}
-	s.allowed(r, peer, http.StatusOK).Msg("config request")
-	deadline(w, answerTime+time.Duration(len(raw))*time.Second/slowest)
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(raw, '\n')) // a client that went away asks again
-	return nil
+	s.allowed(c, http.StatusOK).Msg("config request")
+	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: append(raw, '\n')}, nil
 }
 
 // Fleet is the state of the whole fleet now.
 func (s *Server) Fleet() Fleet {
 	f := s.published.fleet()
 	for i := range f.Containers {
-		f.Containers[i].Instances = s.ledger.Instances(f.Containers[i].Identity)
+		c := &f.Containers[i]
+		c.Instances = s.ledger.Instances(c.Identity)
+		for n := range c.Instances {
+			c.Instances[n].Status = c.Instances[n].status(c.Desired)
+		}
 	}
 	return f
 }
@@ -77,7 +80,7 @@ func (s *Server) Fleet() Fleet {
 func (p *Publication) fleet() Fleet {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	f := Fleet{Schema: FleetSchema, Tree: Tree{Serial: p.serial, Read: p.readAt.UTC(), Problems: p.problems}, Containers: []Container{}}
+	f := Fleet{Schema: FleetSchema, Tree: Tree{Serial: p.serial, Read: p.readAt.UTC(), Problems: p.problems, published: p.changes}, Containers: []Container{}}
 	if p.tree != nil {
 		f.Tree.Revision = p.tree.Revision
 	}

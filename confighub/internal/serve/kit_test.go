@@ -9,10 +9,12 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +86,7 @@ func (l *logLines) wait(t *testing.T, words ...string) string {
 	return found
 }
 
-func waitFor(t *testing.T, d time.Duration, done func() bool, otherwise func() string) {
+func waitFor(t testing.TB, d time.Duration, done func() bool, otherwise func() string) {
 	t.Helper()
 	for end := time.Now().Add(d); !done(); {
 		if time.Now().After(end) {
@@ -159,29 +161,50 @@ func (s *server) container(host, stack, service, instance string) spiffe.ID {
 
 // client is somebody with an identity and a connection of his own.
 type client struct {
+	tb testing.TB
+	// s is the server in this process; nil for one of another.
 	s *server
 	*http.Client
 }
 
 func (s *server) client(id spiffe.ID) *client {
 	s.t.Helper()
-	conf, err := mtls.ClientConfig(s.ca.Files(s.t, id), mtls.Genesis(td, spiffe.KindConfig))
+	c := clientOf(s.t, s.ca, s.address, id)
+	c.s = s
+	return c
+}
+
+func (s *server) clientWith(conf *tls.Config) *client {
+	return clientWith(s.t, s.address, conf)
+}
+
+func clientOf(tb testing.TB, ca *identitytest.CA, address string, id spiffe.ID) *client {
+	tb.Helper()
+	conf, err := mtls.ClientConfig(ca.Files(tb, id), mtls.Genesis(td, spiffe.KindConfig))
 	if err != nil {
-		s.t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return s.clientWith(conf)
+	return clientWith(tb, address, conf)
 }
 
 // clientWith finds genesis.internal at the server's address, as extra_hosts would.
-func (s *server) clientWith(conf *tls.Config) *client {
+func clientWith(tb testing.TB, address string, conf *tls.Config) *client {
 	transport := &http.Transport{
 		TLSClientConfig: conf, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, s.address)
+			return new(net.Dialer).DialContext(ctx, network, address)
 		},
 	}
-	s.t.Cleanup(transport.CloseIdleConnections)
-	return &client{s: s, Client: &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	tb.Cleanup(transport.CloseIdleConnections)
+	return &client{tb: tb, Client: &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+}
+
+// onlyHTTP2 makes it a client that knows no HTTP/1.1.
+func (c *client) onlyHTTP2() *client {
+	transport := c.Transport.(*http.Transport)
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP2(true)
+	return c
 }
 
 // answer is a response with its body read.
@@ -192,7 +215,7 @@ type answer struct {
 }
 
 func (c *client) ask(method, path string, header map[string]string, body string) (answer, error) {
-	request, err := http.NewRequestWithContext(c.s.t.Context(), method, "https://genesis.internal"+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(c.tb.Context(), method, "https://genesis.internal"+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
@@ -209,49 +232,68 @@ func (c *client) ask(method, path string, header map[string]string, body string)
 }
 
 func (c *client) get(path string) answer {
-	c.s.t.Helper()
+	c.tb.Helper()
 	a, err := c.ask(http.MethodGet, path, nil, "")
 	if err != nil {
-		c.s.t.Fatal(err)
+		c.tb.Fatal(err)
 	}
 	return a
 }
 
-// pointer asks for the current version.
-func (c *client) pointer(name string) bundle.Pointer {
-	c.s.t.Helper()
-	return c.s.pointerIn(c.get("/v1/bundles/" + name + "/current"))
+// metric is a number of /metrics, NaN when it is not there.
+func (c *client) metric(name string) float64 {
+	c.tb.Helper()
+	a := c.get("/metrics")
+	if a.status != http.StatusOK {
+		c.tb.Fatalf("status %d: %s", a.status, a.body)
+	}
+	for line := range strings.Lines(a.body) {
+		if text, ok := strings.CutPrefix(line, name+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil {
+				c.tb.Fatalf("%v in %s", err, a.body)
+			}
+			return value
+		}
+	}
+	return math.NaN()
 }
 
-func (s *server) pointerIn(a answer) bundle.Pointer {
-	s.t.Helper()
+// pointer asks for the current version.
+func (c *client) pointer(name string) bundle.Pointer {
+	c.tb.Helper()
+	return pointerIn(c.tb, c.get("/v1/bundles/"+name+"/current"))
+}
+
+func pointerIn(tb testing.TB, a answer) bundle.Pointer {
+	tb.Helper()
 	if a.status != http.StatusOK {
-		s.t.Fatalf("status %d: %s", a.status, a.body)
+		tb.Fatalf("status %d: %s", a.status, a.body)
 	}
 	envelope, err := bundle.ParseEnvelope([]byte(a.body))
 	if err != nil {
-		s.t.Fatal(err)
+		tb.Fatal(err)
 	}
 	pointer, err := envelope.Pointer()
 	if err != nil {
-		s.t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return pointer
 }
 
 // data fetches and unpacks the bundle.
 func (c *client) data(name string, p bundle.Pointer) map[string]any {
-	c.s.t.Helper()
+	c.tb.Helper()
 	a := c.get("/v1/bundles/" + name + "/blobs/" + strings.Replace(p.Digest, ":", "/", 1))
 	if a.status != http.StatusOK {
-		c.s.t.Fatalf("status %d: %s", a.status, a.body)
+		c.tb.Fatalf("status %d: %s", a.status, a.body)
 	}
 	if got := bundle.Digest([]byte(a.body)); got != p.Digest || int64(len(a.body)) != p.Size {
-		c.s.t.Fatalf("got %d bytes of digest %s, the pointer says %d and %s", len(a.body), got, p.Size, p.Digest)
+		c.tb.Fatalf("got %d bytes of digest %s, the pointer says %d and %s", len(a.body), got, p.Size, p.Digest)
 	}
 	b, err := bundle.Unpack([]byte(a.body))
 	if err != nil {
-		c.s.t.Fatal(err)
+		c.tb.Fatal(err)
 	}
 	return b.Data
 }

@@ -6,9 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,63 +25,50 @@ import (
 )
 
 const (
-	maxReport     = 64 << 10
-	maxErrors     = 20
-	maxErrorBytes = 2 << 10
+	maxReport = 64 << 10
 	// maxReplicas bounds the instances remembered for one container name.
 	maxReplicas = 1000
 	// keepEvery is how often the ledger is written while it changes.
 	keepEvery = time.Second
 )
 
-// Ledger is what each container said last about the versions it got, and when it was last heard of. It is kept in a
-// file; what was said in the second before a crash may be lost, and is said again with the next version.
+// Ledger is what each container said about the versions it got, and when it was last heard of. It is kept in a file; what
+// was said in the second before a crash may be lost, and is said again with the next version.
 type Ledger struct {
 	file string
 	log  zerolog.Logger
 
 	mu sync.Mutex
 	// names: bundle name → instance → what is known.
-	names map[string]map[string]Instance
-	// dirty: a report came since the file was written.
+	names map[string]map[string]*Instance
+	// dirty: something worth it has changed since the file was written.
 	dirty bool
-}
-
-// Instance is one replica of a container, as the server knows it.
-type Instance struct {
-	// Instance is the replica's number, "" for the first.
-	Instance string `json:"instance,omitempty"`
-	// Version and State are of the last report; empty when there was none.
-	Version bundle.Version `json:"version,omitzero"`
-	State   string         `json:"state,omitempty"`
-	Errors  []string       `json:"errors,omitempty"`
-	// Recipient is what values are sealed for so that this replica opens them, as it said last; "" when it has no key.
-	Recipient string `json:"recipient,omitempty"`
-	// Reported is the time of the last report, Seen of the last request of any kind.
-	Reported time.Time `json:"reported,omitzero"`
-	Seen     time.Time `json:"seen"`
 }
 
 // OpenLedger takes up the ledger of dir. A damaged one is begun anew, with a warning: it decides nothing.
 func OpenLedger(dir string, log zerolog.Logger) *Ledger {
-	l := &Ledger{file: filepath.Join(dir, "applied.json"), log: log, names: map[string]map[string]Instance{}}
+	l := &Ledger{file: filepath.Join(dir, "applied.json"), log: log, names: map[string]map[string]*Instance{}}
 	raw, err := os.ReadFile(l.file)
 	if err == nil {
 		err = json.Unmarshal(raw, &l.names)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		log.Warn().Err(err).Msg("what containers reported is forgotten")
-		l.names = map[string]map[string]Instance{}
+		l.names = map[string]map[string]*Instance{}
 	}
 	return l
 }
 
-// See notes that a container was heard of. That alone is not worth writing the file: every poll of every container
-// would be.
-func (l *Ledger) See(peer spiffe.ID, now time.Time) {
+// See notes that a container was heard of, with a certificate that ends at notAfter. Its time alone is not worth writing
+// the file: every poll of every container would be.
+func (l *Ledger) See(peer spiffe.ID, notAfter, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.change(peer, func(i *Instance) { i.Seen = now.UTC() })
+	i := l.instance(peer)
+	i.Seen = now.UTC()
+	if notAfter = notAfter.UTC(); !i.NotAfter.Equal(notAfter) {
+		i.NotAfter, l.dirty = notAfter, true
+	}
 }
 
 // Note keeps a report, bounded.
@@ -90,30 +76,29 @@ func (l *Ledger) Note(peer spiffe.ID, report bundle.Applied, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dirty = true
-	l.change(peer, func(i *Instance) {
-		i.Version, i.State, i.Errors = report.Version, report.State, bounded(report.Errors)
-		i.Recipient = report.Recipient
-		i.Reported, i.Seen = now.UTC(), now.UTC()
-	})
+	l.instance(peer).note(report, now.UTC())
 }
 
-// change is for holders of the lock.
-func (l *Ledger) change(peer spiffe.ID, set func(*Instance)) {
-	instances := l.names[peer.BundleName()]
+// instance is for holders of the lock.
+func (l *Ledger) instance(peer spiffe.ID) *Instance {
+	name := peer.BundleName()
+	instances := l.names[name]
 	if instances == nil {
-		instances = map[string]Instance{}
-		l.names[peer.BundleName()] = instances
+		instances = map[string]*Instance{}
+		l.names[name] = instances
 	}
-	i, there := instances[peer.Instance]
-	if !there && len(instances) >= maxReplicas {
-		delete(instances, oldest(instances))
+	i := instances[peer.Instance]
+	if i == nil {
+		if len(instances) >= maxReplicas {
+			delete(instances, oldest(instances))
+		}
+		i = &Instance{Instance: peer.Instance}
+		instances[peer.Instance] = i
 	}
-	i.Instance = peer.Instance
-	set(&i)
-	instances[peer.Instance] = i
+	return i
 }
 
-func oldest(instances map[string]Instance) (name string) {
+func oldest(instances map[string]*Instance) (name string) {
 	first := true
 	for key, i := range instances {
 		if first || i.Seen.Before(instances[name].Seen) {
@@ -127,7 +112,10 @@ func oldest(instances map[string]Instance) (name string) {
 func (l *Ledger) Instances(name string) []Instance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list := slices.Collect(maps.Values(l.names[name]))
+	list := make([]Instance, 0, len(l.names[name]))
+	for _, i := range l.names[name] {
+		list = append(list, *i)
+	}
 	slices.SortFunc(list, func(a, b Instance) int {
 		if len(a.Instance) != len(b.Instance) { // decimal numbers without leading zeros
 			return len(a.Instance) - len(b.Instance)
@@ -168,57 +156,41 @@ func (l *Ledger) keep() error {
 	return atomicfile.WriteVolatile(l.file, raw, 0o600)
 }
 
-// bounded cuts what a container wrote to what we are ready to keep and to print.
-func bounded(lines []string) (kept []string) {
-	for i, line := range lines {
-		if i == maxErrors {
-			return append(kept, fmt.Sprintf("and %d more", len(lines)-maxErrors))
-		}
-		if len(line) > maxErrorBytes {
-			line = line[:maxErrorBytes] + "…"
-		}
-		kept = append(kept, strings.ToValidUTF8(strings.Map(printable, line), "\uFFFD"))
-	}
-	return kept
-}
-
-// printable keeps a container from writing control sequences to an operator's terminal.
-func printable(r rune) rune {
-	if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
-		return '\uFFFD'
-	}
-	return r
-}
-
 // applied takes a container's report about a version.
-func (s *Server) applied(w http.ResponseWriter, r *http.Request, peer spiffe.ID) error {
+func (s *Server) applied(w http.ResponseWriter, r *http.Request, c caller) (answer, error) {
+	peer := c.peer
 	if peer.Role != spiffe.Container {
-		return refuse(http.StatusForbidden, "containers report what they applied, this is the certificate of %s", article(peer.Role))
+		return answer{}, refuse(http.StatusForbidden, "containers report what they applied, this is the certificate of %s", article(peer.Role))
 	}
 	if _, err := s.placed(peer); err != nil {
-		return err
+		return answer{}, err
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(answerTime))
 	var report bundle.Applied
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxReport)).Decode(&report); err != nil {
-		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return refuse(http.StatusRequestEntityTooLarge, "a report has at most %d bytes", large.Limit)
-		}
-		return refuse(http.StatusBadRequest, "reading the report: %v", err)
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReport))
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return answer{}, refuse(http.StatusRequestEntityTooLarge, "a report has at most %d bytes", large.Limit)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &report)
+	}
+	if err != nil {
+		return answer{}, refuse(http.StatusBadRequest, "reading the report: %v", err)
 	}
 	if err := report.Check(); err != nil {
-		return refuse(http.StatusBadRequest, "reading the report: %v", err)
+		return answer{}, refuse(http.StatusBadRequest, "reading the report: %v", err)
 	}
 	if report.Instance != peer.Instance {
-		return refuse(http.StatusForbidden, "the report is of instance %s, the certificate of instance %s",
+		return answer{}, refuse(http.StatusForbidden, "the report is of instance %s, the certificate of instance %s",
 			strconv.Quote(report.Instance), strconv.Quote(peer.Instance))
 	}
-	s.ledger.Note(peer, report, time.Now())
-	event := s.allowed(r, peer, http.StatusNoContent).Uint64("serial", report.Version.Serial).Str("state", report.State)
+	now := time.Now()
+	s.ledger.See(peer, c.certificate.NotAfter, now)
+	s.ledger.Note(peer, report, now)
+	event := s.allowed(c, http.StatusNoContent).Uint64("serial", report.Version.Serial).Str("state", report.State)
 	if kept := bounded(report.Errors); len(kept) > 0 {
 		event = event.Strs("errors", kept)
 	}
 	event.Msg("config request")
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return answer{status: http.StatusNoContent}, nil
 }

@@ -19,6 +19,9 @@ import (
 	"cloud4.internal/hub/confighub/internal/tree"
 )
 
+// recipient is somebody's public key.
+const recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+
 func TestApplied(t *testing.T) {
 	s := newServer(t, shop())
 	first, second := s.client(s.container("vm1", "shop", "web", "")), s.client(s.container("vm1", "shop", "web", "2"))
@@ -30,7 +33,7 @@ func TestApplied(t *testing.T) {
 		}
 		return string(raw)
 	}
-	good := report(bundle.Applied{Version: version, State: bundle.StateApplied})
+	good := report(bundle.Applied{Version: version, State: bundle.StateApplied, Recipient: recipient})
 	tests := []struct {
 		name   string
 		who    *client
@@ -46,6 +49,8 @@ func TestApplied(t *testing.T) {
 		{"of another replica", second, good, http.StatusForbidden, `the report is of instance "", the certificate of instance "2"`},
 		{"unknown state", first, report(bundle.Applied{Version: version, State: "fine"}), http.StatusBadRequest, "state: must be applied"},
 		{"no digest", first, `{"state": "applied"}`, http.StatusBadRequest, "version.digest: "},
+		{"odd recipient", first, report(bundle.Applied{Version: version, State: bundle.StateApplied, Recipient: "age1\nage2"}), http.StatusBadRequest, "recipient: must be an X25519 recipient"},
+		{"two reports", first, good + good, http.StatusBadRequest, "after top-level value"},
 		{"no JSON", first, "applied", http.StatusBadRequest, "reading the report: invalid character"},
 		{"too large", first, `{"errors": ["` + strings.Repeat("x", 70<<10) + `"]}`, http.StatusRequestEntityTooLarge, "at most 65536 bytes"},
 		{"not placed", s.client(s.container("vm2", "shop", "db", "")), good, http.StatusForbidden, "db.shop.vm2 is not placed"},
@@ -62,9 +67,13 @@ func TestApplied(t *testing.T) {
 		})
 	}
 
+	errs := []string{"nginx.conf:3:7: no value at \uFFFD[31mport", strings.Repeat("x", 2048) + "…"}
 	want := []serve.Instance{
-		{Version: version, State: "applied"},
-		{Instance: "2", Version: version, State: "rejected", Errors: []string{"nginx.conf:3:7: no value at \uFFFD[31mport", strings.Repeat("x", 2048) + "…"}},
+		{Status: "applied", Version: version, State: "applied", Applied: version, Recipient: recipient},
+		{
+			Instance: "2", Status: "rejected", Version: version, State: "rejected", Errors: errs,
+			Failed: &serve.Failure{Version: version, State: "rejected", Errors: errs},
+		},
 	}
 	check := func(t *testing.T) {
 		t.Helper()
@@ -80,11 +89,15 @@ func TestApplied(t *testing.T) {
 		if web.Desired != version {
 			t.Errorf("desired %v, want %v", web.Desired, version)
 		}
-		if diff := cmp.Diff(want, web.Instances, cmpopts.IgnoreFields(serve.Instance{}, "Reported", "Seen")); diff != "" {
+		if diff := cmp.Diff(want, web.Instances, cmpopts.IgnoreFields(serve.Instance{}, "Reported", "Seen", "NotAfter"),
+			cmpopts.IgnoreFields(serve.Failure{}, "At")); diff != "" {
 			t.Errorf("instances (-want +got):\n%s", diff)
 		}
 		if age := time.Since(web.Instances[0].Reported); age < 0 || age > time.Minute {
 			t.Errorf("reported %v ago", age)
+		}
+		if life := time.Until(web.Instances[0].NotAfter); life < 23*time.Hour || life > 25*time.Hour {
+			t.Errorf("its certificate ends in %v", life)
 		}
 	}
 	t.Run("fleet", check)

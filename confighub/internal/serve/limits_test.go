@@ -20,7 +20,7 @@ import (
 
 // Each replica has its share, and all together no more than the server can hold.
 func TestShares(t *testing.T) {
-	s := New("cloud4.internal", nil, nil, zerolog.Nop())
+	s := New("cloud4.internal", &Publication{}, nil, zerolog.Nop())
 	replica := func(n int) spiffe.ID {
 		id, err := spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", strconv.Itoa(n))
 		if err != nil {
@@ -52,7 +52,7 @@ func TestShares(t *testing.T) {
 // Who is refused cannot fill the log.
 func TestRefusalsSaidOnce(t *testing.T) {
 	var log bytes.Buffer
-	s := New("cloud4.internal", nil, nil, zerolog.New(&log))
+	s := New("cloud4.internal", &Publication{}, nil, zerolog.New(&log))
 	for port := range 100 {
 		s.Refused(mtls.Refusal{Remote: fmt.Sprintf("10.0.0.9:%d", port), What: "TLS handshake", Why: fmt.Sprintf("from port %d", port)})
 		r := httptest.NewRequest(http.MethodGet, "/v1/fleet", nil)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
@@ -41,9 +42,13 @@ type Publication struct {
 	serial   uint64
 	readAt   time.Time
 	problems []string
+	// changes counts the trees that changed something.
+	changes uint64
+	// replaced is told of entries that are marked as such.
+	replaced func([]*entry)
 }
 
-// entry is what one container is to have. It is replaced whole, never changed.
+// entry is what one container is to have. It is replaced whole, and then marked; nothing else of it changes.
 type entry struct {
 	pointer  bundle.Pointer
 	envelope []byte
@@ -51,8 +56,8 @@ type entry struct {
 	blob     *tree.Blob
 	// before is the bundle it replaced, for a client that has read the pointer to it and not yet the bundle. May be nil.
 	before *tree.Blob
-	// replaced is closed when this is no longer the container's entry.
-	replaced chan struct{}
+	// replaced is true when this is no longer the container's entry.
+	replaced atomic.Bool
 }
 
 func (e *entry) packed(digest string) []byte {
@@ -76,7 +81,7 @@ func (p *Publication) newEntry(pointer bundle.Pointer, blob, before *tree.Blob) 
 	sum := sha256.Sum256(raw)
 	return &entry{
 		pointer: pointer, envelope: raw, etag: `"` + hex.EncodeToString(sum[:16]) + `"`,
-		blob: blob, before: before, replaced: make(chan struct{}),
+		blob: blob, before: before,
 	}, nil
 }
 
@@ -185,11 +190,25 @@ func (p *Publication) Publish(t *tree.Tree, blobs map[string]*tree.Blob, now tim
 	}
 	p.mu.Lock()
 	p.tree, p.entries, p.serial, p.readAt, p.problems = t, entries, serial, now, nil
+	if changed > 0 {
+		p.changes++
+	}
+	tell := p.replaced
 	p.mu.Unlock()
 	for _, e := range replaced {
-		close(e.replaced)
+		e.replaced.Store(true)
+	}
+	if tell != nil && len(replaced) > 0 {
+		tell(replaced)
 	}
 	return changed, nil
+}
+
+// whenReplaced sets who is told of replaced entries, when they are no longer the containers'. It must not block.
+func (p *Publication) whenReplaced(tell func([]*entry)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.replaced = tell
 }
 
 // save makes the publication durable before anybody sees it. A bundle is written without waiting for the disk: its digest

@@ -26,6 +26,9 @@ const (
 	sayWaiting = 10 * time.Second
 	// stopTime is what requests in progress get when the server is told to stop.
 	stopTime = 2 * time.Second
+	// abandonTime is what the answers to waiting requests get after that: nothing else is on its way there, so that the
+	// kernel takes them at once.
+	abandonTime = time.Second
 )
 
 // Options of Run. All but Ref, Keys and the webhook are needed.
@@ -118,7 +121,21 @@ func waitForIdentity(ctx context.Context, o Options) (spiffe.ID, error) {
 
 // listen answers on the listener until ctx ends, and a moment longer for what is in progress.
 func (s *Server) listen(ctx context.Context, listener net.Listener, files *identity.Files) error {
-	server := mtls.Server(files, s.Handler(), s.Refused)
+	lot, err := newLot(listener.Addr())
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	s.lot = lot
+	server := mtls.HTTP1Server(files, s.Handler(), s.Refused)
 	server.RegisterOnShutdown(s.Stop)
-	return daemon.Serve(ctx, server, stopTime, func() error { return server.ServeTLS(listener, "", "") })
+	back := make(chan error, 1)
+	err = daemon.Serve(ctx, server, stopTime, func() error {
+		go func() { back <- server.Serve(lot) }()
+		return server.ServeTLS(listener, "", "")
+	})
+	s.Stop()
+	lot.abandon(abandonTime)
+	<-back
+	return err
 }

@@ -80,6 +80,16 @@ func TestAccess(t *testing.T) {
 			name: "fleet for a container", who: web, path: "/v1/fleet", status: 403,
 			says: "the fleet is shown to operators and genesis servers, this is the certificate of a container",
 		},
+		{name: "metrics for an operator", who: s.id(spiffe.ForOperator(td, "anna")), path: "/metrics", status: 200, says: "# EOF"},
+		{name: "metrics for the health server", who: s.id(spiffe.ForGenesis(td, "health")), path: "/metrics", status: 200, says: "# EOF"},
+		{
+			name: "metrics for a container", who: web, path: "/metrics", status: 403,
+			says: "metrics are for operators and genesis/health, this is the certificate of a container",
+		},
+		{
+			name: "metrics for another genesis server", who: s.id(spiffe.ForGenesis(td, "log")), path: "/metrics", status: 403,
+			says: "metrics are for operators and genesis/health",
+		},
 		{
 			name: "a host reports", who: s.id(spiffe.ForHost(td, "vm1")), method: "POST", path: "/v1/applied", body: "{}", status: 403,
 			says: "containers report what they applied, this is the certificate of a host",
@@ -185,8 +195,13 @@ func TestBundleAndETag(t *testing.T) {
 }
 
 func TestLongPoll(t *testing.T) {
+	t.Run("HTTP/1.1", func(t *testing.T) { testLongPoll(t, func(c *client) *client { return c }) })
+	t.Run("HTTP/2", func(t *testing.T) { testLongPoll(t, (*client).onlyHTTP2) })
+}
+
+func testLongPoll(t *testing.T, over func(*client) *client) {
 	s := newServer(t, shop())
-	c := s.client(s.container("vm1", "shop", "web", ""))
+	c := over(s.client(s.container("vm1", "shop", "web", "")))
 	etag := c.get("/v1/bundles/web.shop.vm1/current").header.Get("ETag")
 	poll := func(tag, prefer string) (answer, time.Duration) {
 		began := time.Now()
@@ -222,7 +237,7 @@ func TestLongPoll(t *testing.T) {
 		written := time.Now()
 		a := <-answered
 		took := time.Since(written)
-		if p := s.pointerIn(a); c.data("web.shop.vm1", p)["page"] != "second" {
+		if p := pointerIn(t, a); c.data("web.shop.vm1", p)["page"] != "second" {
 			t.Error("answered with the old version")
 		}
 		if took > 300*time.Millisecond {
@@ -241,7 +256,7 @@ func TestLongPoll(t *testing.T) {
 		}
 	})
 	t.Run("the server stops", func(t *testing.T) {
-		c := s.client(s.container("vm2", "shop", "web", ""))
+		c := over(s.client(s.container("vm2", "shop", "web", "")))
 		etag := c.get("/v1/bundles/web.shop.vm2/current").header.Get("ETag")
 		answered := make(chan answer, 1)
 		go func() {

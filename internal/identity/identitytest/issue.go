@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
@@ -145,6 +146,31 @@ func (ca *CA) DirOf(t testing.TB, template x509.Certificate) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "identity")
 	key := ensureKey(t, dir)
+	ca.save(t, dir, key, ca.sign(t, template, key.Public()))
+	return dir
+}
+
+// Certificate returns an identity that is in no file and did not take the way through the authority, for tests that
+// need thousands of them.
+func (ca *CA) Certificate(t testing.TB, id spiffe.ID) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatalf("making a key: %v", err)
+	}
+	chain := ca.sign(t, x509.Certificate{
+		Subject: pkix.Name{CommonName: id.CommonName()}, DNSNames: id.DNSNames(), URIs: []*url.URL{id.URI()},
+	}, key.Public())
+	certificate := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, one := range chain {
+		certificate.Certificate = append(certificate.Certificate, one.Raw)
+	}
+	return certificate
+}
+
+// sign makes a certificate of the template, with its chain.
+func (ca *CA) sign(t testing.TB, template x509.Certificate, key crypto.PublicKey) []*x509.Certificate {
+	t.Helper()
 	if template.NotBefore.IsZero() {
 		template.NotBefore = time.Now().Add(-time.Minute)
 	}
@@ -163,13 +189,12 @@ func (ca *CA) DirOf(t testing.TB, template x509.Certificate) string {
 	}
 	template.SerialNumber = serial
 	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.PublicKey = key.Public()
+	template.PublicKey = key
 	leaf, err := ca.pki.Sign(&template)
 	if err != nil {
 		t.Fatalf("making a certificate: %v", err)
 	}
-	ca.save(t, dir, key, []*x509.Certificate{leaf, ca.pki.Intermediate})
-	return dir
+	return []*x509.Certificate{leaf, ca.pki.Intermediate}
 }
 
 func (ca *CA) save(t testing.TB, dir string, key crypto.Signer, chain []*x509.Certificate) {
