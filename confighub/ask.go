@@ -145,7 +145,11 @@ func (h *hub) became(v bundle.Version, text string) (string, error) {
 	if bad := h.store.LastBad(); bad != nil && bad.Version == v {
 		return "", fmt.Errorf("%s\nversion %s was %s: %s", text, v, bad.State, strings.Join(bad.Errors, "\n"))
 	}
-	return "", fmt.Errorf("%s\nversion %s is tried again: %s", text, v, h.retry.why)
+	why := h.refused
+	if why == "" {
+		why = "it is tried again: " + h.retry.why
+	}
+	return "", fmt.Errorf("%s\nversion %s is not in place: %s", text, v, why)
 }
 
 // endHold resumes when a hold has lasted as long as it was to.

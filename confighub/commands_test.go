@@ -24,7 +24,7 @@ import (
 func runs(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	app := daemon.New("confighub", "", sections, renderCommand(), statusCommand(),
+	app := daemon.New("confighub", "", sections, renderCommand(), lintCommand(), statusCommand(),
 		holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())
 	app.Writer, app.ErrWriter = &out, &errs
 	err = app.RunContext(t.Context(), append([]string{"confighub"}, args...))
@@ -172,5 +172,13 @@ func TestSettings(t *testing.T) {
 	}
 	if _, err := loadGood(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The example that people start from has nothing to be said of.
+func TestLintExamples(t *testing.T) {
+	stdout, stderr, err := runs(t, "lint", "../examples/genesis/tree", "--strict")
+	if err != nil || stdout != "" {
+		t.Errorf("%s%s%v", stdout, stderr, err)
 	}
 }

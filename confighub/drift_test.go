@@ -52,6 +52,7 @@ var byHand = []struct {
 
 // What is changed by hand is told, and stays as it is until somebody puts it back.
 func TestDriftReport(t *testing.T) {
+	t.Parallel()
 	c := driftContainer(t, apply.DriftReport)
 	file := c.path("etc/app/app.conf")
 	for _, by := range byHand {
@@ -77,6 +78,7 @@ func TestDriftReport(t *testing.T) {
 
 // What is changed by hand is put back, and the service hears of it.
 func TestDriftRepair(t *testing.T) {
+	t.Parallel()
 	c := driftContainer(t, apply.DriftRepair)
 	file := c.path("etc/app/app.conf")
 	for n, by := range byHand[1:] {
@@ -108,6 +110,7 @@ func TestDriftRepair(t *testing.T) {
 
 // What is changed by hand is wanted so.
 func TestDriftKeep(t *testing.T) {
+	t.Parallel()
 	c := driftContainer(t, apply.DriftKeep)
 	file := c.path("etc/app/app.conf")
 	for _, by := range byHand[:3] {

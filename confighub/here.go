@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,8 +16,8 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/confighub/internal/source"
-	"cloud4.internal/hub/confighub/internal/tree"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
@@ -60,10 +61,16 @@ func (h *here) identity() *identity.Files {
 	return identity.Open(filepath.Join(filepath.Dir(h.dir), "identity"))
 }
 
-// inputs are what this container adds to a bundle.
+// inputs are what this container adds to a bundle. Without a key that can be read nothing sealed is opened.
 func (h *here) inputs(log zerolog.Logger) render.Inputs {
 	conf := h.settings.Config
-	return render.Inputs{ID: h.id, Env: environment(conf.Env), Secrets: readSecrets(conf.Secrets, log), Identity: identityPEM(h.identity())}
+	in := render.Inputs{ID: h.id, Env: environment(conf.Env), Secrets: readSecrets(conf.Secrets, log), Identity: identityPEM(h.identity())}
+	if key, err := seal.ReadKey(filepath.Join(filepath.Dir(h.dir), "identity", seal.KeyFile)); err == nil {
+		in.Seal = key
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		log.Warn().Err(err).Msg("what is sealed cannot be opened")
+	}
+	return in
 }
 
 // inPlace is the version that is in place, with its bundle.
@@ -80,7 +87,8 @@ func (h *here) inPlace() (bundle.Pointer, *bundle.Bundle, error) {
 func bundleFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "bundle", Usage: "`DIR` of a bundle, instead of the one in place in this container"},
-		&cli.StringFlag{Name: "root", Usage: "`DIR` of a tree, as confighub serve has it, with --as"},
+		&cli.StringFlag{Name: "root", Usage: "`DIR` of a tree, or with --ref of a git repository, as confighub serve has it, with --as"},
+		&cli.StringFlag{Name: "ref", Usage: "`BRANCH` or tag of the git repository"},
 		&cli.StringFlag{Name: "as", Usage: "`NAME` of the container: web.shop.vm1"},
 	}
 }
@@ -99,10 +107,12 @@ func givenBundle(c, flags *cli.Context) (*bundle.Bundle, render.Inputs, error) {
 	switch {
 	case dir != "" && root != "":
 		return fail(daemon.Usage(errors.New("--bundle and --root exclude each other")))
+	case root == "" && flags.String("ref") != "":
+		return fail(daemon.Usage(errors.New("--ref goes with --root: it is a branch or tag of that repository")))
 	case root != "" && as == "":
 		return fail(daemon.Usage(errors.New("--root: say for which container of the tree: --as web.shop.vm1")))
 	case root != "":
-		t, err := tree.Read(root)
+		t, err := readTree(c.Context, root, flags.String("ref"))
 		if err != nil {
 			return fail(err)
 		}

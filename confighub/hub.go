@@ -154,16 +154,17 @@ func (h *hub) loop(ctx context.Context) error {
 }
 
 // waiting reports whether the service has not started yet, so that nothing can be held or reloaded. An init.json
-// that cannot be read, as when the run directory is full, says so only until this hub has opened the gate.
+// that cannot be read, or written, as when the run directory is full, says so only while the gate has not been opened:
+// by this process, or by one before it.
 func (h *hub) waiting() bool {
 	if !h.ctl.Supervised() {
 		return !h.ready
 	}
-	state, err := initctl.ReadState(h.runDir)
-	if err != nil {
-		return !h.ready
+	if h.ready || h.ctl.GateOpen() {
+		return false
 	}
-	return state.Service.State == initctl.ServiceWaiting
+	state, err := initctl.ReadState(h.runDir)
+	return err != nil || state.Service.State == initctl.ServiceWaiting
 }
 
 // stopping reports whether the container was told to stop.

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -40,15 +41,20 @@ func buildDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("confighub-test-%d", os.Getpid()))
 }
 
-// hubinitOnce builds hubinit for all tests of the package.
-var hubinitOnce = sync.OnceValues(func() (string, error) {
-	name := filepath.Join(buildDir(), "hubinit")
-	out, err := exec.Command("go", "build", "-o", name, "cloud4.internal/hub/baseimage/hubinit").CombinedOutput()
+// hubinitOnce and healthhubOnce build the other programs for all tests of the package.
+var (
+	hubinitOnce   = sync.OnceValues(func() (string, error) { return build("baseimage/hubinit") })
+	healthhubOnce = sync.OnceValues(func() (string, error) { return build("healthhub") })
+)
+
+func build(program string) (string, error) {
+	name := filepath.Join(buildDir(), filepath.Base(program))
+	out, err := exec.Command("go", "build", "-o", name, "cloud4.internal/hub/"+program).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("building hubinit: %w: %s", err, out)
+		return "", fmt.Errorf("building %s: %w: %s", program, err, out)
 	}
 	return name, nil
-})
+}
 
 // buffer takes a child's output while the test reads it.
 type buffer struct {
@@ -86,8 +92,10 @@ type genesis struct {
 	state   string
 	dir     string
 	address string
-	log     *buffer
-	stop    func()
+	// keys sign what is served.
+	keys []ed25519.PrivateKey
+	log  *buffer
+	stop func()
 }
 
 func newGenesis(t *testing.T, opts ...identitytest.Option) *genesis {
@@ -120,7 +128,7 @@ func (g *genesis) start() *genesis {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- serve.Run(ctx, serve.Options{Root: g.tree, State: g.state, Listen: g.address, IdentityDir: g.dir, Files: identity.Open(g.dir), Log: zerolog.New(g.log)})
+		done <- serve.Run(ctx, serve.Options{Root: g.tree, State: g.state, Listen: g.address, IdentityDir: g.dir, Files: identity.Open(g.dir), Keys: g.keys, Log: zerolog.New(g.log)})
 	}()
 	g.stop = sync.OnceFunc(func() {
 		cancel()
@@ -246,9 +254,12 @@ func (c *container) wait() int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
+// waitLimit is how long anything may take on a machine that does much else.
+const waitLimit = 30 * time.Second
+
 func (c *container) waitFor(what string, ok func() bool) {
 	c.t.Helper()
-	waitFor(c.t, 20*time.Second, what, ok, func() string {
+	waitFor(c.t, waitLimit, what, ok, func() string {
 		config, _ := os.ReadFile(c.path("run/config.json"))
 		init, _ := os.ReadFile(c.path("run/init.json"))
 		return fmt.Sprintf("%s\nconfig.json: %s\ninit.json: %s", c.out, config, init)

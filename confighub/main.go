@@ -6,11 +6,14 @@
 //	                    mustache, renders, checks, swaps, reloads, and takes back what does not work
 //	confighub serve     the genesis side: publishes a tree of bundles
 //	confighub publish   the same as files for any static HTTPS server, signed where the key is
+//	confighub tree      what a container gets of a tree, and from which layer each part comes
 //	confighub fleet     which container is to have which configuration, and which it has
 //	confighub seal      encrypts a value so that its containers alone can open it
 //	confighub token     mints one-time enrolment tokens
 //	confighub ca-init   makes the authority's files
 //	confighub render    renders a template or a bundle here, for people
+//	confighub lint      finds what is likely wrong with a bundle or a tree
+//	confighub diff      shows what would change in this container now
 //	confighub explain   says which template and which data a line of a target comes from
 //	confighub status    what the hub of this container is doing
 //	confighub hold      keeps it from taking a new version, until
@@ -31,7 +34,7 @@ import (
 
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
-		runCommand(), serveCommand(), publishCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
-		renderCommand(), explainCommand(),
+		runCommand(), serveCommand(), publishCommand(), treeCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
+		renderCommand(), lintCommand(), explainCommand(), diffCommand(),
 		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

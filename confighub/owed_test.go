@@ -14,6 +14,7 @@ import (
 
 // A reload that cannot be done, of a new version or of one that was taken back, is done once it can.
 func TestOwed(t *testing.T) {
+	t.Parallel()
 	g, c := newGenesis(t), newContainer(t)
 	reload := c.path("bin/reload")
 	// It removes itself when the configuration is fatal, and fails.

@@ -36,11 +36,13 @@ DOCROOT there, bundles before the pointers to them:
 
    ssh-keygen -t ed25519 -f sign.key
    confighub publish --root tree --out docroot --sign sign.key
-   rsync -r -t --exclude current docroot/v1 genesis:/srv/docroot/ && rsync -r -t --delete docroot/v1 genesis:/srv/docroot/
+   rsync -r -t --exclude current docroot/v1 genesis:/srv/docroot/
+   rsync -r -t --delete docroot/v1 genesis:/srv/docroot/
 
 It prints the settings with which containers take only what is signed so. To change keys sign with both (--sign OLD
 --sign NEW), change config.trusted_keys everywhere, then sign with the new one. With --expires a version that is kept from
-a container for so long is not taken any more; publish again within half of that time, from a timer.`,
+a container for so long is not taken any more; publish again within half of that time, from a timer.
+docs/publish.md shows the configuration of nginx.`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree, or with --ref the git repository", Required: true},
 			&cli.StringFlag{Name: "ref", Usage: "`BRANCH` or tag of the git repository to read the tree from"},
@@ -96,14 +98,7 @@ func checkPublish(c *cli.Context) error {
 
 // compileTree reads the tree of --root and --ref and makes its bundles.
 func compileTree(c *cli.Context) (*tree.Tree, map[string]*tree.Blob, error) {
-	root, err := tree.Open(c.String("root"), c.String("ref"))
-	if err != nil {
-		return nil, nil, err
-	}
-	read, err := root.Read(c.Context)
-	if errors.Is(err, tree.ErrChanging) {
-		return nil, nil, fmt.Errorf("%w: try again", err)
-	}
+	read, err := readTree(c.Context, c.String("root"), c.String("ref"))
 	if err != nil {
 		return nil, nil, err
 	}

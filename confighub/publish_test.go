@@ -163,6 +163,7 @@ func TestPublishCommand(t *testing.T) {
 
 // An encrypted key without a passphrase file is asked for at the terminal, which shows nothing of the answer.
 func TestPassphraseAtTheTerminal(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	proctest.Link(t, dir, "confighub")
 	putFiles(t, dir, map[string]string{"tree/hosts/vm1/host.json": `{"stacks": {"shop": {"services": ["web"]}}}`})
@@ -209,6 +210,7 @@ func TestPassphraseAtTheTerminal(t *testing.T) {
 
 // Whenever a publication is killed, what lies there can be served: each pointer is signed and names a bundle that is there.
 func TestPublishKilled(t *testing.T) {
+	t.Parallel()
 	const services, kills = 24, 20
 	dir := t.TempDir()
 	proctest.Link(t, dir, "confighub")

@@ -54,6 +54,7 @@ func renderFlags() []cli.Flag {
 		&cli.StringFlag{Name: "escape", Usage: "`FORMAT` to escape for: " + strings.Join(bundle.Formats(), " ") + " (default: by the extension, else none)"},
 		&cli.StringFlag{Name: "missing", Usage: "what a missing variable or partial is: `error|empty`", Value: "error"},
 		&cli.StringFlag{Name: "as", Usage: "`NAME` of the container a bundle is rendered for: web.shop.vm1"},
+		&cli.StringFlag{Name: "seal-key", Usage: "`FILE` of the key that opens what is sealed in the data; --set PATH=VALUE puts another value in its place"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`FILE|DIR` to write to instead of stdout"},
 		&cli.BoolFlag{Name: "diff", Usage: "print what would change there, and write nothing"},
 		&cli.BoolFlag{Name: "check", Usage: "run the checks of a bundle's targets first"},

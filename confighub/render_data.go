@@ -14,9 +14,14 @@ import (
 	"strings"
 
 	"github.com/tailscale/hujson"
+	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/spiffe"
 )
 
 // fromStdin is the name of what is read from the standard input.
@@ -50,6 +55,23 @@ func givenData(stdin io.Reader, files, values []string) (any, error) {
 		data = merged(data, patch)
 	}
 	return data, nil
+}
+
+// givenInputs are who the container is, by --as, and what opens sealed values, by --seal-key.
+func givenInputs(flags *cli.Context) (in render.Inputs, err error) {
+	if as := flags.String("as"); as != "" {
+		if in.ID, err = spiffe.ParseBundleName(identity.DefaultTrustDomain, as); err != nil {
+			return in, daemon.Usage(fmt.Errorf("--as: %w", err))
+		}
+	}
+	if file := flags.String("seal-key"); file != "" {
+		key, err := seal.ReadKey(file)
+		if err != nil {
+			return in, fmt.Errorf("--seal-key: %w", err)
+		}
+		in.Seal = key
+	}
+	return in, nil
 }
 
 // readGiven reads a file, or the standard input.

@@ -22,7 +22,6 @@ import (
 	"cloud4.internal/hub/internal/atomicfile"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
-	"cloud4.internal/hub/internal/spiffe"
 )
 
 const (
@@ -60,7 +59,17 @@ func renderTemplate(c, flags *cli.Context, file string, data any, o output) erro
 	if file == fromStdin && flags.String("escape") == "" {
 		format = template.FormatOf(o.to)
 	}
-	result, err := template.Render(find, main, data, template.Options{Format: format, Lenient: flags.String("missing") == "empty", Trace: o.diff})
+	in, err := givenInputs(flags)
+	if err != nil {
+		return err
+	}
+	opened, sealed, err := in.Open(data)
+	if err != nil {
+		return err
+	}
+	result, err := template.Render(find, main, opened, template.Options{
+		Format: format, Lenient: flags.String("missing") == "empty", Set: template.NewSet(opened, sealed...), Trace: o.diff,
+	})
 	if err != nil {
 		return err
 	}
@@ -99,14 +108,13 @@ func renderBundle(c, flags *cli.Context, dir string, data map[string]any, o outp
 	if err != nil {
 		return err
 	}
-	in := render.Inputs{Env: texts(data["env"]), Secrets: texts(data["secrets"]), Identity: identityPEM(identity.Open(identity.Dir()))}
+	in, err := givenInputs(flags)
+	if err != nil {
+		return err
+	}
+	in.Env, in.Secrets, in.Identity = texts(data["env"]), texts(data["secrets"]), identityPEM(identity.Open(identity.Dir()))
 	delete(data, "env")
 	delete(data, "secrets")
-	if as := flags.String("as"); as != "" {
-		if in.ID, err = spiffe.ParseBundleName(identity.DefaultTrustDomain, as); err != nil {
-			return daemon.Usage(fmt.Errorf("--as: %w", err))
-		}
-	}
 	merged := *read
 	merged.Data = bundle.MergePatch(read.Data, data)
 	out, err := render.Render(&merged, in)

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +53,14 @@ func (r *reporter) add(report bundle.Applied) {
 	select {
 	case r.wake <- struct{}{}:
 	default:
+	}
+}
+
+// stuck tells genesis why a version cannot be put in place for now, once for each reason: that may be to seal anew for
+// the recipient that comes along.
+func (h *hub) stuck(v bundle.Version, err error) {
+	if h.retry.why != err.Error() {
+		h.reports.add(bundle.Applied{Version: v, State: bundle.StatePending, Errors: told(strings.Split(err.Error(), "\n"))})
 	}
 }
 

@@ -36,7 +36,10 @@ source and bundle there is nothing to do, and it ends with 0.
 
 With a last-good bundle it waits config.start_wait for the source and then starts from that, marked stale.
 Without one it waits, saying every five seconds what for. Bad settings: it runs on the last that were good,
-else it ends with 2.`,
+else it ends with 2. Told to stop before it was ready, though the container is not stopping, it ends with 1, so that
+the service does not start without its configuration.
+
+confighub hold, resume, rollback and accept ask it over config.sock in the run directory.`,
 		Action: daemon.Service(runHub),
 	}
 }
@@ -80,7 +83,24 @@ func runHub(c *cli.Context, log zerolog.Logger) error {
 	if h.src != nil {
 		tasks = append(tasks, daemon.Task{Name: "watching the source", Run: h.watch})
 	}
-	return errors.Join(daemon.Run(c.Context, tasks...), h.tel.Close())
+	err = errors.Join(daemon.Run(c.Context, tasks...), h.tel.Close())
+	if err == nil && h.cutOff() {
+		return errCutOff
+	}
+	return err
+}
+
+// errCutOff ends a confighub that somebody stopped while the service waited for it. With 0 it would be done, which
+// opens the gate; so hubinit starts it again.
+var errCutOff = errors.New("told to stop before the configuration was in place, though the container is not stopping")
+
+// cutOff reports whether this run ends before it opened the gate, and its container does not end with it.
+func (h *hub) cutOff() bool {
+	if h.ready || !h.ctl.Supervised() {
+		return false
+	}
+	state, err := initctl.ReadState(h.runDir)
+	return err != nil || state.Stopping == ""
 }
 
 // loadSettings loads the settings, or, when they are bad and a configuration is in place, the last good ones.
@@ -117,12 +137,7 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 	if err != nil {
 		return nil, fmt.Errorf("finding the settings: %w", err)
 	}
-	if h.conf.Source == "" {
-		beside := filepath.Join(filepath.Dir(settingsFile), "bundle")
-		if _, err := os.Stat(beside); err == nil {
-			h.conf.Source = "dir:" + beside
-		}
-	}
+	h.conf.Source = sourceBeside(h.conf.Source, settingsFile)
 	if s.Identity.CAURL == "" && h.conf.Source == "" {
 		return nil, nil
 	}
@@ -157,6 +172,15 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 	return h, nil
 }
 
+// sourceBeside is the source of the settings, or without one the bundle beside them, if there is one.
+func sourceBeside(source, settingsFile string) string {
+	beside := filepath.Join(filepath.Dir(settingsFile), "bundle")
+	if _, err := os.Stat(beside); source != "" || err != nil {
+		return source
+	}
+	return "dir:" + beside
+}
+
 // settingsPlaces are the settings and what the hubs read beside them, which no bundle may write.
 func settingsPlaces(file string) []string {
 	places := []string{file}
@@ -166,8 +190,12 @@ func settingsPlaces(file string) []string {
 	return places
 }
 
+// judge is what the source, and later the loop, takes for new.
+func (h *hub) judge(p bundle.Pointer) error {
+	return h.store.Accept(p, h.conf.MinSerial, time.Now())
+}
+
 func (h *hub) openSource() (source.Source, error) {
-	accept := func(p bundle.Pointer) error { return h.store.Accept(p, h.conf.MinSerial, time.Now()) }
 	kind, where, err := h.conf.sourceKind()
 	if err != nil {
 		return nil, err
@@ -178,11 +206,11 @@ func (h *hub) openSource() (source.Source, error) {
 		if h.id != (spiffe.ID{}) {
 			name = h.id.BundleName()
 		}
-		return source.NewDir(where, name, serial, accept, h.log), nil
+		return source.NewDir(where, name, serial, h.judge, h.log), nil
 	}
 	h.remote = true
 	remote, err := source.NewRemote(source.RemoteOptions{
-		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: accept, Log: h.log,
+		URL: where, ID: h.id, Files: h.keeper.Files(), TrustedKeys: h.conf.trustedKeys(), Poll: h.conf.Poll, Accept: h.judge, Log: h.log,
 	})
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ func webSettings(g *genesis, c *container) map[string]any {
 
 // A container comes up from nothing, follows its genesis, refuses what is wrong and survives what kills its service.
 func TestContainer(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -84,6 +85,7 @@ func TestContainer(t *testing.T) {
 
 // A service that only reads its configuration at its start is restarted in its container, and back when that fails.
 func TestReloadByRestart(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -117,6 +119,7 @@ func TestReloadByRestart(t *testing.T) {
 
 // Without its genesis a container starts from what it had, marked stale, and catches up.
 func TestGenesisDown(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -146,6 +149,7 @@ func TestGenesisDown(t *testing.T) {
 
 // A first start without a genesis waits and says what for.
 func TestFirstStartWaits(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	g.start()
@@ -162,6 +166,7 @@ func TestFirstStartWaits(t *testing.T) {
 
 // A configuration with which the service twice does not get through its start is taken back at the third.
 func TestUnconfirmedAtTwoStarts(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -185,6 +190,7 @@ func TestUnconfirmedAtTwoStarts(t *testing.T) {
 
 // Replicas share a volume: the second has an identity of its own, the third has no token and goes without.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -219,6 +225,7 @@ func TestReplicas(t *testing.T) {
 
 // Bad settings end a first start with 78, and let a later one run on the last that were good.
 func TestBadSettings(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "one", "")
@@ -248,6 +255,7 @@ func TestBadSettings(t *testing.T) {
 
 // A directory is a source too, and needs no identity.
 func TestDirectory(t *testing.T) {
+	t.Parallel()
 	c := newContainer(t)
 	write := func(name, text string) {
 		t.Helper()
@@ -286,6 +294,7 @@ func TestDirectory(t *testing.T) {
 
 // A killed confighub comes back, at the worst moment too, and the service does not notice.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t)
 	c := newContainer(t)
 	publish(g, c, "start", "")
@@ -309,7 +318,7 @@ func TestKilled(t *testing.T) {
 			c.waitFor("the new file", func() bool { return strings.Contains(c.target(), value) })
 		}
 		// Pids in init.json are those of the container's namespace.
-		if err := c.kill(hub.PID); err != nil {
+		if err := c.kill(hub.PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		c.waitFor("the service to see "+value, func() bool { return strings.Contains(c.text("seen"), "value="+value) })
@@ -320,8 +329,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// kill sends KILL to a process by its pid inside of the container.
-func (c *container) kill(inside int) error {
+// kill sends a signal to a process by its pid inside of the container.
+func (c *container) kill(inside int, signal syscall.Signal) error {
 	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.cmd.Process.Pid))
 	if err != nil {
 		return err
@@ -343,7 +352,7 @@ func (c *container) kill(inside int) error {
 					if err != nil {
 						return err
 					}
-					return syscall.Kill(outside, syscall.SIGKILL)
+					return syscall.Kill(outside, signal)
 				}
 			}
 		}
@@ -351,8 +360,37 @@ func (c *container) kill(inside int) error {
 	return fmt.Errorf("no process %d in the container", inside)
 }
 
-// A certificate is a target: it follows the renewals, and the service hears of each.
+// A TERM from nowhere does not start the service without its configuration.
+func TestTermBeforeReady(t *testing.T) {
+	t.Parallel()
+	g, c := newGenesis(t), newContainer(t)
+	publish(g, c, "one", "")
+	g.start()
+	g.stop()
+	c.configure(webSettings(g, c))
+	c.start("HUB_TOKEN=" + g.ca.Token(t, g.web("")))
+	c.says("the service waits for the configuration")
+	confighub := func() initctl.HubState {
+		state, err := initctl.ReadState(c.path("run"))
+		if err != nil || state.Hubs["confighub"] == nil {
+			return initctl.HubState{}
+		}
+		return *state.Hubs["confighub"]
+	}
+	if err := c.kill(confighub().PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	c.waitFor("confighub to be started again", func() bool { h := confighub(); return h.Restarts == 1 && h.State == initctl.HubRunning })
+	if exit := confighub().LastExit; exit.Code != 1 || c.init().State != initctl.ServiceWaiting {
+		t.Errorf("confighub ended with %+v, the service is %s", exit, c.init().State)
+	}
+	g.start()
+	c.runsWith("one")
+}
+
+// A certificate is a target: it follows the renewals, under a hold too, and the service hears of each.
 func TestIdentityTargets(t *testing.T) {
+	t.Parallel()
 	g := newGenesis(t, identitytest.Lifetime(8*time.Second))
 	c := newContainer(t)
 	g.write("services/web/templates/app.conf", "x\n")
@@ -370,6 +408,7 @@ func TestIdentityTargets(t *testing.T) {
 		t.Errorf("web.pem: %v, %v", info, err)
 	}
 	pid := c.init().PID
+	c.steered("hold", "--reason", "certificates go on")
 	c.waitFor("a renewed certificate", func() bool { now := c.text("etc/app/web.pem"); return now != first && now != "" })
 	c.waitFor("the service to hear of it", func() bool { return strings.Count(c.text("seen"), "x") >= 2 })
 	if c.init().PID != pid {
@@ -378,6 +417,7 @@ func TestIdentityTargets(t *testing.T) {
 }
 
 func TestNothingToDo(t *testing.T) {
+	t.Parallel()
 	c := newContainer(t)
 	c.start()
 	c.waitFor("confighub to be done", func() bool {

@@ -213,3 +213,46 @@ web.shop.vm1 ` + replica.Recipient() + ` # replica 1, seen 0s ago
 		}
 	}
 }
+
+// Away from its container a sealed value is opened by a key that is given, or replaced.
+func TestRenderSealed(t *testing.T) {
+	key, file := newSealKey(t)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	text, _, err := sealing(t, "s3cret", "--recipient", key.Recipient(), "--for", "web.shop.vm1", "--key", "db.password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := `{"db": {"password": ` + sealedObject(text) + `}}`
+	putFiles(t, dir, map[string]string{
+		"data.json": data, "t": "pw={{db.password}}", "bundle/data/a.json": data, "bundle/templates/t": "pw={{db.password}}",
+		"bundle/bundle.json": `{"targets": {"/etc/a": {"template": "t"}}}`, "damaged": "AGE-SECRET-KEY-1",
+	})
+	const noKey = "db.password: is sealed, and there is no key to open it: its container has one (confighub render takes it with --seal-key)"
+	for args, want := range map[string]string{
+		"t --data data.json":                                      "data: " + noKey,
+		"t --data data.json --seal-key " + file:                   "data: db.password: is sealed for web.shop.vm1, and this container has no name: set identity.host, stack and service",
+		"t --data data.json --as web.shop.vm1 --seal-key " + file: "pw=s3cret",
+		"t --data data.json --set db.password=x":                  "pw=x",
+		"bundle --as web.shop.vm1":                                "data/a.json:1: " + noKey,
+		"bundle --as web.shop.vm1 --seal-key " + file:             "==> /etc/a (0600) <==\npw=s3cret\n",
+		"bundle --set db.password=x":                              "==> /etc/a (0644) <==\npw=x\n",
+		"bundle --as web.shop.vm1 --seal-key damaged":             "--seal-key: the key for sealed values is damaged: damaged:1: is no X25519 key of age",
+		"t --data data.json --as db.shop.vm1 --seal-key " + file:  "data: db.password: is sealed for web.shop.vm1, and this is db.shop.vm1: seal the value for that one too",
+		"t --data data.json --seal-key none":                      "--seal-key: reading the key for sealed values: open none: no such file or directory",
+	} {
+		out, _, err := runs(t, append([]string{"render"}, strings.Fields(args)...)...)
+		if err != nil {
+			out += err.Error()
+		}
+		if out != want {
+			t.Errorf("%s: got %q", args, out)
+		}
+	}
+	// What would change is shown without the secret, in a template's file too.
+	putFiles(t, dir, map[string]string{"now": "pw=0ld"})
+	out, _, err := runs(t, "render", "t", "--data", "data.json", "--as", "web.shop.vm1", "--seal-key", file, "--diff", "-o", "now")
+	if err == nil || !strings.Contains(out, "+pw=***") || strings.Contains(out, "s3cret") {
+		t.Errorf("the difference is\n%s%v", out, err)
+	}
+}

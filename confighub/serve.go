@@ -102,7 +102,7 @@ func webhookSecret(c *cli.Context) ([]byte, error) {
 	case address == "" && file == "":
 		return nil, nil
 	case address == "" || file == "":
-		return nil, daemon.Usage(errors.New("--webhook and --webhook-secret go together: who may not send a hook must not be able to"))
+		return nil, daemon.Usage(errors.New("--webhook and --webhook-secret go together: a hook is taken by its signature alone"))
 	case c.String("ref") == "":
 		return nil, daemon.Usage(errors.New("--webhook is for a git repository: give --ref, or leave it out, as a directory is watched"))
 	}

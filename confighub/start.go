@@ -82,6 +82,7 @@ func (h *hub) startFromGood(ctx context.Context) {
 		err = h.put(ctx, p, b, h.waiting())
 	}
 	if err != nil {
+		h.stuck(p.Version(), err)
 		h.postpone(err)
 		return
 	}

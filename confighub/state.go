@@ -212,7 +212,7 @@ func (h *hub) configNode(s section) health.Node {
 	case s.Stale && h.applied.borrowed:
 		n.State, n.Text = health.Warn, "the configuration is a sibling replica's: this one runs without identity"
 	case s.Stale:
-		n.State, n.Text = health.Warn, "stale: version "+s.Applied.Version.String()+" is in place, and the source does not answer: "+h.whyWaiting()
+		n.State, n.Text = health.Warn, "stale: version "+s.Applied.Version.String()+" is in place, and the source is in trouble: "+h.whyWaiting()
 	default:
 		n.Text = "version " + s.Applied.Version.String() + " is in place"
 		if s.Source.Unsigned {

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -14,20 +17,27 @@ import (
 	"cloud4.internal/hub/internal/initctl"
 )
 
-// steer runs a command of confighub in the container.
-func (c *container) steer(args ...string) (string, error) {
+// steer runs a command of confighub as somebody in the container does, and returns its output, its errors and its code.
+func (c *container) steer(args ...string) (stdout, stderr string, code int) {
 	c.t.Helper()
-	c.t.Setenv("HUB_RUN_DIR", c.path("run"))
-	stdout, _, err := runs(c.t, args...)
-	return stdout, err
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(c.t.Context(), c.path("bin/confighub"), args...)
+	cmd.Env = c.env
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		if _, exited := errors.AsType[*exec.ExitError](err); !exited {
+			c.t.Fatal(err)
+		}
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
 // steered runs one that must succeed and returns what it printed.
 func (c *container) steered(args ...string) string {
 	c.t.Helper()
-	out, err := c.steer(args...)
-	if err != nil {
-		c.t.Fatalf("%v: %v\n%s", args, err, c.out)
+	out, errs, code := c.steer(args...)
+	if code != 0 {
+		c.t.Fatalf("%v ended with %d: %s\n%s", args, code, errs, c.out)
 	}
 	return out
 }
@@ -38,18 +48,12 @@ func (c *container) status() string {
 	return strings.Join(strings.Fields(c.steered("status")), " ")
 }
 
-// fails runs one that must not succeed and say why.
-func (c *container) fails(want string, args ...string) {
+// fails runs one that must end with a code and say why.
+func (c *container) fails(code int, want string, args ...string) {
 	c.t.Helper()
-	if out, err := c.steer(args...); err == nil || !strings.Contains(err.Error(), want) {
-		c.t.Errorf("%v: got %q, %v, want %s", args, out, err, want)
+	if out, errs, got := c.steer(args...); got != code || !strings.Contains(errs, want) {
+		c.t.Errorf("%v ended with %d: %q, %s, want %s", args, got, out, errs, want)
 	}
-}
-
-// sees waits until the service has read a value.
-func (c *container) sees(value string) {
-	c.t.Helper()
-	c.waitFor("the service to see "+value, func() bool { return strings.Contains(c.text("seen"), "value="+value+" ") })
 }
 
 // runsWith waits until a value is in place and the service runs and is healthy with it.
@@ -93,9 +97,10 @@ func webContainer(t *testing.T) (*genesis, *container) {
 
 // Frozen at night: nothing new is taken, across restarts, until somebody resumes or the time is over.
 func TestHold(t *testing.T) {
+	t.Parallel()
 	g, c := webContainer(t)
-	c.fails("nothing is held", "resume")
-	c.fails("--for: must be between 1s", "hold", "--for", "1ms")
+	c.fails(1, "nothing is held", "resume")
+	c.fails(2, "--for: must be between 1s", "hold", "--for", "1ms")
 	out := c.steered("hold", "--reason", "looking at it")
 	if !strings.Contains(out, "stays in place: held since ") || !strings.Contains(out, " by root: looking at it") {
 		t.Errorf("hold says %q", out)
@@ -133,11 +138,12 @@ func TestHold(t *testing.T) {
 	c.steered("hold")
 	publish(g, c, "bad", "")
 	c.waitFor("the bad one to wait", func() bool { _, s := c.state(); return s.Pending != nil && s.Pending.Held })
-	c.fails("was rejected: "+c.path("etc/app/app.conf")+": check app-test", "resume")
+	c.fails(1, "was rejected: "+c.path("etc/app/app.conf")+": check app-test", "resume")
 }
 
 // A version that waits and that the genesis takes back is not taken at the end of the hold.
 func TestHoldOutdated(t *testing.T) {
+	t.Parallel()
 	g, c := webContainer(t)
 	c.steered("hold")
 	publish(g, c, "two", "")
@@ -155,8 +161,9 @@ func TestHoldOutdated(t *testing.T) {
 
 // Back by hand: the version left is not taken again and genesis knows; newer ones are.
 func TestRollback(t *testing.T) {
+	t.Parallel()
 	g, c := webContainer(t)
-	c.fails("there is nothing to go back to", "rollback")
+	c.fails(1, "there is nothing to go back to", "rollback")
 	publish(g, c, "two", "")
 	two := c.runsWith("two")
 	out := c.steered("rollback", "--reason", "too slow")
@@ -190,7 +197,7 @@ func TestRollback(t *testing.T) {
 	c.configure(settings)
 	c.again()
 	three := c.runsWith("three")
-	c.fails("version "+three.String()+" stays in place, since ", "rollback")
+	c.fails(1, "version "+three.String()+" stays in place, since ", "rollback")
 	if c.runsWith("three") != three {
 		t.Error("another version is in place")
 	}
@@ -198,6 +205,7 @@ func TestRollback(t *testing.T) {
 
 // A genesis that was restored from a backup is mended by one command.
 func TestAccept(t *testing.T) {
+	t.Parallel()
 	g, c := webContainer(t)
 	g.stop()
 	backup := t.TempDir()
@@ -221,8 +229,8 @@ func TestAccept(t *testing.T) {
 	if out := c.status(); !strings.Contains(out, "refused "+want) {
 		t.Errorf("status says\n%s", out)
 	}
-	c.fails("the source offers version "+one.String()+", not 5", "accept", "--serial", "5")
-	c.fails(`Required flag "serial" not set`, "accept")
+	c.fails(1, "the source offers version "+one.String()+", not 5", "accept", "--serial", "5")
+	c.fails(2, `Required flag "serial" not set`, "accept")
 	if c.target() != "value=two host=vm1\n" {
 		t.Errorf("taken without leave: %q", c.target())
 	}
@@ -236,6 +244,7 @@ func TestAccept(t *testing.T) {
 
 // A directory is steered like a genesis.
 func TestSteerDirectory(t *testing.T) {
+	t.Parallel()
 	c := newContainer(t)
 	write := func(name, text string) {
 		t.Helper()
@@ -275,9 +284,10 @@ func TestSteerDirectory(t *testing.T) {
 
 // Commands say it when there is nobody to ask.
 func TestSteerNobody(t *testing.T) {
+	t.Parallel()
 	c := newContainer(t)
 	for _, args := range [][]string{{"hold"}, {"resume"}, {"rollback"}, {"accept", "--serial", "1"}} {
-		c.fails("confighub does not run here: there is no "+c.path("run/config.sock"), args...)
+		c.fails(1, "confighub does not run here: there is no "+c.path("run/config.sock"), args...)
 	}
-	c.fails(`unexpected argument "now"`, "hold", "now")
+	c.fails(2, `unexpected argument "now"`, "hold", "now")
 }

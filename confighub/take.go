@@ -54,6 +54,9 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 	if h.stopping() {
 		return // the next start takes it
 	}
+	if !h.stillNew(offer) {
+		return
+	}
 	if offer.Err != nil {
 		h.failed(v, offer.Err, &offer)
 		return
@@ -92,6 +95,23 @@ func (h *hub) take(ctx context.Context, offer source.Offer) {
 	h.open()
 }
 
+// stillNew judges an offer once more. The source looked at it while another version, or this one, was on its way: it may
+// have been taken or have become bad since.
+func (h *hub) stillNew(offer source.Offer) bool {
+	err := h.judge(offer.Pointer)
+	if err == nil {
+		return true
+	}
+	if h.pending != nil && h.pending.Version() == offer.Version() {
+		h.pending = nil
+	}
+	if !errors.Is(err, source.ErrNotNew) {
+		h.refused = err.Error()
+		h.log.Warn().Str("source", h.conf.Source).Msg(h.refused)
+	}
+	return false
+}
+
 // failed deals with a version that is not in place: bad for good, or tried again when the machine was in the way.
 func (h *hub) failed(v bundle.Version, err error, offer *source.Offer) {
 	bad := source.Bad{Version: v, State: bundle.StateRejected, At: time.Now().UTC()}
@@ -111,6 +131,7 @@ func (h *hub) failed(v bundle.Version, err error, offer *source.Offer) {
 		bad.Errors = strings.Split(err.Error(), "\n")
 	default:
 		h.pending = offer
+		h.stuck(v, err)
 		h.postpone(err)
 		return
 	}

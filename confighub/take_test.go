@@ -4,14 +4,48 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/source"
 )
+
+// While a version is on its way the source may offer it once more: what became of it meanwhile counts.
+func TestStillNew(t *testing.T) {
+	store, err := source.OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hub{store: store, log: zerolog.New(zerolog.NewTestWriter(t))}
+	offer := func(serial uint64) source.Offer {
+		return source.Offer{Pointer: bundle.Pointer{Serial: serial, Digest: bundle.Digest([]byte{byte(serial)})}}
+	}
+	two := offer(2)
+	if !h.stillNew(two) {
+		t.Error("a new version is not taken")
+	}
+	if err := store.MarkBad(source.Bad{Version: two.Version(), State: bundle.StateRolledBack}); err != nil {
+		t.Fatal(err)
+	}
+	if h.pending = &two; h.stillNew(two) || h.pending != nil || h.refused != "" {
+		t.Errorf("a bad one is taken again, or waits: %v, %q", h.pending, h.refused)
+	}
+	if err := errors.Join(store.Propose(two), store.Adopt(two.Version(), true)); err != nil {
+		t.Fatal(err)
+	}
+	if h.stillNew(two) {
+		t.Error("the one in place is taken again")
+	}
+	if h.stillNew(offer(1)) || !strings.Contains(h.refused, "genesis offers 1, older than 2 applied here") {
+		t.Errorf("an older one: %q", h.refused)
+	}
+}
 
 func TestTold(t *testing.T) {
 	got := told([]string{"/etc/a: check x: exit status 1: [emerg] \x1b[31mbad\x1b[0m\nin line 2", "second"})

@@ -13,6 +13,7 @@ import (
 
 // A full volume keeps no container from starting: with what it had, or with what its genesis has.
 func TestFullVolume(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")
 	}

@@ -81,6 +81,11 @@ var forbidden = []struct {
 		reason: "the traps of the engine are dealt with in one place",
 	},
 	{
+		from: []string{"..."}, except: []string{"confighub/internal/seal"},
+		to:     []string{"filippo.io/age/..."},
+		reason: "who can open what is decided in one place",
+	},
+	{
 		from: []string{"internal/daemon"}, to: []string{"internal/..."}, but: []string{"internal/hubfile", "internal/initctl"},
 		reason: "every program links it: it brings nothing that one of them could do without",
 	},

@@ -301,7 +301,7 @@ func TestStuckStdout(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, 20*time.Second, "all lines", func() bool { return g.count() == gen.n })
+	g.waitCount(gen.n, c, h)
 	waitFor(t, 5*time.Second, "dropped bytes in log.json", func() bool {
 		_, s := c.logState()
 		return s.Dropped > 100_000

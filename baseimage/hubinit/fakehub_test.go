@@ -27,6 +27,7 @@ import (
 //	await:PATH       until the file is there
 //	note:TEXT        a line in the journal
 //	env:NAME         a variable's value into the journal
+//	gate             whether the gate was open at the start into the journal
 //	files            the open descriptors into the journal
 //	print:TEXT       a line on stdout
 //	slow             loghub: read a little of stdout every 100 ms
@@ -95,6 +96,8 @@ func playSteps(name string, hub *initctl.Hub, steps []string, stop <-chan struct
 			note("%s", value)
 		case "env":
 			note("%s %s=%s", name, value, os.Getenv(value))
+		case "gate":
+			note("%s gate open: %v", name, hub.GateOpen())
 		case "print":
 			fmt.Println(value)
 		case "copy":

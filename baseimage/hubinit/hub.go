@@ -152,7 +152,7 @@ func (s *supervisor) hubFiles(h *hub, ready *readiness, null *os.File) (files []
 }
 
 // hubEnv is the container's environment and the protocol's; the tokens go to
-// confighub alone, which owns the identity.
+// confighub alone, which owns the identity, and so does whether the gate is open.
 func (s *supervisor) hubEnv(name string) []string {
 	env := withoutPrivate(s.env)
 	if name == initctl.Confighub {
@@ -160,6 +160,9 @@ func (s *supervisor) hubEnv(name string) []string {
 			key, _, _ := strings.Cut(kv, "=")
 			return private(key) && !strings.HasPrefix(key, initctl.EnvToken)
 		})
+		if s.phase > phaseGate {
+			env = setEnv(env, initctl.EnvGate+"="+initctl.GateOpen)
+		}
 	}
 	return setEnv(env, s.protocolEnv()...)
 }

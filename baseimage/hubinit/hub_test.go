@@ -153,8 +153,10 @@ func TestWaitingIsSaid(t *testing.T) {
 // TestHubsComeBack: each hub is killed while the service lives, which notices nothing.
 func TestHubsComeBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "loghub,healthhub,confighub").start(proctest.Argv("trap=HUP:", "trap=TERM:5", "print=up", "wait")...)
+	w := newWorld(t, "loghub,healthhub,confighub").setenv("PLAY_CONFIGHUB=gate;ready;wait", "PLAY_HEALTHHUB=gate;ready;wait").
+		start(proctest.Argv("trap=HUP:", "trap=TERM:5", "print=up", "wait")...)
 	w.waitOut("up")
+	w.waitJournal("confighub gate open: false")
 	pid := w.waitRunning().Service.PID
 	descriptors := func() int {
 		files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.cmd.Process.Pid))
@@ -171,6 +173,7 @@ func TestHubsComeBack(t *testing.T) {
 			t.Errorf("%s after its death: %+v", name, after)
 		}
 	}
+	w.waitJournal("confighub gate open: true")
 	// The last ready pipe is closed just after its hub has said so.
 	w.waitFor(fmt.Sprintf("%d descriptors", held), func() bool { return descriptors() <= held })
 	w.signal(syscall.SIGHUP)

@@ -6,6 +6,7 @@
 //
 //	id.pem     0600  the private key (PKCS #8) and, once enrolled, the certificate chain, leaf first
 //	roots.pem  0644  the root certificates the fleet trusts
+//	seal.key   0600  opens what is sealed for this container (confighub's package seal; no other hub reads it)
 //
 // Key and chain share one file because a rename replaces one file: no reader ever sees a key of one
 // identity with a certificate of another. A file that holds a key and no certificate means "being enrolled".

@@ -15,6 +15,7 @@ const (
 	EnvLogFDs  = "HUB_LOG_FDS"  // "stdout=5,stderr=6,hubs=7": read ends, for loghub
 	EnvOutFDs  = "HUB_OUT_FDS"  // "stdout=8,stderr=9": the container's own, for loghub
 	EnvSpoolFD = "HUB_SPOOL_FD" // memfd that outlives loghub, for loghub
+	EnvGate    = "HUB_GATE"     // GateOpen once the start of the service has gone on, for a confighub started then
 
 	EnvRunDir   = "HUB_RUN_DIR"   // volatile state files; default DefaultRunDir
 	EnvVarDir   = "HUB_VAR_DIR"   // where the slots live; default DefaultVarDir
@@ -40,6 +41,7 @@ const (
 	DefaultVarDir = "/var/lib/hub"
 	DefaultConfig = "/etc/hub/hub.json"
 	NoSlot        = "-"
+	GateOpen      = "open"
 )
 
 // The hubs by name, which is the program's name too.
@@ -60,7 +62,7 @@ const (
 // take as known though no setting has that name.
 func Reserved() []string {
 	return []string{
-		EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD,
+		EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvGate,
 		EnvRunDir, EnvVarDir, EnvStateDir, EnvSlot,
 		EnvConfig, EnvToken, EnvTokenFile,
 		EnvHubs, EnvUser, EnvStartDeadline, EnvStopGrace, EnvRestartMax, EnvStopSignal, EnvSuccessCodes,
@@ -70,7 +72,7 @@ func Reserved() []string {
 // Private lists the variables that never reach the service: secrets, and
 // descriptor numbers that mean nothing to it.
 func Private() []string {
-	return []string{EnvToken, EnvTokenFile, EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD}
+	return []string{EnvToken, EnvTokenFile, EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvGate}
 }
 
 // Steering says whether a variable decides which programs and libraries run (ld.so(8), bash(1)) or belongs to the

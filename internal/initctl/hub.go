@@ -32,6 +32,7 @@ type Hub struct {
 	pipes  map[string]*os.File
 	out    map[string]*os.File
 	spool  *os.File
+	open   bool   // the gate, at our start
 	ids    string // prefix of request ids, unique to this process
 	count  atomic.Int64
 
@@ -69,6 +70,8 @@ func FromEnv() (*Hub, error) {
 	}
 	h.ready, h.ctl, h.spool = one(EnvReadyFD), one(EnvCtlFD), one(EnvSpoolFD)
 	h.pipes, h.out = many(EnvLogFDs), many(EnvOutFDs)
+	gate, _ := takeEnv(EnvGate)
+	h.open = gate == GateOpen
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -80,6 +83,10 @@ func (h *Hub) Supervised() bool { return h.ctl != nil }
 
 // RunDir is the directory of the state files this hub was started with.
 func (h *Hub) RunDir() string { return h.runDir }
+
+// GateOpen says whether the start of the service had gone on before this process was started: it may run, though
+// init.json, in a run directory that is full, does not say so.
+func (h *Hub) GateOpen() bool { return h.open }
 
 // Ready tells hubinit that this hub is up, and is to be until hubinit stops it;
 // confighub's opens the gate. Only the first call does anything.

@@ -3,8 +3,8 @@
 // Package initctl is the protocol between hubinit, the container's first
 // process, and the hubs it starts: both sides of it, so that they cannot differ.
 //
-// What hubinit hands to a hub is named by environment variables that hold
-// descriptor numbers:
+// What hubinit hands to a hub is named by environment variables, all but one of
+// which hold descriptor numbers:
 //
 //   - HUB_READY_FD: one newline, then close, says "ready" (the notification-fd
 //     convention of s6, https://skarnet.org/software/s6/notifywhenup.html).
@@ -13,6 +13,8 @@
 //   - HUB_CTL_FD: requests, one a line of at most 512 bytes, which a pipe takes
 //     in one piece: "<id> hold 30s", "<id> release", "<id> restart",
 //     "<id> signal HUP".
+//   - HUB_GATE: "open" for a confighub that is started again after the start of the
+//     service has gone on.
 //   - HUB_LOG_FDS, HUB_OUT_FDS, HUB_SPOOL_FD: for loghub alone, the read ends of
 //     the log pipes, the container's own stdout and stderr, and a memory file
 //     that survives loghub.

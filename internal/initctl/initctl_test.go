@@ -192,6 +192,7 @@ func handed(t *testing.T, dir string) (ready, ctl *os.File) {
 	t.Setenv(EnvCtlFD, fmt.Sprint(ctlFD))
 	t.Setenv(EnvLogFDs, fmt.Sprintf("stdout=%d", log[0]))
 	t.Setenv(EnvOutFDs, fmt.Sprintf("stdout=%d", log[1]))
+	t.Setenv(EnvGate, GateOpen)
 	t.Setenv(EnvRunDir, dir)
 	return ready, ctl
 }
@@ -202,7 +203,7 @@ func TestFromEnv(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD} {
+	for _, name := range []string{EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvGate} {
 		if v, ok := os.LookupEnv(name); ok {
 			t.Errorf("%s=%s is left", name, v)
 		}
@@ -213,7 +214,7 @@ func TestFromEnv(t *testing.T) {
 			t.Errorf("%s is inherited by children (%v)", name, errno)
 		}
 	}
-	if !h.Supervised() || h.Spool() != nil || h.Stderr() != nil {
+	if !h.Supervised() || !h.GateOpen() || h.Spool() != nil || h.Stderr() != nil {
 		t.Errorf("hub %+v", h)
 	}
 	if err := errors.Join(h.Ready(), h.Ready()); err != nil {
@@ -254,7 +255,7 @@ func TestWithoutHubinit(t *testing.T) {
 	if err := h.Signal(ctx, "HUP"); !errors.Is(err, ErrUnsupervised) {
 		t.Errorf("signal: %v", err)
 	}
-	if h.Supervised() || len(h.Pipes()) != 0 || h.Stdout() != nil || h.Spool() != nil {
+	if h.Supervised() || h.GateOpen() || len(h.Pipes()) != 0 || h.Stdout() != nil || h.Spool() != nil {
 		t.Errorf("hub %+v", h)
 	}
 }

@@ -279,6 +279,9 @@ func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 	a.opts.Step("reload")
 	a.opts.fault(pointReloaded)
 	if reasons := a.settle(ctx, before, slices.Contains(ran, actionRestart)); len(reasons) > 0 {
+		for i, reason := range reasons { // healthhub quotes what its checks were answered
+			reasons[i] = a.redact(p, reason)
+		}
 		return a.takeBack(ctx, p, before, reasons)
 	}
 	if ctx.Err() != nil || a.stopping() {

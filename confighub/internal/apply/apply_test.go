@@ -292,6 +292,19 @@ func TestSettleInPeace(t *testing.T) {
 	}
 }
 
+// What a health check was answered may quote the new files.
+func TestReasonsShowNoSecret(t *testing.T) {
+	w := newWorld(t)
+	w.settle = 1200 * time.Millisecond
+	w.healthhub(`{"verdict":"worse","reasons":["db: access denied, using password s3cret"]}`)
+	g := generation(1, w.file("a", "s3cret", reload("restart")))
+	g.Output.Redact = []string{"s3cret"}
+	_, err := w.applier().Apply(t.Context(), g, false)
+	if back, ok := errors.AsType[*RolledBack](err); !ok || len(back.Lines) != 1 || !strings.Contains(back.Lines[0], "using password ***") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestLinksAreRefused(t *testing.T) {
 	w := newWorld(t)
 	outside := t.TempDir()

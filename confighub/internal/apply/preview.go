@@ -98,3 +98,12 @@ func (p Policy) Try(ctx context.Context, out *render.Output) error {
 	}
 	return nil
 }
+
+// Allows says why a bundle may not write the target; "" when it may.
+func (p Policy) Allows(target string) string { return p.allows(target) }
+
+// Knows says why an action that a bundle names cannot be run; nil when it can.
+func (p Policy) Knows(a bundle.Action) error {
+	_, err := p.resolve(a)
+	return err
+}

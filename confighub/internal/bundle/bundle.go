@@ -132,7 +132,7 @@ const (
 type Applied struct {
 	Version Version `json:"version"`
 	State   string  `json:"state"`
-	// Errors is empty unless State is rejected or rolled_back.
+	// Errors is why State is rejected or rolled_back, or remains pending; else empty.
 	Errors []string `json:"errors,omitempty"`
 	// Instance is the replica's number, "" for the first.
 	Instance string `json:"instance,omitempty"`

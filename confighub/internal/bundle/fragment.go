@@ -29,6 +29,30 @@ func (f *Fragment) Empty() bool {
 	return f.manifest == nil && len(f.data) == 0 && len(f.templates) == 0 && f.schema == nil
 }
 
+// Summary says what is in the fragment: "2 targets, 1 data file, 3 templates, a schema"; "" for nothing.
+func (f *Fragment) Summary() string {
+	var parts []string
+	count := func(n int, noun string) {
+		switch {
+		case n == 1:
+			parts = append(parts, "1 "+noun)
+		case n > 1:
+			parts = append(parts, fmt.Sprintf("%d %ss", n, noun))
+		}
+	}
+	if f.manifest != nil {
+		object, _ := f.manifest.value.(map[string]any)
+		targets, _ := object["targets"].(map[string]any)
+		count(len(targets), "target")
+	}
+	count(len(f.data), "data file")
+	count(len(f.templates), "template")
+	if f.schema != nil {
+		parts = append(parts, "a schema")
+	}
+	return strings.Join(parts, ", ")
+}
+
 // path is what people are told of a file in here.
 func (f *Fragment) path(file string) string { return path.Join(f.name, file) }
 

@@ -50,8 +50,8 @@ type Origin struct {
 //
 // It is read without trust: more than MaxOrigins bytes, another form and names that cannot be shown are passed over.
 type Origins struct {
-	// Data: JSON pointer (RFC 6901) of every value that replaces as a whole, which is all but objects, and of the items of
-	// lists, as far as there is room.
+	// Data: JSON pointer (RFC 6901) of every value that replaces as a whole, which is all but objects that are not sealed,
+	// and of the items of lists, as far as there is room.
 	Data map[string]Origin
 	// Targets by path. As targets merge, the place is that of the last layer with a word on it.
 	Targets map[string]Origin
@@ -61,14 +61,11 @@ type Origins struct {
 	Dropped int
 }
 
-// Value says where the value at a JSON pointer comes from: a sealed one by its envelope, an item that has no entry by
-// the list around it. An object that was merged has no single origin.
+// Value says where the value at a JSON pointer comes from: an item that has no entry by the list around it, what is in a
+// sealed value by that. An object that was merged has no single origin.
 func (o *Origins) Value(pointer string) (Origin, bool) {
 	if o == nil {
 		return Origin{}, false
-	}
-	if sealed, ok := o.Data[pointer+JSONPointer(seal.Member)]; ok {
-		return sealed, true
 	}
 	for at := pointer; at != ""; at = at[:max(0, strings.LastIndexByte(at, '/'))] {
 		if found, ok := o.Data[at]; ok {
@@ -196,23 +193,24 @@ type trace struct {
 	doc *document
 	// over wrote it before, the first one first.
 	over []*document
-	// kids is nil unless the value is an object.
+	// kids is nil unless the value is an object; a sealed one is a value.
 	kids map[string]*trace
 }
 
 func (t *trace) lay(doc *document, patch map[string]any) {
 	for key, value := range patch {
 		old := t.kids[key]
-		switch value := value.(type) {
-		case nil:
+		object, ok := value.(map[string]any)
+		switch {
+		case value == nil:
 			delete(t.kids, key)
-		case map[string]any:
-			if old == nil || old.kids == nil || old.sealed() != seal.Is(value) {
+		case ok && !seal.Is(object):
+			if old == nil || old.kids == nil {
 				old = &trace{over: old.writers(), kids: map[string]*trace{}}
 				t.kids[key] = old
 			}
-			old.lay(doc, value)
-			if len(value) == 0 {
+			old.lay(doc, object)
+			if len(object) == 0 {
 				old.doc = doc // an empty object is a value
 			}
 		default:
@@ -220,9 +218,6 @@ func (t *trace) lay(doc *document, patch map[string]any) {
 		}
 	}
 }
-
-// sealed reports whether the value is a sealed one, which replaces as a whole though it is an object.
-func (t *trace) sealed() bool { return t.kids[seal.Member] != nil }
 
 // writers is who wrote the value and what it is made of.
 func (t *trace) writers() (docs []*document) {
@@ -299,7 +294,7 @@ func (w *originsWriter) templates(b *Bundle, fragments []*Fragment) {
 // values calls note for every value that replaces as a whole, in order of its keys.
 func (w *originsWriter) values(t *trace, value any, at *spot, note func(*trace, any, *spot)) {
 	object, ok := value.(map[string]any)
-	if !ok || len(object) == 0 {
+	if !ok || len(object) == 0 || seal.Is(object) {
 		note(t, value, at)
 		return
 	}

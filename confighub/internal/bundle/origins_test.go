@@ -62,21 +62,21 @@ func TestOriginsOfLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"/port":           "hosts/vm1/data/h.json:2 [defaults/data/a.json:2] [defaults/data/b.json:1]",
-		"/up/x":           "defaults/data/a.json:3",
-		"/up/y":           "services/web/data/web.json:2 [defaults/data/a.json:4]",
-		"/plain/now":      "services/web/data/web.json:2",
-		"/was":            "services/web/data/web.json:2 [defaults/data/a.json:6]",
-		"/empty":          "defaults/data/a.json:6",
-		"/list":           "hosts/vm1/data/h.json:2 [services/web/data/web.json:3]",
-		"/list/0":         "hosts/vm1/data/h.json:2",
-		"/list/0/n":       "hosts/vm1/data/h.json:2",
-		"/list/1":         "hosts/vm1/data/h.json:3",
-		"/list/1/n":       "hosts/vm1/data/h.json:3",
-		"/list/1/n/0":     "hosts/vm1/data/h.json:3",
-		"/a.b":            "services/web/data/x.json:1",
-		"/a/b":            "services/web/data/x.json:2",
-		"/s~1l~0/$sealed": "services/web/data/x.json:3",
+		"/port":       "hosts/vm1/data/h.json:2 [defaults/data/a.json:2] [defaults/data/b.json:1]",
+		"/up/x":       "defaults/data/a.json:3",
+		"/up/y":       "services/web/data/web.json:2 [defaults/data/a.json:4]",
+		"/plain/now":  "services/web/data/web.json:2",
+		"/was":        "services/web/data/web.json:2 [defaults/data/a.json:6]",
+		"/empty":      "defaults/data/a.json:6",
+		"/list":       "hosts/vm1/data/h.json:2 [services/web/data/web.json:3]",
+		"/list/0":     "hosts/vm1/data/h.json:2",
+		"/list/0/n":   "hosts/vm1/data/h.json:2",
+		"/list/1":     "hosts/vm1/data/h.json:3",
+		"/list/1/n":   "hosts/vm1/data/h.json:3",
+		"/list/1/n/0": "hosts/vm1/data/h.json:3",
+		"/a.b":        "services/web/data/x.json:1",
+		"/a/b":        "services/web/data/x.json:2",
+		"/s~1l~0":     "services/web/data/x.json:3",
 	}
 	if diff := cmp.Diff(want, told(b.Origins.Data)); diff != "" {
 		t.Errorf("data (-want +got):\n%s", diff)

@@ -82,7 +82,7 @@ func TestOriginOfSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"/a/$sealed": "hosts/vm1/data/h.json:1 [defaults/data/a.json:1]", "/b/$sealed": "hosts/vm1/data/h.json:2", "/c/x": "hosts/vm1/data/h.json:3",
+		"/a": "hosts/vm1/data/h.json:1 [defaults/data/a.json:1]", "/b": "hosts/vm1/data/h.json:2 [defaults/data/a.json:2]", "/c/x": "hosts/vm1/data/h.json:3",
 	}
 	if diff := cmp.Diff(want, told(b.Origins.Data)); diff != "" {
 		t.Error(diff)

@@ -29,26 +29,7 @@ type data struct {
 // open is the bundle's data with what is sealed in it opened, and with the built-in objects. What cannot be opened
 // leaves none: all that is in there would only seem to be missing.
 func open(b *bundle.Bundle, in Inputs) (data, Problems) {
-	var d data
-	var problems Problems
-	// What is opened was not there when the bundle's values were counted.
-	room := bundle.MaxValues
-	opened := seal.Visit(b.Data, func(f seal.Found) any {
-		if room < 0 {
-			return nil
-		}
-		value, err := in.open(f)
-		if room -= count(value); room < 0 && err == nil {
-			err = fmt.Errorf("makes what is sealed hold more than %d values", bundle.MaxValues)
-		}
-		if err != nil {
-			problems = append(problems, placeOf(b, f)+": "+f.Key+": "+err.Error())
-			return nil
-		}
-		d.sealed = append(d.sealed, f.Key)
-		d.texts = append(d.texts, texts(value)...)
-		return value
-	})
+	opened, d, problems := in.openAll(b.Data, b.Origins)
 	if len(problems) > 0 {
 		return data{}, problems
 	}
@@ -63,12 +44,43 @@ func open(b *bundle.Bundle, in Inputs) (data, Problems) {
 	return d, problems
 }
 
+// Open is data of no bundle with what is sealed in it opened, and the dotted keys of that. The error is Problems.
+func (in Inputs) Open(values any) (opened any, sealed []string, err error) {
+	opened, d, problems := in.openAll(values, nil)
+	if len(problems) > 0 {
+		return nil, nil, problems
+	}
+	return opened, d.sealed, nil
+}
+
+func (in Inputs) openAll(values any, origins *bundle.Origins) (opened any, d data, problems Problems) {
+	// What is opened was not there when the bundle's values were counted.
+	room := bundle.MaxValues
+	opened = seal.Visit(values, func(f seal.Found) any {
+		if room < 0 {
+			return nil
+		}
+		value, err := in.open(f)
+		if room -= count(value); room < 0 && err == nil {
+			err = fmt.Errorf("makes what is sealed hold more than %d values", bundle.MaxValues)
+		}
+		if err != nil {
+			problems = append(problems, placeOf(origins, f)+": "+f.Key+": "+err.Error())
+			return nil
+		}
+		d.sealed = append(d.sealed, f.Key)
+		d.texts = append(d.texts, texts(value)...)
+		return value
+	})
+	return opened, d, problems
+}
+
 func (in Inputs) open(f seal.Found) (any, error) {
 	switch {
 	case f.Err != nil:
 		return nil, f.Err
 	case in.Seal == nil:
-		return nil, errors.New("is sealed, and there is no key here to open it")
+		return nil, errors.New("is sealed, and there is no key to open it: its container has one (confighub render takes it with --seal-key)")
 	}
 	name := ""
 	if in.ID != (spiffe.ID{}) {
@@ -83,8 +95,8 @@ func (in Inputs) open(f seal.Found) (any, error) {
 }
 
 // placeOf is where a sealed value was written, as far as that is known.
-func placeOf(b *bundle.Bundle, f seal.Found) string {
-	if origin, ok := b.Origins.Value(bundle.JSONPointer(f.Path...)); ok {
+func placeOf(origins *bundle.Origins, f seal.Found) string {
+	if origin, ok := origins.Value(bundle.JSONPointer(f.Path...)); ok {
 		return origin.String()
 	}
 	return "data"

@@ -60,8 +60,6 @@ type Output struct {
 	// Env is KEY=VALUE for the service, sorted; EnvReloads what puts a change of it to work.
 	Env        []string
 	EnvReloads []bundle.Action
-	// EnvSecret is true when a secret stands in Env.
-	EnvSecret bool
 	// Warnings for the log.
 	Warnings []string
 	// Redact holds the texts that no log may show.
@@ -105,7 +103,7 @@ func Render(b *bundle.Bundle, in Inputs) (*Output, error) {
 	}
 	slices.Sort(r.out.Env)
 	r.duplicates()
-	r.out.Redact = redactions(append(slices.Collect(maps.Values(in.Secrets)), data.texts...))
+	r.out.Redact = redactions(slices.Concat(slices.Collect(maps.Values(in.Secrets)), data.texts, r.keys))
 	if len(r.problems) > 0 {
 		return nil, r.problems.redacted(r.out.Redact)
 	}
@@ -127,6 +125,8 @@ type renderer struct {
 	set *template.Set
 	// envFrom: variable → the target that sets it.
 	envFrom map[string]string
+	// keys are the private ones that stand in targets.
+	keys []string
 	// envBytes is what the environment takes so far.
 	envBytes int
 }
@@ -187,6 +187,7 @@ func (r *renderer) identity(name string, t bundle.Target) {
 	f := File{Path: name, Bytes: pem, Mode: defaultMode, Owner: t.Owner, Secret: secret, Once: t.Once, Check: t.Check, Reload: t.Reload}
 	if secret {
 		f.Mode = secretMode
+		r.keys = append(r.keys, string(pem))
 	}
 	if t.Mode != nil {
 		f.Mode = fs.FileMode(*t.Mode)
@@ -220,7 +221,6 @@ func (r *renderer) env(name string, t bundle.Target, data map[string]any) {
 			return
 		}
 	}
-	r.out.EnvSecret = r.out.EnvSecret || result.Secret
 	if !t.Reload.IsZero() {
 		r.out.EnvReloads = append(r.out.EnvReloads, t.Reload)
 	}

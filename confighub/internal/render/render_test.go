@@ -70,7 +70,7 @@ func TestRender(t *testing.T) {
 			{Path: "/etc/pw.open", Bytes: []byte("s3cret'"), Mode: 0o640, Owner: "app:app", Secret: true},
 			{Path: "/etc/roots.pem", Bytes: []byte("ROOTS"), Mode: 0o644},
 		},
-		Env: []string{"PORT=8080", "PW=s3cret'"}, EnvReloads: []bundle.Action{{Name: "restart"}}, EnvSecret: true,
+		Env: []string{"PORT=8080", "PW=s3cret'"}, EnvReloads: []bundle.Action{{Name: "restart"}},
 		Redact: []string{"s3cret&#39;", "czNjcmV0Jw", "s3cret%27", "s3cret'"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

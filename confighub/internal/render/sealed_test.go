@@ -5,6 +5,7 @@ package render
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,8 +75,8 @@ func TestSealed(t *testing.T) {
 	if diff := cmp.Diff(want, out.Files); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"PIN=4711"}, out.Env); diff != "" || !out.EnvSecret {
-		t.Errorf("environment %s, secret %v", diff, out.EnvSecret)
+	if diff := cmp.Diff([]string{"PIN=4711"}, out.Env); diff != "" {
+		t.Errorf("environment %s", diff)
 	}
 	logged := `dsn "h:pa"ss w/rd", json "pa\"ss w/rd", url pa%22ss+w%2Frd pa%22ss%20w%2Frd, html pa&#34;ss w/rd, base64 cGEic3Mgdy9yZA==, pin 4711, port 15432, line c29tZSBrZXk=`
 	for _, text := range out.Redact {
@@ -125,7 +126,7 @@ func TestNotOpened(t *testing.T) {
 		t.Error(diff)
 	}
 	in.Seal = nil
-	if _, err := Render(b, in); err == nil || !strings.HasPrefix(err.Error(), "data/a.json:5: damaged: is sealed, and there is no key here to open it\n") {
+	if _, err := Render(b, in); err == nil || !strings.HasPrefix(err.Error(), "data/a.json:5: damaged: is sealed, and there is no key to open it: its container has one (confighub render takes it with --seal-key)\n") {
 		t.Errorf("without a key: %v", err)
 	}
 	in.Seal = seal.StandIn{}
@@ -168,6 +169,20 @@ func TestOpenedIsJudged(t *testing.T) {
 	want := Problems{"data: pin: what is sealed must be of type integer, is a string (schema.json)", "a:1:1: missing: not in the data"}
 	if diff := cmp.Diff(want, err); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A check may quote a line of the certificate's key.
+func TestKeyIsRedacted(t *testing.T) {
+	in := inputs(t)
+	in.Identity[bundle.IdentityKey] = []byte("-----BEGIN PRIVATE KEY-----\nc29tZSBrZXk=\n-----END PRIVATE KEY-----\n")
+	for manifest, want := range map[string]bool{
+		`{"targets": {"/etc/key.pem": {"identity": "key"}}}`: true, `{"targets": {"/etc/roots.pem": {"identity": "roots"}}}`: false,
+	} {
+		out, err := Render(read(t, map[string]string{"bundle.json": manifest}), in)
+		if err != nil || slices.Contains(out.Redact, "c29tZSBrZXk=") != want {
+			t.Errorf("%s: %v, %v", manifest, out, err)
+		}
 	}
 }
 

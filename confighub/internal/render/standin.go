@@ -6,14 +6,15 @@ import (
 	"strings"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/confighub/internal/template"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
-// StandIns are inputs for a rendering away from the container: a made-up value for every variable of the environment
-// and every secret that the templates name. There is no certificate.
+// StandIns are inputs for a rendering away from the container: a made-up value for every variable of the environment,
+// every secret that the templates name and all that is sealed. There is no certificate.
 func StandIns(b *bundle.Bundle, id spiffe.ID) Inputs {
-	in := Inputs{ID: id, Env: map[string]string{}, Secrets: map[string]string{}}
+	in := Inputs{ID: id, Env: map[string]string{}, Secrets: map[string]string{}, Seal: seal.StandIn{}}
 	objects := map[string]map[string]string{"env": in.Env, "secrets": in.Secrets}
 	for file, text := range b.Templates {
 		for _, tag := range template.Tags(file, text) {

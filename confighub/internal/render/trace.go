@@ -26,3 +26,13 @@ func Trace(b *bundle.Bundle, in Inputs, name string) (template.Result, error) {
 	set := template.NewSet(data.values, data.sealed...)
 	return template.Render(b.Template, t.Template, data.values, template.Options{Format: FormatOf(name, t), Strict: b.Manifest.Strict, Set: set, Trace: true})
 }
+
+// On reports whether a target is there at all: it has no condition, or what that names is true in the data.
+func On(b *bundle.Bundle, in Inputs, name string) bool {
+	when := b.Manifest.Targets[name].When
+	if when == "" {
+		return true
+	}
+	data, problems := open(b, in)
+	return len(problems) == 0 && template.Truthy(data.values, when)
+}

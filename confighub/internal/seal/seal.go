@@ -16,14 +16,15 @@
 // filled up with spaces to a multiple of 64 bytes, so that its length tells little. Value is any JSON but null. Key is
 // the dotted path of the data at which it may stand, items of lists counted from 0: users[0].password. For are the
 // bundle names of the containers it is meant for; left out, it opens under any name. Both are checked when it is opened:
-// who rules the data, and cannot read what is sealed, could else have the container itself write a password where it is
-// shown. A key of the path can hold no dot, bracket or control character.
+// who writes data, and cannot read what is sealed, could else have the container itself show a password in place of a
+// title. A key of the path can hold no dot, bracket or control character.
 //
 // The container's half is <state>/identity/seal.key, in the form of age-keygen(1), mode 0600, made once and kept over
 // renewals: the recipient is told to everybody, the key to nobody.
 //
-// What sealing does not do: it keeps a secret and proves nothing of who wrote it, since recipients are public; signed
-// bundles do that. An older sealed value for the same place opens as before: a password that leaked is changed where
+// What sealing does not do: it keeps a secret and proves nothing of who wrote it, since recipients are public. Whoever
+// writes templates and targets says where values go, and could have a password written into a page. Against a genesis
+// that does such things signed bundles stand (config.trusted_keys). An older sealed value for the same place opens as before: a password that leaked is changed where
 // it is checked, not here. What was taken out of the data stays in the history of git, and opens for who gets the key.
 //
 // Limits: 64 KiB of envelope, 1,000 recipients; what is opened is nested at most 100 deep.

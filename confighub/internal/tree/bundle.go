@@ -3,6 +3,7 @@
 package tree
 
 import (
+	"errors"
 	"fmt"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
@@ -31,9 +32,18 @@ func (t *Tree) Bundle(name string) (*bundle.Bundle, error) {
 	if !t.Hosts[id.Host].Has(id.Stack, id.Service) {
 		return nil, fmt.Errorf("%s is not placed: %s", name, t.Missing(id.Host, id.Stack, id.Service))
 	}
+	return t.assemble(id)
+}
+
+// assemble makes the bundle of a container, placed or not.
+func (t *Tree) assemble(id spiffe.ID) (*bundle.Bundle, error) {
 	var contents []*bundle.Fragment
 	for _, f := range t.chain(id.Host, id.Stack, id.Service) {
 		contents = append(contents, f.content)
 	}
-	return bundle.Assemble(contents...)
+	b, err := bundle.Assemble(contents...)
+	if problems, ok := errors.AsType[bundle.Problems](err); ok {
+		return nil, t.located(problems)
+	}
+	return b, err
 }

@@ -80,19 +80,24 @@ func (c *Compiler) one(chain []*fragment, chains map[string]*Blob) (*Blob, error
 
 // chain is the fragments of one container, first to last.
 func (t *Tree) chain(host, stack, service string) (chain []*fragment) {
-	for _, dir := range []string{
+	for _, dir := range layers(host, stack, service) {
+		if f, ok := t.fragments[dir]; ok {
+			chain = append(chain, f)
+		}
+	}
+	return chain
+}
+
+// layers are the directories of one container's fragments, first to last.
+func layers(host, stack, service string) []string {
+	return []string{
 		"defaults",
 		"services/" + service,
 		"stacks/" + stack,
 		"stacks/" + stack + "/services/" + service,
 		"hosts/" + host,
 		"hosts/" + host + "/stacks/" + stack + "/services/" + service,
-	} {
-		if f, ok := t.fragments[dir]; ok {
-			chain = append(chain, f)
-		}
 	}
-	return chain
 }
 
 // unique leaves out what many containers have in common.

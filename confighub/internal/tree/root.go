@@ -20,8 +20,9 @@ type Root struct {
 	path string
 	// repo is nil for a directory.
 	repo *repository.Repository
-	// last is the good tree that was read last from repo; blobs are its files by the name of the object.
-	last  *Tree
+	// last is the good tree that was read last.
+	last *Tree
+	// blobs are the files of the commit read last, by the names of their objects.
 	blobs map[string][]byte
 }
 
@@ -50,7 +51,11 @@ func (r *Root) IsRepository() bool { return r.repo != nil }
 // before it returns the same tree.
 func (r *Root) Read(ctx context.Context) (*Tree, error) {
 	if r.repo == nil {
-		return Read(r.path)
+		t, err := readDirectory(r.path, r.last)
+		if err == nil {
+			r.last = t
+		}
+		return t, err
 	}
 	reader, err := r.repo.Read(ctx)
 	if err != nil {
@@ -65,6 +70,9 @@ func (r *Root) Read(ctx context.Context) (*Tree, error) {
 		return r.last, nil
 	}
 	t, err := r.readCommit(reader, commit)
+	if problems, ok := errors.AsType[bundle.Problems](err); ok {
+		return nil, problems
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the commit %s of %s: %w", commit.ID, r.path, err)
 	}
@@ -111,7 +119,7 @@ func (r *Root) readCommit(reader *repository.Reader, commit repository.Commit) (
 	r.blobs = blobs
 	t := newTree(commit.ID)
 	t.Depth, t.commit = commit.Depth, commit.ID[:12]
-	if problems = append(problems, t.sort(found)...); len(problems) > 0 {
+	if problems = append(problems, t.sort(found, r.last)...); len(problems) > 0 {
 		return nil, t.located(sorted(problems))
 	}
 	return t, nil

@@ -84,6 +84,69 @@ func TestRepositoryIsReadOnceForACommit(t *testing.T) {
 	}
 }
 
+// What is kept of the tree before never shows.
+func TestReadingAgainIsReadingAnew(t *testing.T) {
+	p := repositorytest.New(t)
+	p.Push(shop())
+	remove := func(name string) func() {
+		return func() {
+			if err := os.RemoveAll(filepath.Join(p.Clone, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	outcome := func(root *tree.Root) string {
+		t.Helper()
+		read, err := root.Read(t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		blobs, err := new(tree.Compiler).Compile(read)
+		if err != nil {
+			return err.Error()
+		}
+		var lines []string
+		for name, blob := range blobs {
+			lines = append(lines, name+" "+blob.Digest)
+		}
+		slices.Sort(lines)
+		return strings.Join(lines, "\n")
+	}
+	again := map[string]*tree.Root{"directory": openRoot(t, p.Clone, ""), "repository": openRoot(t, p.Bare, "main")}
+	steps := []struct {
+		name string
+		do   func()
+	}{
+		{"nothing", func() {}},
+		{"another value", func() { p.Put("services/web/data/web.json", `{"level": "new"}`) }},
+		{"a file less", remove("services/web/data/web.json")},
+		{"another placement", func() { p.Put("hosts/vm1/host.json", `{"stacks": {"shop": {"services": ["web"]}}}`) }},
+		{"a broken file", func() { p.Put("defaults/data/10-base.json", `{`) }},
+		{"mended", func() { p.Put("defaults/data/10-base.json", `{}`) }},
+		{"a host less", remove("hosts/vm2")},
+		{"a host without its list", remove("hosts/vm1/host.json")},
+	}
+	before := map[string]string{}
+	for _, step := range steps {
+		step.do()
+		p.Push(nil)
+		for kind, root := range again {
+			fresh := openRoot(t, p.Clone, "")
+			if kind == "repository" {
+				fresh = openRoot(t, p.Bare, "main")
+			}
+			got := outcome(root)
+			if want := outcome(fresh); got != want {
+				t.Errorf("%s after %s:\n%s\nanew:\n%s", kind, step.name, got, want)
+			}
+			if got == before[kind] {
+				t.Errorf("%s: %s changed nothing", kind, step.name)
+			}
+			before[kind] = got
+		}
+	}
+}
+
 func TestBrokenCommits(t *testing.T) {
 	placed := map[string]string{"hosts/vm1/host.json": `{"stacks": {"shop": {"services": ["web"]}}}`}
 	tests := []struct {

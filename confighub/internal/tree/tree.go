@@ -56,6 +56,8 @@ type Tree struct {
 
 type fragment struct {
 	content *bundle.Fragment
+	// host is what the directory of a host says of it; nil for others.
+	host *Host
 	// sum is the SHA-256 over the directory's name and its files.
 	sum string
 }
@@ -64,23 +66,26 @@ func newTree(revision string) *Tree {
 	return &Tree{Revision: revision, Hosts: map[string]*Host{}, fragments: map[string]*fragment{}}
 }
 
-// Read reads the tree in the directory root. What is wrong with it comes back as bundle.Problems, all at once, with the paths
-// below root. ErrChanging means that somebody is writing it just now.
-func Read(root string) (*Tree, error) {
+// Read reads the tree in the directory root. What is wrong with it comes back as bundle.Problems, all at once, with the
+// paths below root. ErrChanging means that somebody is writing it just now.
+func Read(root string) (*Tree, error) { return readDirectory(root, nil) }
+
+// readDirectory reads the tree, of which much may be as in last.
+func readDirectory(root string, last *Tree) (*Tree, error) {
 	found, err := scan(root)
 	if err != nil {
 		return nil, err
 	}
 	t := newTree(found.revision())
-	problems := t.sort(found.files)
+	problems := t.sort(found.files, last)
 	if len(problems) > 0 {
 		return nil, sorted(problems)
 	}
 	return t, nil
 }
 
-// sort puts the files where they belong and reads each fragment.
-func (t *Tree) sort(all files) (problems bundle.Problems) {
+// sort puts the files where they belong and reads each fragment, or takes it from the last tree, which may be nil.
+func (t *Tree) sort(all files, last *Tree) (problems bundle.Problems) {
 	inside := map[string]files{}
 	for _, name := range all.names() {
 		dir, rest, err := place(name)
@@ -94,44 +99,65 @@ func (t *Tree) sort(all files) (problems bundle.Problems) {
 		inside[dir][rest] = all[name]
 	}
 	for dir, content := range inside {
-		if name, ok := hostOf(dir); ok {
-			problems = append(problems, t.readHost(name, dir, content)...)
-		}
-		f, err := bundle.ReadFragment(content, dir)
-		if err != nil {
-			problems = append(problems, asProblems(dir, err)...)
+		sum := content.sum(dir)
+		if last != nil && last.fragments[dir] != nil && last.fragments[dir].sum == sum {
+			t.take(dir, last.fragments[dir])
 			continue
 		}
-		t.fragments[dir] = &fragment{content: f, sum: content.sum(dir)}
+		f, bad := readFragment(dir, content)
+		if problems = append(problems, bad...); len(bad) == 0 {
+			f.sum = sum
+			t.take(dir, f)
+		}
 	}
-	return append(problems, t.orphans(inside)...)
+	return append(problems, orphans(inside)...)
 }
 
-// readHost reads host.json and takes it out of the fragment's files.
-func (t *Tree) readHost(name, dir string, content files) bundle.Problems {
+// take makes a fragment part of the tree, and the host that it may be of.
+func (t *Tree) take(dir string, f *fragment) {
+	t.fragments[dir] = f
+	if name, ok := hostOf(dir); ok {
+		t.Hosts[name] = f.host
+	}
+}
+
+// readFragment reads all that a directory holds.
+func readFragment(dir string, content files) (f *fragment, problems bundle.Problems) {
+	f = new(fragment)
+	if name, ok := hostOf(dir); ok {
+		f.host, problems = readHost(name, dir, content)
+	}
+	var err error
+	if f.content, err = bundle.ReadFragment(content, dir); err != nil {
+		problems = append(problems, asProblems(dir, err)...)
+	}
+	return f, problems
+}
+
+// readHost reads host.json.
+func readHost(name, dir string, content files) (*Host, bundle.Problems) {
 	raw, ok := content[hostFile]
 	if !ok {
-		return bundle.Problems{{File: path.Join(dir, hostFile), Message: fmt.Sprintf(
+		return nil, bundle.Problems{{File: path.Join(dir, hostFile), Message: fmt.Sprintf(
 			"is missing: it lists what is placed on %s, for example %s", name, hostLine("shop", "web"))}}
 	}
-	delete(content, hostFile)
 	host, err := ParseHost(path.Join(dir, hostFile), raw)
 	if err != nil {
-		return asProblems(dir, err)
+		return nil, asProblems(dir, err)
 	}
-	t.Hosts[name] = host
-	return nil
+	return host, nil
 }
 
 // orphans finds hosts of which only hosts/<host>/stacks/… exists.
-func (t *Tree) orphans(inside map[string]files) (problems bundle.Problems) {
+func orphans(inside map[string]files) (problems bundle.Problems) {
 	for dir := range inside {
 		parts := strings.Split(dir, "/")
 		if parts[0] != "hosts" || len(parts) == 2 {
 			continue
 		}
 		if host := path.Join(parts[:2]...); inside[host] == nil {
-			problems = append(problems, t.readHost(parts[1], host, files{})...)
+			_, missing := readHost(parts[1], host, nil)
+			problems = append(problems, missing...)
 			inside[host] = files{}
 		}
 	}

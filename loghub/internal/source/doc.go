@@ -38,8 +38,10 @@
 // A file is read from its first byte. A rename is followed: the old file is read
 // until nothing was added for a minute (or until it is deleted and read to its
 // end), the new one from its beginning. A file that became
-// shorter is read anew as another generation. Polled every 250 ms; globs
-// (doublestar) are expanded every second. Opened with O_NOFOLLOW|O_NONBLOCK, and
+// shorter is read anew as another generation. Polled every 250 ms, as are paths
+// that lost their file within the last minute; globs (doublestar) are expanded
+// every second. A file that comes and is renamed to what no pattern matches
+// between two looks, or while loghub is down, is never seen. Opened with O_NOFOLLOW|O_NONBLOCK, and
 // regular files only; never below /proc, /sys, /dev, /run/secrets, /var/lib/hub.
 //
 // # Lines

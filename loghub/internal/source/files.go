@@ -46,12 +46,20 @@ type Files struct {
 	known map[string]bool   // what was said already
 	buf   []byte
 
+	vacant map[string]vacancy // paths from which a file went, and no other came so far
+
 	globbed time.Time
 	began   time.Time // first look
 	away    []*known  // files that an earlier life read and nobody found yet
 
 	mu    sync.Mutex
 	stats []Stat // of the last round
+}
+
+// vacancy is a path between a rename and the next file of that name.
+type vacancy struct {
+	set   string
+	since time.Time
 }
 
 // fileID is what a file is, whatever its name.
@@ -70,7 +78,7 @@ func OpenFiles(sh *Shared, sets []FileSet) (*Files, error) {
 	}
 	return &Files{
 		sh: sh, sets: sets, tails: make(map[fileID]*tail), paths: make(map[string]fileID),
-		known: make(map[string]bool), buf: make([]byte, readBytes),
+		known: make(map[string]bool), vacant: make(map[string]vacancy), buf: make([]byte, readBytes),
 	}, nil
 }
 
@@ -240,22 +248,30 @@ func (s *FileSet) excludes(path string) bool {
 	return false
 }
 
-// rotations looks at the known paths for new files under an old name.
+// rotations looks at the known paths for new files under an old name. Where none came so far it goes on looking: by
+// the time that globs are expanded again, a file may have come there and been renamed too.
 func (f *Files) rotations() {
 	for path, id := range f.paths {
-		now, ok := lstatID(path)
-		if ok && now == id {
+		if now, ok := lstatID(path); ok && now == id {
 			continue
-		}
-		name := ""
-		if t := f.tails[id]; t != nil {
-			name = t.set
 		}
 		delete(f.paths, path)
-		if !ok || len(f.tails) >= maxFiles && f.tooMany(path) {
+		if t := f.tails[id]; t != nil && len(f.vacant) < maxFiles {
+			f.vacant[path] = vacancy{t.set, time.Now()}
+		}
+	}
+	for path, v := range f.vacant {
+		if _, ok := lstatID(path); !ok {
+			if time.Since(v.since) >= renamedQuiet {
+				delete(f.vacant, path)
+			}
 			continue
 		}
-		if c := f.look(path, name); c != nil {
+		delete(f.vacant, path)
+		if len(f.tails) >= maxFiles && f.tooMany(path) {
+			continue
+		}
+		if c := f.look(path, v.set); c != nil {
 			f.take([]*candidate{c})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,33 @@ func TestFilesRotationWhileAway(t *testing.T) {
 	b.files(path).lookNow(false)
 	if n := len(b.bodies()); n != 4 {
 		t.Errorf("%d records after another start", n)
+	}
+}
+
+// TestFilesRotationSeenHalfway: between a rename and the next file nothing stands at the path. The next file is found
+// at the next look all the same, not only when globs are expanded again: it may have been renamed by then.
+func TestFilesRotationSeenHalfway(t *testing.T) {
+	b := newBench(t)
+	path := filepath.Join(t.TempDir(), "a.log")
+	f := b.files(path)
+	write(t, path, "1\n")
+	f.lookNow(false)
+	look := func() {
+		f.globbed = time.Now()
+		f.round(context.Background(), false)
+	}
+	for n := 2; n <= 3; n++ {
+		do(t, os.Rename(path, fmt.Sprintf("%s.%d", path, n)))
+		look()
+		look()
+		write(t, path, fmt.Sprintln(n))
+		look()
+	}
+	if got := b.bodies(); !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("got %q", got)
+	}
+	if len(f.vacant) != 0 {
+		t.Errorf("still waits for %v", f.vacant)
 	}
 }
 

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package lint
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/tailscale/hujson"
+
+	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/confighub/internal/template"
+)
+
+// program is one that can judge its own configuration.
+type program struct {
+	// glob of targets.
+	glob string
+	// name of the action, and its command.
+	name, command string
+}
+
+// programs that people run in containers, each with the command its own manual names for that.
+var programs = []program{
+	{"/**/nginx/nginx.conf", "nginx-test", `["nginx", "-t", "-q", "-c", "{{path}}"]`},
+	{"/**/haproxy.cfg", "haproxy-test", `["haproxy", "-c", "-q", "-f", "{{path}}"]`},
+	{"/**/{apache2,httpd}.conf", "apache-test", `["apachectl", "-t", "-f", "{{path}}"]`},
+	{"/**/Caddyfile", "caddy-test", `["caddy", "validate", "--adapter", "caddyfile", "--config", "{{path}}"]`},
+	{"/**/sshd_config", "sshd-test", `["sshd", "-t", "-f", "{{path}}"]`},
+	{"/**/{sudoers,sudoers.d/*}", "sudo-test", `["visudo", "-c", "-q", "-f", "{{path}}"]`},
+	{"/**/named.conf", "named-test", `["named-checkconf", "{{path}}"]`},
+	{"/**/unbound.conf", "unbound-test", `["unbound-checkconf", "{{path}}"]`},
+	{"/**/dnsmasq.conf", "dnsmasq-test", `["dnsmasq", "--test", "-C", "{{path}}"]`},
+	{"/**/php-fpm.conf", "php-fpm-test", `["php-fpm", "-t", "-y", "{{path}}"]`},
+	{"/**/prometheus.{yml,yaml}", "prometheus-test", `["promtool", "check", "config", "{{path}}"]`},
+	{"/**/alertmanager.{yml,yaml}", "alertmanager-test", `["amtool", "check-config", "{{path}}"]`},
+	{"/**/dovecot.conf", "dovecot-test", `["doveconf", "-n", "-c", "{{path}}"]`},
+	{"/**/squid.conf", "squid-test", `["squid", "-k", "parse", "-f", "{{path}}"]`},
+	{"/**/rsyslog.conf", "rsyslog-test", `["rsyslogd", "-N1", "-f", "{{path}}"]`},
+	{"/**/*.{sh,bash}", "shell-test", `["sh", "-n", "{{path}}"]`},
+}
+
+// check names the check that a file of a known program lacks.
+func (j *judge) check(at Place, name string, t bundle.Target) {
+	if t.Template == "" || t.Env || !t.Check.IsZero() {
+		return
+	}
+	for _, p := range programs {
+		if ok, err := doublestar.Match(p.glob, name); ok && err == nil {
+			j.report(at, Warning, "missing-check", fmt.Sprintf("add \"check\": %q, and to config.actions of the image %q: %s", p.name, p.name, p.command),
+				"%s: is put in place unchecked, though its program can check it", name)
+			return
+		}
+	}
+}
+
+// output reads a rendered target as its format, where that is one thing only.
+func (j *judge) output(at Place, name string, t bundle.Target, text []byte) {
+	var err error
+	format := render.FormatOf(name, t)
+	if format == "none" {
+		format = template.FormatOf(name)
+	}
+	switch format {
+	case "json":
+		err = readJSON(text)
+	case "xml":
+		err = readXML(text)
+	case "env":
+		if t.Env {
+			_, err = render.ParseEnv(string(text))
+		}
+	}
+	if err != nil {
+		j.report(at, Error, "output", "look at it with confighub render", "%s: is rendered to what cannot be read: %v", name, err)
+	}
+}
+
+// readJSON takes comments too: many programs do.
+func readJSON(text []byte) error {
+	plain, err := hujson.Standardize(bytes.Clone(text))
+	if err == nil && !json.Valid(plain) {
+		err = errors.New("is not JSON")
+	}
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "hujson: "))
+	}
+	return nil
+}
+
+func readXML(text []byte) error {
+	dec := xml.NewDecoder(bytes.NewReader(text))
+	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	for {
+		if _, err := dec.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
