@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ Each finding is a line: file:line:column: error|warning: what is wrong (what to 
 
 func lintFlags() []cli.Flag {
 	return []cli.Flag{
+		&cli.StringFlag{Name: "ref", Usage: "`BRANCH` or tag, of a git repository that holds a tree"},
 		&cli.StringFlag{Name: "as", Usage: "`NAME` of the container a bundle is for: web.shop.vm1", Value: "service.stack.host"},
 		&cli.StringFlag{Name: "user", Usage: "`USER` of the image, as its Dockerfile says (default: root)"},
 		&cli.BoolFlag{Name: "strict", Usage: "end with 1 for warnings too"},
@@ -75,7 +77,7 @@ func runLint(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	findings, err := lintDir(arguments[0], flags.String("as"), options)
+	findings, err := lintGiven(c.Context, arguments[0], flags, options)
 	if err != nil {
 		return err
 	}
@@ -114,19 +116,19 @@ func lintOptions(c, flags *cli.Context) (lint.Options, error) {
 	return o, nil
 }
 
-// lintDir lints what lies in dir.
-func lintDir(dir, as string, o lint.Options) ([]lint.Finding, error) {
+// lintGiven lints what lies in dir.
+func lintGiven(ctx context.Context, dir string, flags *cli.Context, o lint.Options) ([]lint.Finding, error) {
 	source := func(file string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, file)) }
 	var findings []lint.Finding
 	var err error
-	switch {
-	case holds(dir, "hosts", "services", "stacks", "defaults"):
+	switch ref := flags.String("ref"); {
+	case ref != "" || holds(dir, "hosts", "services", "stacks", "defaults"):
 		var t *tree.Tree
-		if t, err = tree.Read(dir); err == nil {
+		if t, err = readTree(ctx, dir, ref); err == nil {
 			findings, err = lint.Tree(t, o, source)
 		}
 	case holds(dir, "bundle.json", "templates", "data"):
-		id, idErr := spiffe.ParseBundleName(identity.DefaultTrustDomain, as)
+		id, idErr := spiffe.ParseBundleName(identity.DefaultTrustDomain, flags.String("as"))
 		if idErr != nil {
 			return nil, daemon.Usage(fmt.Errorf("--as: %w", idErr))
 		}

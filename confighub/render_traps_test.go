@@ -52,6 +52,13 @@ func TestRenderTraps(t *testing.T) {
 		{"nor directives", "root {{v}};\n", "", `{"v":"/x; user root"}`, "nginx", "root \"/x; user root\";\n"},
 		{"values are not templates", "{{v}}", "", `{"v":"{{w}}{{{w}}}{{>p}}"}`, "none", "{{w}}{{{w}}}{{>p}}"},
 		{"lines of a partial without an end", "a\n  {{>p}}\nb\n", "x", `{}`, "none", "a\n  xb\n"},
+		{"a triple tag that is not closed swallows nothing", "{{{v}} and {{{v}}} {{x}}", "", `{"v":1}`, "none", "error: t:1:1: {{{ is closed by }}: it needs }}}"},
+		{"delimiters apart by a tab, or by more", "{{=<%\t%>=}}<%v%><%=[[   ]]=%>[[v]]", "", `{"v":1}`, "none", "11"},
+		{"delimiters that are none", "{{=<% =}}", "", `{}`, "none", "error: t:1:1: must be two delimiters without =, such as {{=<% %>=}}"},
+		{"data that is no object", "{{#a}}{{b}}{{/a}}{{^a}}-{{/a}}{{#.}}{{.}}{{/.}}", "", `5`, "none", "-5"},
+		{"data that is nothing", "{{#a}}{{b}}{{/a}}{{#.}}x{{/.}}{{^.}}y{{/.}}", "", `null`, "none", "y"},
+		{"a variable of data that is no object", "{{a}}", "", `[1]`, "none", "error: t:1:1: a: not in the data"},
+		{"lines of a value in a block of yaml", "a: |\n  {{v}}\n", "", `{"v":"1\n2"}`, "yaml", "error: t:2:3: v: stands in a block scalar of YAML: write it as key: {{name}}, which takes line breaks too"},
 		{"separators", "[{{#l}}{{@index}}:{{.}}{{^@last}}, {{/@last}}{{/l}}]", "", `{"l":["a",0,null,[1]]}`, "none", "error: t:1:19: .: is a list: go through it with a section"},
 		{"separators of objects", "{{#l}}{{#@first}}{{n}}{{/@first}}{{^@first}},{{n}}{{/@first}}{{/l}}", "", `{"l":[{"n":1},{"n":2}]}`, "none", "1,2"},
 	}
@@ -93,6 +100,23 @@ func TestMissingIsNamed(t *testing.T) {
 	_, err := template.Render(find, "nginx.conf.mustache", data, template.Options{Format: "nginx"})
 	if want := "nginx.conf.mustache:12:8: upstream.port: not in the data (did you mean upstreams.port?)"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// A partial is read and parsed once for its tag, not once for each item.
+func TestPartialsAreReadOnce(t *testing.T) {
+	reads := map[string]int{}
+	find := func(name string) (string, []byte, bool) {
+		reads[name]++
+		return name, []byte(map[string]string{"t": `{{#l}}{{>p}}{{/l}}`, "p": `{{.}};`}[name]), true
+	}
+	list := make([]any, 1000)
+	for i := range list {
+		list[i] = "x"
+	}
+	result, err := template.Render(find, "t", map[string]any{"l": list}, template.Options{})
+	if err != nil || string(result.Output) != strings.Repeat("x;", 1000) || reads["p"] != 1 || reads["t"] != 1 {
+		t.Errorf("read %v, %d bytes, %v", reads, len(result.Output), err)
 	}
 }
 
