@@ -68,7 +68,7 @@ func runHub(c *cli.Context, log zerolog.Logger) error {
 		return nil // without a ready: hubinit takes that for done
 	}
 	if _, err := h.sealKey(); err != nil {
-		log.Error().Err(err).Msg("what is sealed for this container cannot be opened")
+		log.Warn().Err(err).Msg("what is sealed for this container cannot be opened")
 	}
 	h.tel, err = telemetry.New(c.Context, daemon.Version(), h.id.String())
 	if err != nil {

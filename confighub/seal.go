@@ -36,10 +36,14 @@ is added or has lost its volume. An older sealed value opens as well as a newer 
 
 The recipients come from confighub serve, where each container told its own, and are printed on stderr. Whoever rules
 that server could name one of his own. To be safe from that, compare them once with what "confighub status" shows in the
-containers, keep them in a file, and seal with --recipients FILE from then on:
+containers, keep them in a file, and seal with --recipients FILE from then on. A static server knows none: they are then
+taken from there alone.
 
    confighub fleet --recipients > recipients
-   confighub seal --recipients recipients --for web.shop.vm1 --key db.password < password`,
+   confighub seal --recipients recipients --for web.shop.vm1 --key db.password < password
+
+Templates decide where a value goes: let containers take only signed bundles (config.trusted_keys), so that genesis
+cannot send one that writes it into a page.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "key", Usage: "dotted `PATH` of the value in the data: db.password, users[0].password"},
 			&cli.StringSliceFlag{Name: "for", Usage: "`NAME` of a container that is to open it: web.shop.vm1; several, or with commas"},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -187,17 +188,29 @@ func TestSealKeyLost(t *testing.T) {
 	publishSealed(g, c, sealedObject(o.seals("one-s3cret", "password", 1)), `"t"`)
 	c.waitFor("the service to see the password", func() bool { return strings.Contains(c.text("seen"), "one-s3cret") })
 	c.waitFor("it to be confirmed", func() bool { _, s := c.state(); return s.Applied != nil && s.Pending == nil && !s.Trial })
-	c.stop()
 	file := c.path("var/0/identity/seal.key")
 	kept, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	// A key that cannot be read stays, and is waited for.
+	// A key that cannot be read stays, and is waited for; a service that runs runs on.
 	if err := os.WriteFile(file, kept[:len(kept)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
+	service, target := c.init().PID, c.target()
+	state, err := initctl.ReadState(c.path("run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.kill(state.Hubs["confighub"].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	c.says("it holds sealed values: the key for sealed values is damaged: " + file)
+	if c.init().PID != service || c.target() != target {
+		t.Errorf("the service was pid %d and is %d; its target is %q", service, c.init().PID, c.target())
+	}
+	c.stop()
 	c.start().says("it holds sealed values: the key for sealed values is damaged: " + file)
 	o.hears("pending", "the key for sealed values is damaged")
 	if _, s := c.state(); s.Recipient != "" || !strings.Contains(s.RecipientError, "is damaged") {

@@ -197,3 +197,46 @@ func TestSchemaTellsNothingOfSealed(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSealedLayers looks for layers, each of good form, that together make a sealed value of bad form, or lose one.
+func FuzzSealedLayers(f *testing.F) {
+	value := sealed(f, "k")
+	f.Add(`{"a": "S", "b": {"c": "S"}, "l": ["S", 1]}`, `{"a": {"x": 1}, "b": "S", "l": null}`)
+	f.Add(`{"a": {"x": {"y": 1}}}`, `{"a": {"x": "S", "$": "S"}, "b": {"b": {"b": "S"}}}`)
+	f.Add(`{"a": {"$sealed": null}}`, `{"a": {"$sealed": "S"}}`)
+	f.Fuzz(func(t *testing.T, below, above string) {
+		var layers []*Fragment
+		for i, text := range []string{below, above} {
+			l, err := ReadFragment(tree(map[string]string{"data/1.json": strings.ReplaceAll(text, `"S"`, value)}), fmt.Sprint(i))
+			if err != nil {
+				return
+			}
+			layers = append(layers, l)
+		}
+		b, err := Assemble(layers...)
+		if err != nil {
+			return
+		}
+		found := 0
+		seal.Visit(b.Data, func(f seal.Found) any {
+			found++
+			if f.Err != nil {
+				t.Errorf("%s over %s: %s: %v", above, below, f.Key, f.Err)
+			}
+			return nil
+		})
+		// All of the upper layer prevails.
+		var own int
+		seal.Visit(layers[1].data[0].value, func(seal.Found) any { own++; return nil })
+		if found < own {
+			t.Errorf("%s over %s: %d sealed values, the upper layer alone has %d", above, below, found, own)
+		}
+		packed, err := Pack(b)
+		if err != nil {
+			return
+		}
+		if again, err := Unpack(packed); err != nil || !cmp.Equal(again.Data, b.Data) {
+			t.Errorf("%s over %s: packed it is another: %v", above, below, err)
+		}
+	})
+}

@@ -24,8 +24,9 @@
 //
 // What sealing does not do: it keeps a secret and proves nothing of who wrote it, since recipients are public. Whoever
 // writes templates and targets says where values go, and could have a password written into a page. Against a genesis
-// that does such things signed bundles stand (config.trusted_keys). An older sealed value for the same place opens as before: a password that leaked is changed where
-// it is checked, not here. What was taken out of the data stays in the history of git, and opens for who gets the key.
+// that does such things signed bundles stand (config.trusted_keys). An older sealed value for the same place opens as
+// before: a password that leaked is changed where it is checked, not here. What was taken out of the data stays in the
+// history of git, and opens for who gets the key.
 //
 // Limits: 64 KiB of envelope, 1,000 recipients; what is opened is nested at most 100 deep.
 package seal
