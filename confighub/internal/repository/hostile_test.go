@@ -158,14 +158,21 @@ func TestLeavesNothing(t *testing.T) {
 		}
 		return names
 	}
-	temporary := t.TempDir()
-	t.Setenv("TMPDIR", temporary)
+	temporary, run := t.TempDir(), t.TempDir()
+	t.Setenv("HUB_RUN_DIR", run)
 	before := list(p.Bare)
-	mustRead(t, open(t, p.Bare, "main"))
+	for _, dir := range []string{temporary, filepath.Join(temporary, "none")} {
+		t.Setenv("TMPDIR", dir)
+		mustRead(t, open(t, p.Bare, "main"))
+	}
 	if after := list(p.Bare); strings.Join(before, "\n") != strings.Join(after, "\n") {
 		t.Errorf("the repository was %v and is %v", before, after)
 	}
-	if left := list(temporary); len(left) != 1 {
+	if left := append(list(temporary), list(run)...); len(left) != 2 {
 		t.Errorf("left behind: %v", left)
+	}
+	t.Setenv("HUB_RUN_DIR", filepath.Join(run, "none"))
+	if _, err := open(t, p.Bare, "main").Read(t.Context()); err == nil || !strings.Contains(err.Error(), "TMPDIR can name one") {
+		t.Errorf("with no place at all: %v", err)
 	}
 }

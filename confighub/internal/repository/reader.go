@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"cloud4.internal/hub/internal/initctl"
 )
 
 // readTime bounds one reading, so that a hanging disk is said and not waited for.
@@ -55,7 +57,7 @@ func (r *Repository) Read(ctx context.Context) (*Reader, error) {
 	}
 	rd := &Reader{repo: r, head: head}
 	if rd.own, err = emptyRepository(len(head)); err != nil {
-		return nil, fmt.Errorf("making a place for git to run in: %w", err)
+		return nil, fmt.Errorf("making a directory for git to run in (TMPDIR can name one): %w", err)
 	}
 	rd.ctx, rd.cancel = context.WithTimeout(ctx, readTime)
 	if err := rd.start(); err != nil {
@@ -68,7 +70,16 @@ func (r *Repository) Read(ctx context.Context) (*Reader, error) {
 
 // emptyRepository makes what git takes for a repository without any setting of anybody, in a new directory.
 func emptyRepository(nameLength int) (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "confighub-git-"); err != nil {
+	// A container whose root is read-only has no other place than the second.
+	for _, place := range []string{os.TempDir(), initctl.RunDir()} {
+		var failed error
+		if dir, failed = os.MkdirTemp(place, "confighub-git-"); failed == nil {
+			err = nil
+			break
+		}
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
 		return "", err
 	}
 	config := "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"

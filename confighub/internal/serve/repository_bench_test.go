@@ -29,6 +29,9 @@ func (p published) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// commits is how many one round of the benchmark makes: the fewest of which a p99 says something.
+const commits = 60
+
 // BenchmarkPublish measures the time until a commit that changes one file is published for every container it is for, from
 // the moment at which the branch of a bare repository moves, and from the start of a git push.
 func BenchmarkPublish(b *testing.B) {
@@ -63,11 +66,10 @@ func BenchmarkPublish(b *testing.B) {
 			b.Run(fmt.Sprintf("hosts=%d/%s", hosts, name), func(b *testing.B) {
 				var took []time.Duration
 				for b.Loop() {
-					b.StopTimer()
-					id := commit()
-					b.StartTimer()
-					began := move(id)
-					took = append(took, (<-seen).Sub(began))
+					for range commits {
+						began := move(commit())
+						took = append(took, (<-seen).Sub(began))
+					}
 				}
 				slices.Sort(took)
 				ms := func(share float64) float64 {
@@ -75,7 +77,7 @@ func BenchmarkPublish(b *testing.B) {
 				}
 				b.ReportMetric(ms(.5), "p50-ms")
 				b.ReportMetric(ms(.99), "p99-ms")
-				b.ReportMetric(float64(len(took)), "commits")
+				b.ReportMetric(0, "ns/op") // that of many commits and pushes
 			})
 		}
 		run("ref", func(id string) time.Time {
