@@ -289,7 +289,7 @@ func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 	}
 	a.opts.Step("settle")
 	a.opts.fault(pointSettled)
-	a.pay()
+	a.payWith(p.journal.Reloads)
 	err = a.finish(p)
 	a.release()
 	return err

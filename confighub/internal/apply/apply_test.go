@@ -5,6 +5,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -22,30 +23,43 @@ import (
 
 func TestUnchangedTouchesNothing(t *testing.T) {
 	w := newWorld(t)
-	g := generation(1, w.file("a.conf", "one", reload("signal:HUP")))
+	owned := func(f *render.File) { f.Owner, f.Mode = fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid()), 0o640 }
+	g := generation(1, w.file("a.conf", "one", reload("signal:HUP"), owned), w.file("d/b.conf", "one", reload("restart")))
+	g.Output.Env = []string{"A=1"}
 	if _, err := w.applier().Apply(t.Context(), g, true); err != nil {
 		t.Fatal(err)
 	}
-	before := inode(t, w.path("a.conf"))
-	outcome, err := w.applier().Apply(t.Context(), g, false)
-	if err != nil || outcome.Changed != nil || outcome.Reloads != nil {
-		t.Errorf("got %+v, %v", outcome, err)
+	before := w.inodes()
+	for _, a := range []*Applier{w.applier(), w.applier()} {
+		outcome, err := a.Apply(t.Context(), g, false)
+		if err != nil || outcome.Changed != nil || outcome.Reloads != nil {
+			t.Errorf("got %+v, %v", outcome, err)
+		}
 	}
-	if after := inode(t, w.path("a.conf")); after != before {
-		t.Error("the file was written again")
+	if diff := cmp.Diff(before, w.inodes()); diff != "" {
+		t.Error(diff)
 	}
 	if asked := w.control.requests(); asked != nil {
 		t.Errorf("asked hubinit for %v", asked)
 	}
 }
 
-func inode(t *testing.T, name string) uint64 {
-	t.Helper()
-	info, err := os.Stat(name)
+// inodes says of everything in this world when it was touched last.
+func (w *world) inodes() map[string]string {
+	w.t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(filepath.Dir(w.etc), func(name string, _ fs.DirEntry, err error) error {
+		var stat syscall.Stat_t
+		if err == nil {
+			err = syscall.Lstat(name, &stat)
+		}
+		found[name] = fmt.Sprint(stat.Ino, stat.Mtim, stat.Ctim, stat.Mode, stat.Uid)
+		return err
+	})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	return info.Sys().(*syscall.Stat_t).Ino
+	return found
 }
 
 func TestReloadOnceForEachAction(t *testing.T) {

@@ -25,6 +25,7 @@ const (
 	pointJournaled  point = "journaled"   // the journal allows the swap
 	pointExchanged  point = "exchanged"   // a new file is in place, the old one under its staged name
 	pointTruncated  point = "truncated"   // a file written in place is half written
+	pointFiles      point = "files"       // all files are swapped, the environment is not
 	pointSwappedOne point = "swapped one" // a target is the new one
 	pointSwapped    point = "swapped"     // all are
 	pointReloading  point = "reloading"   // the journal says that actions run

@@ -173,18 +173,24 @@ func TestKill(t *testing.T) {
 		all = slices.DeleteFunc(all, func(name string) bool { return name == string(pointTruncated) })
 		worlds, kills = 2, len(all)
 	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	// Points that a generation passes for each of its targets.
+	often := []string{string(pointStagedOne), string(pointExchanged), string(pointSwappedOne), string(pointReturned)}
 	// Each point once, most of them twice, and the rest at random.
 	todo := slices.Clone(all)
 	for i := 0; len(todo) < kills; i++ {
 		if i < len(all) {
-			todo = append(todo, all[i]+"#2")
+			number := 2
+			if slices.Contains(often, all[i]) {
+				number += random.IntN(9)
+			}
+			todo = append(todo, fmt.Sprintf("%s#%d", all[i], number))
 		} else {
 			todo = append(todo, "")
 		}
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
 	random.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] })
 	for i, specs := range slices.Collect(slices.Chunk(todo, (len(todo)+worlds-1)/worlds)) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {

@@ -169,6 +169,8 @@ type recorder struct {
 	service initctl.ServiceState
 	// stopping is why the container ends; "" while it does not.
 	stopping string
+	// fail is what hubinit answers to a request ("hold", "signal", "restart").
+	fail map[string]error
 	// onSignal happens when the service is signalled, onRestart when it was started anew.
 	onSignal, onRestart func()
 }
@@ -218,11 +220,18 @@ func (r *recorder) store() {
 	}
 }
 
-func (r *recorder) Hold(context.Context, time.Duration) error { r.note("hold"); return nil }
-func (r *recorder) Release(context.Context) error             { r.note("release"); return nil }
+func (r *recorder) Hold(context.Context, time.Duration) error {
+	r.note("hold")
+	return r.fail["hold"]
+}
+
+func (r *recorder) Release(context.Context) error { r.note("release"); return nil }
 
 func (r *recorder) Restart(context.Context) error {
 	r.note("restart")
+	if err := r.fail["restart"]; err != nil {
+		return err
+	}
 	r.start()
 	if r.onRestart != nil {
 		r.onRestart()
@@ -232,6 +241,9 @@ func (r *recorder) Restart(context.Context) error {
 
 func (r *recorder) Signal(_ context.Context, name string) error {
 	r.note("signal " + name)
+	if err := r.fail["signal"]; err != nil {
+		return err
+	}
 	if r.onSignal != nil {
 		r.onSignal()
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
@@ -80,7 +81,9 @@ func (a *Applier) RetryOwed(ctx context.Context) error {
 	}
 	defer a.release()
 	if err := a.tell(ctx, a.debt.Actions, a.debt.Service); err != nil {
-		a.owe(a.debt.Actions, a.debt.Service, err.Error())
+		if why := err.Error(); why != a.debt.Why {
+			a.keepDebt(&debt{Actions: a.debt.Actions, Service: a.debt.Service, Why: why})
+		}
 		return owedError(err)
 	}
 	a.pay()
@@ -108,12 +111,19 @@ func (a *Applier) stands(started time.Time) bool {
 		state.Service.StartedAt.Equal(started)
 }
 
-// owe keeps what the service has to be told, in memory at least.
+// owe adds to what the service, which was started then, has to be told.
 func (a *Applier) owe(actions []bundle.Action, service time.Time, why string) {
-	if len(actions) == 0 {
-		return
+	if a.debt != nil {
+		actions = distinct(slices.Concat(a.debt.Actions, actions))
 	}
-	a.debt = &debt{Actions: actions, Service: service, Why: why}
+	if len(actions) > 0 {
+		a.keepDebt(&debt{Actions: actions, Service: service, Why: why})
+	}
+}
+
+// keepDebt keeps what is owed, in memory at least.
+func (a *Applier) keepDebt(d *debt) {
+	a.debt = d
 	raw, err := json.Marshal(a.debt)
 	if err == nil {
 		err = a.disk.store(a.file(owedFile), raw)
@@ -132,6 +142,26 @@ func (a *Applier) pay() {
 	a.debt = nil
 	if err := os.Remove(a.file(owedFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.opts.Log.Warn().Err(err).Msg("forgetting what the service was told")
+	}
+}
+
+// payWith forgets what was owed of these actions, which ran. What else is owed says nothing of the generation that
+// they were run for: RetryOwed goes on with it.
+func (a *Applier) payWith(ran []bundle.Action) {
+	if a.debt == nil {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(a.debt.Actions), func(owed bundle.Action) bool {
+		return slices.ContainsFunc(ran, func(action bundle.Action) bool {
+			return action.Name == actionRestart || action.Key() == owed.Key()
+		})
+	})
+	switch len(left) {
+	case 0:
+		a.pay()
+	case len(a.debt.Actions):
+	default:
+		a.keepDebt(&debt{Actions: left, Service: a.debt.Service, Why: a.debt.Why})
 	}
 }
 

@@ -16,68 +16,167 @@ import (
 	"cloud4.internal/hub/confighub/internal/render"
 )
 
-// mounted is a child in a mount namespace of its own, in which target a is a file of elsewhere.
-func mounted(base string) int {
+// unshared runs a role in a child with a mount namespace of its own.
+func (w *world) unshared(role string) {
+	w.t.Helper()
+	if os.Geteuid() != 0 {
+		w.t.Skip("mounting needs root")
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childRole+"="+role, childBase+"="+filepath.Dir(w.state), childShm+"="+w.shm)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// inside is the world of such a child, whose mounts nobody else sees.
+func inside(base string) *world {
 	w := worldIn(fatal{}, base)
-	outside := filepath.Join(base, "outside")
-	if err := errors.Join(syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""), syscall.Mount(outside, w.path("a"), "", syscall.MS_BIND, "")); err != nil {
-		fmt.Println(err)
-		return 1
+	w.shm = os.Getenv(childShm)
+	w.must(syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
+	return w
+}
+
+// must ends the child if anything is wrong.
+func (w *world) must(errs ...error) {
+	w.t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		w.t.Fatal(err)
 	}
-	text := func(name string) string {
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			return err.Error()
+}
+
+// holds says that a file is not what it is to be; nil when it is.
+func holds(name, want string) error {
+	raw, err := os.ReadFile(name)
+	if err == nil && string(raw) != want {
+		err = fmt.Errorf("%s holds %q, want %q", name, raw, want)
+	}
+	return err
+}
+
+// bind mounts a file of elsewhere over a target.
+func (w *world) bind(name, text string) (outside string) {
+	w.t.Helper()
+	outside = filepath.Join(filepath.Dir(w.etc), "outside-"+filepath.Base(name))
+	w.must(os.WriteFile(outside, []byte(text), 0o644), syscall.Mount(outside, w.path(name), "", syscall.MS_BIND, ""))
+	return outside
+}
+
+// until calls f, which ends with a panic at that point as with a crash.
+func (w *world) until(spec string, f func(*Applier)) {
+	w.t.Helper()
+	w.fault = at(spec, func(now point) { panic(now) })
+	defer func() {
+		if w.fault = nil; recover() == nil {
+			w.t.Fatal(spec + " was never passed")
 		}
-		return string(raw)
-	}
-	if _, err := w.applier().Apply(context.Background(), generation(1, w.file("a", "one"), w.file("b", "one")), true); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	if text(outside) != "one" || text(w.path("a")) != "one" {
-		fmt.Println("the mounted file was not written in place:", text(outside), text(w.path("a")))
-		return 1
-	}
-	w.actions = map[string][]string{"bad": {"false"}}
-	_, err := w.applier().Apply(context.Background(), generation(2, w.file("a", "two, which is longer", reload("bad")), w.file("b", "two")), false)
-	if _, ok := errors.AsType[*RolledBack](err); !ok || text(outside) != "one" || text(w.path("b")) != "one" {
-		fmt.Println("not taken back:", err, text(outside), text(w.path("b")))
-		return 1
-	}
-	w.fault = func(at point) {
-		if at == "journaled" { // killed in the middle of writing
-			os.WriteFile(outside, []byte("tw"), 0o644)
-			panic(at)
-		}
-	}
-	func() {
-		defer func() { recover() }()
-		w.applier().Apply(context.Background(), generation(3, w.file("a", "three"), w.file("b", "three")), true)
 	}()
-	if _, err := w.applier().Recover(); err != nil || text(outside) != "one" || text(w.path("b")) != "one" {
-		fmt.Println("not recovered:", err, text(outside), text(w.path("b")))
-		return 1
+	f(w.applier())
+}
+
+// mounted is a child in which target a is a file of elsewhere.
+func mounted(base string) int {
+	w := inside(base)
+	w.write("a", "image", 0o644)
+	outside := w.bind("a", "host")
+	ctx := context.Background()
+	_, err := w.applier().Apply(ctx, generation(1, w.file("a", "one"), w.file("b", "one")), true)
+	w.must(err, holds(outside, "one"), holds(w.path("a"), "one"))
+	w.actions = map[string][]string{"bad": {"false"}}
+	_, err = w.applier().Apply(ctx, generation(2, w.file("a", "two, which is longer", reload("bad")), w.file("b", "two")), false)
+	if _, ok := errors.AsType[*RolledBack](err); !ok {
+		w.t.Fatal("not taken back:", err)
+	}
+	w.must(holds(outside, "one"), holds(w.path("b"), "one"))
+	w.until("truncated", func(a *Applier) {
+		a.Apply(ctx, generation(3, w.file("a", "three, which is longer"), w.file("b", "three")), true)
+	})
+	w.must(holds(outside, "three, whic"))
+	_, err = w.applier().Recover()
+	w.must(err, holds(outside, "one"), holds(w.path("b"), "one"))
+	// It leaves, and gets back what it was; one that was there from the start cannot be taken away.
+	_, err = w.applier().Apply(ctx, generation(4, w.file("b", "four")), true)
+	w.must(err, holds(outside, "host"), holds(w.path("b"), "four"))
+	if left := w.leftovers(); left != nil {
+		w.t.Fatal("left:", left)
 	}
 	return 0
 }
 
-func TestMountedTarget(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	w := newWorld(t)
+// A file that is mounted into the container is written in its place, and put back when it was cut off in the middle.
+func TestMountedTarget(t *testing.T) { newWorld(t).unshared("mounted") }
+
+// busy is a child in which target a is mounted over when it is about to be swapped.
+func busy(base string) int {
+	w := inside(base)
 	w.write("a", "image", 0o644)
-	if err := os.WriteFile(filepath.Join(filepath.Dir(w.etc), "outside"), []byte("host"), 0o644); err != nil {
-		t.Fatal(err)
+	w.write("b", "image", 0o644)
+	ctx := context.Background()
+	var outside string
+	mount := func(point) { outside = w.bind("b", "host") }
+	g := generation(1, w.file("a", "one"), w.file("b", "one"), w.file("c", "one"))
+	w.fault = at("journaled", mount)
+	_, err := w.applier().Apply(ctx, g, true)
+	w.must(err, holds(outside, "one"), holds(w.path("a"), "one"), holds(w.path("c"), "one"))
+	if left := w.leftovers(); left != nil {
+		w.t.Fatal("left:", left)
 	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childRole+"=mounted", childBase+"="+filepath.Dir(w.state))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	w.must(syscall.Unmount(w.path("b"), 0), holds(w.path("b"), "image"))
+	// The same again, killed in the middle of writing, and once more on the way back.
+	g = generation(2, w.file("a", "two"), w.file("b", "two, which is longer"), w.file("c", "two"))
+	w.until("truncated", func(a *Applier) {
+		inner := a.opts.fault
+		mounts := at("journaled", mount)
+		a.opts.fault = func(now point) { mounts(now); inner(now) }
+		a.Apply(ctx, g, true)
+	})
+	w.must(holds(outside, "two, which"))
+	w.until("truncated", func(a *Applier) { a.Recover() })
+	_, err = w.applier().Recover()
+	w.must(err, holds(outside, "host"), holds(w.path("a"), "one"), holds(w.path("c"), "one"))
+	if left := w.leftovers(); left != nil {
+		w.t.Fatal("left:", left)
 	}
+	return 0
 }
+
+// A file that is mounted after the plan was made is busy: it is written in place all the same.
+func TestMountedMeanwhile(t *testing.T) { newWorld(t).unshared("busy") }
+
+// mountedSecret is a child in which a secret is mounted, and the memory that its copy is in is lost.
+func mountedSecret(base string) int {
+	w := inside(base)
+	w.write("key", "", 0o600)
+	outside := w.bind("key", "host")
+	ctx := context.Background()
+	one := generation(1, w.file("a", "one"), w.file("key", "one", secret))
+	_, err := w.applier().Apply(ctx, one, true)
+	w.must(err, holds(outside, "one"))
+	w.until("truncated", func(a *Applier) {
+		a.Apply(ctx, generation(2, w.file("a", "two"), w.file("key", "two, which is longer", secret)), true)
+	})
+	entries, err := filepath.Glob(filepath.Join(w.shm, "*"))
+	for _, name := range entries {
+		err = errors.Join(err, os.RemoveAll(name))
+	}
+	w.must(err, holds(outside, "two, which"))
+	a := w.applier()
+	found, err := a.Recover()
+	if err != nil || found.Finished || len(found.Lines) != 1 || !strings.Contains(found.Lines[0], "the file that was there before is gone, until the configuration is put in place again") {
+		w.t.Fatal("recovered", found, err)
+	}
+	w.must(holds(w.path("a"), "one"), holds(outside, "two, which"))
+	_, err = a.Apply(ctx, one, true)
+	w.must(err, holds(w.path("a"), "one"), holds(outside, "one"))
+	if left := w.leftovers(); left != nil {
+		w.t.Fatal("left:", left)
+	}
+	return 0
+}
+
+// With the container goes what was kept of a secret: the last good generation mends it.
+func TestMountedSecretLosesItsCopy(t *testing.T) { newWorld(t).unshared("mounted secret") }
 
 // In a directory of another uid, root writes with that uid's rights and leaves its files to it.
 func TestDirectoryOfAnotherUID(t *testing.T) {

@@ -124,9 +124,6 @@ func (a *Applier) plan(g Generation, base records) (*plan, error) {
 		p.changes = append(p.changes, *c)
 		reloads = append(reloads, g.Output.EnvReloads...)
 	}
-	if a.debt != nil && len(p.changes) > 0 {
-		reloads = append(reloads, a.debt.Actions...)
-	}
 	p.journal.Reloads = distinct(reloads)
 	p.journal.Records = p.records
 	return p, nil

@@ -30,11 +30,18 @@ type Recovery struct {
 // to be called if the service has not started since (Owed); else every target is put back. A reload of the old files
 // that the service needs then is owed (Applier.Owed). It is called once, before anything else.
 func (a *Applier) Recover() (Recovery, error) {
+	r, err := a.recover()
+	if err == nil {
+		a.sweep()
+	}
+	return r, err
+}
+
+func (a *Applier) recover() (Recovery, error) {
 	j, err := a.readJournal()
 	if err != nil {
 		return Recovery{}, err
 	}
-	defer a.sweep()
 	if j == nil {
 		a.forgive()
 		return Recovery{}, nil

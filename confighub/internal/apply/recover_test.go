@@ -32,7 +32,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	roles := map[string]func(base string) int{"crash": child, "mounted": mounted, "victim": victimMain}
+	roles := map[string]func(base string) int{"crash": child, "victim": victimMain, "mounted": mounted, "busy": busy, "mounted secret": mountedSecret}
 	if role, ok := roles[os.Getenv(childRole)]; ok {
 		os.Exit(role(os.Getenv(childBase)))
 	}
@@ -148,6 +148,29 @@ func TestCrashAfterChmod(t *testing.T) {
 				t.Errorf("recovered %+v, %v, want finished %v", found, err, tt.finished)
 			}
 		})
+	}
+}
+
+// A transaction that was recorded stands, whatever was done to its targets since.
+func TestCrashAfterRecord(t *testing.T) {
+	for _, spec := range []string{"remembered", "tidied"} {
+		w := newWorld(t)
+		if _, err := w.applier().Apply(t.Context(), first(w), true); err != nil {
+			t.Fatal(err)
+		}
+		w.crash(spec, false)
+		w.write("a", "by hand", 0o644)
+		a := w.applier()
+		if found, err := a.Recover(); err != nil || !found.Finished || found.Owed {
+			t.Errorf("recovered %+v, %v, want it finished", found, err)
+		}
+		want := map[string]string{"a": "-rw-r--r-- by hand", "b": "-rw-r--r-- two", "new/c": "-rw-r--r-- two"}
+		if diff := cmp.Diff(want, w.tree()); diff != "" {
+			t.Error(diff)
+		}
+		if left := w.leftovers(); left != nil {
+			t.Errorf("left: %v", left)
+		}
 	}
 }
 

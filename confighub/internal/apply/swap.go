@@ -30,6 +30,7 @@ func (a *Applier) swapOne(p *plan, c *change, number int) error {
 	name := path.Base(c.Path)
 	switch {
 	case c.Env:
+		a.opts.fault(pointFiles)
 		return a.writeEnv(c.Path, c.bytes, c.New.Exists)
 	case c.InPlace && !c.New.Exists:
 		return errors.New("is mounted into the container and cannot be removed: unmount it")
