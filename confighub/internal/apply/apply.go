@@ -80,11 +80,12 @@ type Options struct {
 	// Step is called when a step of a transaction is done; nil: nothing. It is for tracing.
 	Step func(name string)
 
-	// For tests: fault is called at each named point of a transaction, inject before each write, shm is the place of
-	// shared memory.
-	fault  func(point)
-	inject func(op operation, name string) error
-	shm    string
+	// For tests: fault is called at each named point of a transaction, inject before each write; with volatile none is
+	// forced to the disk; shm is the place of shared memory.
+	fault    func(point)
+	inject   func(op operation, name string) error
+	volatile bool
+	shm      string
 }
 
 // Applier applies generations, one at a time. It is not for several goroutines at once.
@@ -97,6 +98,8 @@ type Applier struct {
 	// trial is a transaction in place that the service could not be told of yet, and why.
 	trial *journal
 	why   string
+	// stuck is a transaction that could not be put back whole yet.
+	stuck *journal
 	// unrecorded is a transaction that is over and that targets.json could not be given.
 	unrecorded *journal
 	// debt is what the service still has to be told of files that were put back; nil: nothing.
@@ -160,7 +163,7 @@ func New(o Options) *Applier {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		o.Log.Warn().Err(err).Msg("making the state directory")
 	}
-	a := &Applier{opts: o, disk: disk{o.inject}, looks: map[string]look{}}
+	a := &Applier{opts: o, disk: disk{o.inject, o.volatile}, looks: map[string]look{}}
 	l, err := readLedger(a.file(targetsFile))
 	if err != nil {
 		// The record serves removal, restoring and drift alone; a broken one must not keep the service from its files.
@@ -181,8 +184,16 @@ func (a *Applier) file(parts ...string) string {
 // An ErrOwed says that g is in place and that the service could not be told: Apply of the same generation, like
 // RetryOwed, goes on from there, and Apply of another one takes g back first.
 func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome, error) {
+	outcome, err := a.apply(ctx, g, first)
+	return outcome, advised(err)
+}
+
+func (a *Applier) apply(ctx context.Context, g Generation, first bool) (Outcome, error) {
 	if lines := a.opts.Policy.judge(g.Output); len(lines) > 0 {
 		return Outcome{}, &Rejected{lines}
+	}
+	if err := a.unstick(); err != nil {
+		return Outcome{}, err
 	}
 	if a.unrecorded != nil {
 		if err := a.accept(a.unrecorded); err != nil {
@@ -199,7 +210,7 @@ func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome,
 		return Outcome{}, err
 	}
 	defer func() {
-		if a.trial != p.journal && a.unrecorded != p.journal {
+		if a.trial != p.journal && a.unrecorded != p.journal && a.stuck != p.journal {
 			p.close()
 		}
 	}()
@@ -370,32 +381,6 @@ func (a *Applier) discard(p *plan) {
 	a.removeMade(p.journal.Made)
 	a.removeJournal()
 	a.pruneOriginals()
-}
-
-func (a *Applier) hold(ctx context.Context, p *plan) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	return a.opts.Control.Hold(ctx, a.holdBudget(p.journal.Reloads))
-}
-
-func (a *Applier) holdBudget(actions []bundle.Action) time.Duration {
-	return min(time.Duration(len(actions))*actionTimeout+a.opts.Settle+holdMargin, initctl.MaxHold)
-}
-
-// release ends the hold. It has a context of its own: a hold must not outlive the transaction because the
-// caller was told to stop.
-func (a *Applier) release() {
-	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
-	defer cancel()
-	if err := a.opts.Control.Release(ctx); err != nil {
-		a.opts.Log.Warn().Err(err).Msg("releasing the service; the hold ends by itself")
-	}
-}
-
-func (a *Applier) releaseAfter(p *plan) {
-	if !p.first {
-		a.release()
-	}
 }
 
 // finish makes the new state of the targets the recorded one and forgets the journal.

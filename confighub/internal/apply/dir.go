@@ -205,7 +205,10 @@ func (d *dir) read(name string) (meta, []byte, error) {
 
 // exchange lets two names change their files in one step; errNoExchange where the file system cannot.
 func (d *dir) exchange(one, other string) error {
-	err := d.renameat(one, other, unix.RENAME_EXCHANGE)
+	err := d.before(opExchange, path.Join(d.path, other))
+	if err == nil {
+		err = d.renameat(one, other, unix.RENAME_EXCHANGE)
+	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		return errNoExchange
 	}
@@ -263,6 +266,9 @@ func (d *dir) removeEmpty(name string) {
 func (d *dir) sync() error {
 	if err := d.before(opSync, d.path); err != nil {
 		return fmt.Errorf("syncing %s: %w", d.path, err)
+	}
+	if d.volatile {
+		return nil
 	}
 	fd, err := unix.Openat(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT) {

@@ -29,14 +29,15 @@ type world struct {
 	// state, run and etc are directories; targets lie in etc.
 	state, run, etc string
 	// shm is on a tmpfs.
-	shm     string
-	control *recorder
-	settle  time.Duration
-	actions map[string][]string
-	fault   func(point)
-	inject  func(operation, string) error
-	drift   string
-	log     zerolog.Logger
+	shm      string
+	control  *recorder
+	settle   time.Duration
+	actions  map[string][]string
+	fault    func(point)
+	inject   func(operation, string) error
+	drift    string
+	volatile bool
+	log      zerolog.Logger
 }
 
 func newWorld(t testing.TB) *world {
@@ -72,7 +73,7 @@ func newMemory(t testing.TB) string {
 func (w *world) applier() *Applier {
 	w.t.Helper()
 	return New(Options{
-		Dir: w.state, RunDir: w.run, Control: w.control, Settle: w.settle, Log: w.log, fault: w.fault, inject: w.inject, DriftPolicy: w.drift, shm: w.shm,
+		Dir: w.state, RunDir: w.run, Control: w.control, Settle: w.settle, Log: w.log, fault: w.fault, inject: w.inject, volatile: w.volatile, DriftPolicy: w.drift, shm: w.shm,
 		Policy: Policy{Targets: []string{w.etc}, Actions: w.actions},
 	})
 }

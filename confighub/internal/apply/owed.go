@@ -41,11 +41,11 @@ func (e *unperformed) Error() string { return e.err.Error() }
 func (e *unperformed) Unwrap() error { return e.err }
 
 // Owed reports whether the service has yet to take up what is in place: a new generation that it could not be
-// told of, or the files that one was taken back to. It is asked for now and then; RetryOwed is to be called with
+// told of, or the files that one was taken back to. It is true as well while some of those could not be put back. It is asked for now and then; RetryOwed is to be called with
 // growing pauses while it is true.
 func (a *Applier) Owed() bool {
 	a.forgive()
-	return a.trial != nil || a.debt != nil
+	return a.trial != nil || a.debt != nil || a.stuck != nil
 }
 
 // OwedReason says why something is owed; "" when nothing is.
@@ -55,6 +55,8 @@ func (a *Applier) OwedReason() string {
 		return a.debt.Why
 	case a.trial != nil:
 		return a.why
+	case a.stuck != nil:
+		return "not every target of an earlier generation could be put back"
 	}
 	return ""
 }
@@ -62,6 +64,9 @@ func (a *Applier) OwedReason() string {
 // RetryOwed tells the service. On nil nothing is owed any more: the generation that Apply left owed (ErrOwed) is in
 // place and confirmed. A RolledBack is that generation taken back. Any other error leaves it owed.
 func (a *Applier) RetryOwed(ctx context.Context) error {
+	if err := a.unstick(); err != nil {
+		return owedError(err)
+	}
 	a.forgive()
 	if j := a.trial; j != nil {
 		if a.stands(j.Service) {

@@ -65,13 +65,11 @@ func (a *Applier) recover() (Recovery, error) {
 
 // undoJournal puts the targets of a journal back, and forgets it.
 func (a *Applier) undoJournal(j *journal) []string {
-	lines := a.undo(j)
-	a.adopt(j)
+	lines, again := a.undo(j)
 	if service, doubtful := a.inDoubt(j); doubtful {
 		a.owe(j.Reloads, service, "the reload of the files that were put back was cut off")
 	}
-	a.removeJournal()
-	j.close()
+	a.endUndo(j, again)
 	return lines
 }
 
@@ -204,7 +202,7 @@ func (a *Applier) sweep() {
 			}
 		}
 	}
-	if a.trial == nil {
+	if a.trial == nil && a.stuck == nil {
 		a.clearUndo()
 	}
 	a.pruneOriginals()

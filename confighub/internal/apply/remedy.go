@@ -10,15 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// targetError says which target err is about, and what to do where that is known.
+// targetError says which target err is about.
 func targetError(doing, target string, err error) error {
-	if what := remedy(err); what != "" {
-		return fmt.Errorf("%s %s: %w: %s", doing, target, err, what)
-	}
 	return fmt.Errorf("%s %s: %w", doing, target, err)
 }
 
-// remedy says what to do about an error of the machine.
+// advised adds to an error of the machine what to do about it, where that is known.
+func advised(err error) error {
+	if what := remedy(err); what != "" {
+		return fmt.Errorf("%w: %s", err, what)
+	}
+	return err
+}
+
 func remedy(err error) string {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
@@ -26,7 +30,7 @@ func remedy(err error) string {
 	case errors.Is(err, unix.EROFS):
 		return "mount a volume or a tmpfs there, or take the target out of the bundle"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Sprintf("give the directory to uid %d, which this container runs as, and look for an immutable attribute (lsattr)", os.Geteuid())
+		return fmt.Sprintf("make the directory writable for its owner, or give it to uid %d, which this container runs as; a file may also be immutable (lsattr)", os.Geteuid())
 	case errors.Is(err, unix.EIO):
 		return "the device fails: the kernel's log says how"
 	}

@@ -29,13 +29,18 @@ func (a *Applier) stage(p *plan) error {
 
 // begin writes the journal's first form, and copies what cannot be moved aside.
 func (a *Applier) begin(p *plan) error {
+	p.journal.Phase, p.journal.Changes = phaseStage, p.changes
+	var errs []error
 	for i := range p.changes {
-		if err := a.nameFiles(p, &p.changes[i], i); err != nil {
-			return err
+		if c := &p.changes[i]; c.Env || c.InPlace {
+			errs = append(errs, a.nameCopies(c, i))
+		} else {
+			c.Staged, c.Aside = stagedNames(c.Path)
 		}
 	}
-	p.journal.Phase = phaseStage
-	p.journal.Changes = p.changes
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	if err := a.writeJournal(p.journal); err != nil {
 		return err
 	}
@@ -47,15 +52,6 @@ func (a *Applier) begin(p *plan) error {
 			}
 		}
 	}
-	return nil
-}
-
-// nameFiles chooses the names of what a change puts on the disk.
-func (a *Applier) nameFiles(p *plan, c *change, number int) error {
-	if c.Env || c.InPlace {
-		return a.nameCopies(c, number)
-	}
-	c.Staged, c.Aside = stagedNames(c.Path)
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (a *Applier) swapOne(p *plan, c *change, number int) error {
 		return a.overwrite(c, c.bytes, c.New)
 	}
 	err := a.rename(c, name)
-	if errors.Is(err, unix.EBUSY) && c.New.Exists {
+	if errors.Is(err, errBusy) {
 		return a.swapBusy(p, c, number)
 	}
 	return err
@@ -72,7 +72,12 @@ func (a *Applier) renameOver(c *change, name string) error {
 		if err := c.dir.write(c.Aside, c.oldBytes, c.Old.within(c.New)); err != nil {
 			return err
 		}
-		return c.dir.replace(c.Staged, name)
+		if err = c.dir.replace(c.Staged, name); err == nil {
+			return nil
+		}
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%w: %w", errBusy, err)
 	}
 	if err != nil {
 		return err
@@ -83,6 +88,9 @@ func (a *Applier) renameOver(c *change, name string) error {
 	}
 	return c.dir.move(c.Staged, c.Aside)
 }
+
+// errBusy: something is mounted there, though it was not when the plan was made.
+var errBusy = errors.New("is mounted")
 
 // sameAside makes sure that what was moved aside is what the plan saw, and not what somebody put there since.
 func (a *Applier) sameAside(c *change, aside string, back func() error) error {
@@ -134,22 +142,28 @@ func (a *Applier) writeEnv(name string, data []byte, exists bool) error {
 	return nil
 }
 
-// undo puts every target back that is not the old one, last first, and returns what could not be.
-func (a *Applier) undo(j *journal) []string {
-	var lines []string
+// undo puts every target back that is not the old one, last first. It returns what could not be put back, and whether
+// it may be later.
+func (a *Applier) undo(j *journal) (lines []string, again bool) {
 	for i := len(j.Changes) - 1; i >= 0; i-- {
 		c := &j.Changes[i]
+		var err error
 		if j.Phase != phaseStage {
-			if err := a.putBack(c); err != nil {
-				lines = append(lines, targetError("putting back", c.Path, err).Error())
-			}
+			err = a.putBack(c)
+		}
+		if err != nil {
+			lines = append(lines, advised(targetError("putting back", c.Path, err)).Error())
+		}
+		if err != nil && !errors.Is(err, errGone) && !errors.Is(err, errType) {
+			again = true
+			continue
 		}
 		a.tidy(c)
 		a.opts.fault(pointReturned)
 	}
 	a.removeMade(j.Made)
 	a.opts.fault(pointUndone)
-	return lines
+	return lines, again
 }
 
 func (a *Applier) putBack(c *change) error {
@@ -160,7 +174,7 @@ func (a *Applier) putBack(c *change) error {
 		if !c.Old.Exists {
 			return nil // there is nothing to take away
 		}
-		return errors.New("its directory cannot be reached")
+		return errGone
 	}
 	name := path.Base(c.Path)
 	now, _, err := c.dir.read(name)

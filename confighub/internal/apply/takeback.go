@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,12 +16,13 @@ import (
 
 // putAllBack takes a transaction back that the service knows nothing of, because of the machine.
 func (a *Applier) putAllBack(p *plan, err error) error {
-	lines := append([]string{err.Error()}, a.undo(p.journal)...)
-	a.adopt(p.journal)
-	a.removeJournal()
-	a.pruneOriginals()
+	lines, again := a.undo(p.journal)
+	a.endUndo(p.journal, again)
 	a.releaseAfter(p)
-	return fmt.Errorf("%s: everything is put back", strings.Join(lines, "; "))
+	if lines != nil {
+		return fmt.Errorf("%w; %s", err, strings.Join(lines, "; "))
+	}
+	return fmt.Errorf("%w: everything is put back", err)
 }
 
 // takeBack puts the old files back and the service on them, and returns the RolledBack.
@@ -32,13 +34,42 @@ func (a *Applier) takeBack(ctx context.Context, p *plan, before *initctl.Service
 	if err := a.hold(ctx, p); err != nil {
 		a.opts.Log.Warn().Err(err).Msg("renewing the hold for the way back")
 	}
-	reasons = append(reasons, a.undo(p.journal)...)
-	a.adopt(p.journal)
-	reasons = append(reasons, a.revive(ctx, p, before)...)
-	a.removeJournal()
-	a.pruneOriginals()
+	lines, again := a.undo(p.journal)
+	reasons = slices.Concat(reasons, lines, a.revive(ctx, p, before))
+	a.endUndo(p.journal, again)
 	a.release()
 	return &RolledBack{reasons}
+}
+
+// endUndo forgets a transaction that was undone. One of which something could not be put back yet stays in its journal
+// and is tried again before the next one.
+func (a *Applier) endUndo(j *journal, again bool) {
+	if again {
+		a.stuck = j
+		return
+	}
+	a.stuck = nil
+	a.adopt(j)
+	a.removeJournal()
+	a.pruneOriginals()
+	j.close()
+}
+
+// unstick goes on with putting back what could not be.
+func (a *Applier) unstick() error {
+	j := a.stuck
+	if j == nil {
+		return nil
+	}
+	lines, again := a.undo(j)
+	if service, doubtful := a.inDoubt(j); doubtful && !again {
+		a.owe(j.Reloads, service, "some files were put back later than others")
+	}
+	a.endUndo(j, again)
+	if again {
+		return errors.New("an earlier generation is not put back yet: " + strings.Join(lines, "; "))
+	}
+	return nil
 }
 
 // revive lets the service take up the old files, and keeps what it could not be told.

@@ -71,7 +71,7 @@ func (d *dir) dress(f *os.File, m meta) error {
 		return fmt.Errorf("setting the mode of %s: %w", f.Name(), err)
 	}
 	err := d.before(opSync, f.Name())
-	if err == nil {
+	if err == nil && !d.volatile {
 		err = f.Sync()
 	}
 	if err != nil {
