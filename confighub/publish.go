@@ -50,6 +50,7 @@ docs/publish.md shows the configuration of nginx.`,
 			&cli.BoolFlag{Name: "unsigned", Usage: "do not sign: whoever can write the server's files decides what containers get"},
 			&cli.StringFlag{Name: "revision", Usage: "`TEXT` that says for people what this is (default: the commit, or a hash of the tree)"},
 			&cli.DurationFlag{Name: "expires", Usage: "`TIME` for which a version may be taken as a new one, such as 720h (default: for ever)"},
+			&cli.Uint64Flag{Name: "above", Usage: "`SERIAL` that the containers have from another server or docroot, for the first publication here"},
 		}, signFlags()...),
 		Action: publishTree,
 	}
@@ -70,7 +71,7 @@ func publishTree(c *cli.Context) error {
 	if len(blobs) == 0 {
 		return fmt.Errorf("the tree in %s places no container, so that nothing would be left: is it the right directory?", c.String("root"))
 	}
-	o := docroot.Options{Keys: keys, Revision: c.String("revision"), Expires: c.Duration("expires"), Now: time.Now()}
+	o := docroot.Options{Keys: keys, Revision: c.String("revision"), Expires: c.Duration("expires"), Above: c.Uint64("above"), Now: time.Now()}
 	if o.Revision == "" {
 		o.Revision = read.Revision
 	}
@@ -90,6 +91,8 @@ func checkPublish(c *cli.Context) error {
 		return errors.New("--sign KEY is missing (ssh-keygen -t ed25519 makes one); --unsigned publishes without")
 	case len(c.StringSlice("sign")) > 0 && c.Bool("unsigned"):
 		return errors.New("--sign and --unsigned exclude each other")
+	case c.Uint64("above") >= bundle.MaxSerial:
+		return fmt.Errorf("--above must be less than %d, got %d", uint64(bundle.MaxSerial), c.Uint64("above"))
 	case c.IsSet("expires") && (expires < minExpires || expires > maxExpires):
 		return fmt.Errorf("--expires must be between %s and %s, got %s", minExpires, maxExpires, expires)
 	}

@@ -99,6 +99,19 @@ func TestPublishCommand(t *testing.T) {
 	if err := os.WriteFile(open, raw, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", "tree", "-c", "user.name=me", "-c", "user.email=me@here"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %s: %v: %s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	git("init", "-q", "-b", "main")
+	git("add", ".")
+	git("commit", "-q", "-m", "first")
+	git("clone", "-q", "--bare", ".", "../tree.git")
+	commit := git("rev-parse", "HEAD")
 	trusted := func(keys ...ed25519.PublicKey) string {
 		var list []string
 		for _, key := range keys {
@@ -115,6 +128,7 @@ func TestPublishCommand(t *testing.T) {
 		{"both", "--root tree --out out --unsigned --sign " + plain, "", "--sign and --unsigned exclude each other"},
 		{"an argument", "--root tree --out out --unsigned web", "", `publish takes no argument, got "web"`},
 		{"expires at once", "--root tree --out out --unsigned --expires 1s", "", "--expires must be between 1m0s and 87600h0m0s, got 1s"},
+		{"above all", "--root tree --out out --unsigned --above 9007199254740992", "", "--above must be less than 9007199254740992, got 9007199254740992"},
 		{"a broken tree", "--root broken --out out --sign " + plain, "", "services/web/data/a.json:1:"},
 		{"an empty tree", "--root empty --out out --sign " + plain, "", "places no container, so that nothing would be left: is it the right directory?"},
 		{"no such key", "--root tree --out out --sign none.key", "", "the signing key none.key: open none.key: no such file"},
@@ -132,7 +146,7 @@ func TestPublishCommand(t *testing.T) {
 			`2 containers: none changed; 2 have the same version in a new envelope\n` + regexp.QuoteMeta(trusted(lockedPublic)), ""},
 		{"a key that others can read", "--root tree --out out --expires 720h --sign " + open,
 			"warning: the signing key .*open.key can be read by others \\(mode 0644\\): chmod 600 .*\n2 containers: none changed; 2 have .*\n.*\n", ""},
-		{"a broken tree later", "--root broken --out out --sign " + plain, "", "services/web/data/a.json:1:"},
+		{"a commit", "--root tree.git --ref main --out git.root --above 41 --sign " + plain, `2 containers: 2 changed, serial 42, revision ` + commit + `\n` + regexp.QuoteMeta(trusted(public)), ""},
 		{"unsigned", "--root tree --out other.root --unsigned", `2 containers: 2 changed, .*\nunsigned: whoever can write these files decides what the containers get\n`, ""},
 	}
 	for _, tt := range tests {
@@ -149,7 +163,12 @@ func TestPublishCommand(t *testing.T) {
 			}
 		})
 	}
-	if p := published(t, "out", "web.shop.vm1", public); p.Revision != "one" || time.Until(p.Expires) < 719*time.Hour {
+	before := published(t, "out", "web.shop.vm1", public)
+	if out, err := command(publishCommand(), "--root", "broken", "--out", "out", "--sign", plain); err == nil || published(t, "out", "db.shop.vm1", public).Serial != before.Serial ||
+		published(t, "out", "web.shop.vm1", public) != before {
+		t.Errorf("a broken tree changes something: %v: %s", err, out)
+	}
+	if p := before; p.Revision != "one" || time.Until(p.Expires) < 719*time.Hour {
 		t.Errorf("pointer %+v", p)
 	}
 	published(t, "other.root", "db.shop.vm1", nil)

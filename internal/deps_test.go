@@ -152,7 +152,7 @@ var modules = map[string]string{
 	"golang.org/x/crypto":                                               "reads OpenSSH's private keys, encrypted ones too, to sign versions with",
 	"golang.org/x/net":                                                  "likewise, HTML",
 	"golang.org/x/sys":                                                  "system calls that package syscall lacks: prctl, tee, memfd_create, openat2",
-	"golang.org/x/term":                                                 "is this a terminal",
+	"golang.org/x/term":                                                 "is this a terminal; reads a passphrase from one",
 	"google.golang.org/protobuf":                                        "runs the generated code that internal/otlp is tested against",
 	"gopkg.in/ini.v1":                                                   "likewise, INI files",
 }

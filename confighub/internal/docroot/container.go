@@ -46,7 +46,7 @@ func (c *container) blob(digest string) string {
 // readContainers reads what is published, by name.
 func readContainers(dir string) (map[string]*container, error) {
 	list, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, err
 	}
 	containers := map[string]*container{}

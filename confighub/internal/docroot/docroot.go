@@ -31,6 +31,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -46,6 +47,9 @@ type Options struct {
 	Revision string
 	// Expires is how long a pointer is good for taking its version as a new one; 0: for ever.
 	Expires time.Duration
+	// Above is a serial that those of new versions are above, besides those in the docroot: the highest that the containers
+	// have from elsewhere.
+	Above uint64
 	// Now is the time to go by.
 	Now time.Time
 }
@@ -91,10 +95,15 @@ func publish(dir string, t *tree.Tree, blobs map[string]*tree.Blob, o Options) (
 	if err != nil {
 		return Result{}, err
 	}
-	containers, err := readContainers(filepath.Join(dir, "v1", "bundles"))
+	all := filepath.Join(dir, "v1", "bundles")
+	if err := makeDir(all, dirMode); err != nil {
+		return Result{}, err
+	}
+	containers, err := readContainers(all)
 	if err != nil {
 		return Result{}, err
 	}
+	state.Serial = max(state.Serial, o.Above)
 	for _, c := range containers {
 		state.Serial = max(state.Serial, c.pointer.Serial)
 	}
@@ -102,7 +111,7 @@ func publish(dir string, t *tree.Tree, blobs map[string]*tree.Blob, o Options) (
 	for _, name := range slices.Sorted(maps.Keys(blobs)) {
 		c := containers[name]
 		if c == nil {
-			c = &container{name: name, dir: filepath.Join(dir, "v1", "bundles", name)}
+			c = &container{name: name, dir: filepath.Join(all, name)}
 		}
 		delete(containers, name)
 		if err := p.add(c, blobs[name]); err != nil {
@@ -201,21 +210,41 @@ func (p *plan) stands(c *container) bool {
 
 // carryOut puts all bundles in place, then all pointers, then takes old bundles away.
 func (p *plan) carryOut() error {
-	for _, s := range p.steps {
-		if err := s.container.putBlob(s.blob); err != nil {
-			return err
-		}
+	err := each(p.steps, func(s step) error { return s.container.putBlob(s.blob) })
+	if err != nil {
+		return err
 	}
-	for _, s := range p.steps {
+	err = each(p.steps, func(s step) error {
 		if s.envelope == nil {
-			continue
+			return nil
 		}
-		if err := s.container.putPointer(s.envelope); err != nil {
-			return err
-		}
+		return s.container.putPointer(s.envelope)
+	})
+	if err != nil {
+		return err
 	}
-	for _, s := range p.steps {
-		if err := s.container.sweep(s.blob.Digest); err != nil {
+	return each(p.steps, func(s step) error { return s.container.sweep(s.blob.Digest) })
+}
+
+// atOnce is how many containers are written at a time: waiting for the disk is most of the work.
+const atOnce = 16
+
+// each does the same with every step, several at a time, and returns when all are done. Of several errors it returns the
+// first container's.
+func each(steps []step, do func(step) error) error {
+	errs := make([]error, len(steps))
+	room := make(chan struct{}, atOnce)
+	var group sync.WaitGroup
+	for i, s := range steps {
+		room <- struct{}{}
+		group.Go(func() {
+			errs[i] = do(s)
+			<-room
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
 			return err
 		}
 	}

@@ -133,18 +133,25 @@ func TestSerialNeverGoesBack(t *testing.T) {
 	if got, err := Publish(git.dir, &tree.Tree{Depth: 5}, bundles(t, "web.shop.vm1=b"), Options{Now: now}); err != nil || got.Serial != 8 {
 		t.Errorf("a rewritten history: serial %d, %v", got.Serial, err)
 	}
+	// One that the containers have from elsewhere.
+	if got := r.publish(bundles(t, "web.shop.vm1=f"), Options{Above: 1_900_000_000_000}); got.Serial != 1_900_000_000_001 {
+		t.Errorf("above: serial %d", got.Serial)
+	}
+	if got := r.publish(bundles(t, "web.shop.vm1=g"), Options{Above: 1}); got.Serial != 1_900_000_000_002 {
+		t.Errorf("above less: serial %d", got.Serial)
+	}
 	// The pointers alone tell it too.
 	file := filepath.Join(r.dir, ".publish.json")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.publish(bundles(t, "web.shop.vm1=f"), Options{}); got.Serial != 1_800_000_001_001 {
+	if got := r.publish(bundles(t, "web.shop.vm1=h"), Options{}); got.Serial != 1_900_000_000_003 {
 		t.Errorf("without its state: serial %d", got.Serial)
 	}
 	if err := os.WriteFile(file, []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Publish(r.dir, &tree.Tree{}, bundles(t, "web.shop.vm1=g"), Options{Now: now}); err == nil || !strings.Contains(err.Error(), "without it serials could go backwards: restore it") {
+	if _, err := Publish(r.dir, &tree.Tree{}, bundles(t, "web.shop.vm1=i"), Options{Now: now}); err == nil || !strings.Contains(err.Error(), "without it serials could go backwards: restore it") {
 		t.Errorf("a damaged state is guessed: %v", err)
 	}
 }
