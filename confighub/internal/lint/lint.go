@@ -9,6 +9,7 @@
 //	typo             a section's key stands nowhere in the data
 //	unused-data      no template asks for a value
 //	unused-template  no target needs a template or partial
+//	unplaced         no host places a container that a layer of the tree is for
 //	raw              a tag writes its value as it is, {{{ }}} or {{& }}
 //	readable-secret  the mode of a target with a secret lets others read it
 //	missing-check    a file of a known program is put in place unchecked

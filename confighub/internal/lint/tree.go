@@ -34,5 +34,8 @@ func Tree(t *tree.Tree, o Options, source Source) ([]Finding, error) {
 	for _, f := range broken {
 		l.found[f] = true
 	}
+	for _, dir := range t.Unplaced() {
+		l.report(Place{File: dir}, Warning, "unplaced", "place it in a hosts/<host>/host.json, or take the directory away", "is a layer that no container has")
+	}
 	return l.findings(source), nil
 }

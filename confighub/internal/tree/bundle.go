@@ -22,6 +22,28 @@ func (t *Tree) Placed() (names []string) {
 	return names
 }
 
+// Unplaced lists the layers that no placed container has, such as services/cache: those for everybody, and of whole
+// hosts, aside.
+func (t *Tree) Unplaced() (dirs []string) {
+	has := map[string]bool{"defaults": true}
+	for host, placed := range t.Hosts {
+		has["hosts/"+host] = true
+		for stack, services := range placed.Stacks {
+			for _, service := range services {
+				for _, dir := range layers(host, stack, service) {
+					has[dir] = true
+				}
+			}
+		}
+	}
+	for _, dir := range sortedKeys(t.fragments) {
+		if !has[dir] {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
 // Bundle assembles the bundle of one placed container, for people: its origins know what was replaced. What is wrong
 // with it is bundle.Problems with the paths below the root.
 func (t *Tree) Bundle(name string) (*bundle.Bundle, error) {

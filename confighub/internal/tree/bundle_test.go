@@ -20,6 +20,18 @@ func TestBundle(t *testing.T) {
 	if diff := cmp.Diff([]string{"db.shop.vm1", "web.blog.vm2", "web.shop.vm2", "web.shop.vm1"}, read.Placed(), cmp.Transformer("set", set)); diff != "" {
 		t.Errorf("placed (-want +got):\n%s", diff)
 	}
+	if unplaced := read.Unplaced(); len(unplaced) > 0 {
+		t.Errorf("all is placed, and not %v", unplaced)
+	}
+	put(t, root, "services/cache/data/a.json", "{}")
+	put(t, root, "stacks/blog/services/db/data/a.json", "{}")
+	put(t, root, "hosts/vm3/stacks/shop/services/web/data/a.json", "{}")
+	if read, err = tree.Read(root); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"hosts/vm3/stacks/shop/services/web", "services/cache", "stacks/blog/services/db"}, read.Unplaced()); diff != "" {
+		t.Errorf("unplaced (-want +got):\n%s", diff)
+	}
 	for name, published := range compile(t, root) {
 		b, err := read.Bundle(name)
 		if err != nil {
