@@ -10,13 +10,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/serve"
+	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/mtls"
 	"cloud4.internal/hub/internal/spiffe"
@@ -32,16 +31,33 @@ func fleetCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "fleet",
 		Usage: "show which configuration every container is to have, and which it has",
-		Description: `Asks confighub serve with the certificate of an operator or of a genesis server. DESIRED and APPLIED are
-serials. STATE is what the container said last: applied, pending, rejected or rolled_back; "behind" when it
-applied an older version than it is to have, "unseen" when it was never heard of.`,
+		Description: `Asks confighub serve with the certificate of an operator or of a genesis server. A line for each replica:
+
+   DESIRED      serial of the version it is to have
+   APPLIED      serial of the one it has
+   TRIED        serial of a newer one that it is at, or that it rejected or rolled back
+   STATE        what became of the desired one: applied; pending; rejected or rolled_back, and ERROR says why;
+                behind: it has said nothing of it yet; unknown: it never said anything; unseen: it was never heard of
+   SEEN         when it was last heard of
+   CERTIFICATE  how long the certificate that it used last is still good for
+   ERROR        the serial and the first reason of what it refused last, until it has something newer
+
+--watch shows changes as they come: on a terminal by drawing the table anew, else by a line for each. It ends when it is
+interrupted. GET /metrics of the same server counts the states for a monitoring system.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "server", Usage: "`URL` of confighub serve", Value: defaultServer},
 			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem (default: this container's)"},
 			&cli.BoolFlag{Name: "json", Usage: "print the answer as it came"},
+			&cli.BoolFlag{Name: "watch", Usage: "go on, and show what changes"},
 			&cli.BoolFlag{Name: "recipients", Usage: "print whom values are sealed for: a file for confighub seal --recipients"},
 		},
 		Action: func(c *cli.Context) error {
+			if c.Bool("watch") {
+				if c.Bool("json") || c.Bool("recipients") {
+					return daemon.Usage(errors.New("--watch is for the table: give neither --json nor --recipients with it"))
+				}
+				return watchFleet(c)
+			}
 			fleet, raw, err := askFleet(c)
 			switch {
 			case err != nil:
@@ -59,116 +75,70 @@ applied an older version than it is to have, "unseen" when it was never heard of
 
 // askFleet asks the server of the command line for the fleet, and returns the answer as it came too.
 func askFleet(c *cli.Context) (fleet serve.Fleet, raw []byte, err error) {
+	files, err := fleetIdentity(c)
+	if err != nil {
+		return fleet, nil, err
+	}
+	ask, err := newFleetClient(c.String("server"), files)
+	if err != nil {
+		return fleet, nil, err
+	}
+	defer ask.close()
+	return ask.fleet(c.Context)
+}
+
+// fleetIdentity is the one that the command line names, or this container's.
+func fleetIdentity(c *cli.Context) (*identity.Files, error) {
 	dir := c.String("identity")
 	if dir == "" {
 		dir = identity.Dir()
 	}
 	files := identity.Open(dir)
 	if _, err := files.ID(); err != nil {
-		return fleet, nil, fmt.Errorf("reading the identity in %s: %w: give --identity DIR of an operator or a genesis server", dir, err)
+		return nil, fmt.Errorf("reading the identity in %s: %w: give --identity DIR of an operator or a genesis server", dir, err)
 	}
-	if raw, err = fetchFleet(c.Context, c.String("server"), files); err != nil {
-		return fleet, nil, err
+	return files, nil
+}
+
+// fleetClient asks one server, over a connection that it keeps.
+type fleetClient struct {
+	url    string
+	client *http.Client
+}
+
+func newFleetClient(server string, files *identity.Files) (*fleetClient, error) {
+	own, err := files.ID()
+	if err != nil {
+		return nil, fmt.Errorf("reading the own identity: %w", err)
+	}
+	return &fleetClient{
+		url:    strings.TrimSuffix(server, "/") + "/v1/fleet",
+		client: &http.Client{Transport: mtls.Transport(files, mtls.Genesis(own.TrustDomain, spiffe.KindConfig)), Timeout: fleetTimeout},
+	}, nil
+}
+
+func (f *fleetClient) close() { f.client.CloseIdleConnections() }
+
+// fleet asks once. It returns the answer as it came too.
+func (f *fleetClient) fleet(ctx context.Context) (fleet serve.Fleet, raw []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
+	if err != nil {
+		return fleet, nil, fmt.Errorf("asking for the fleet: %w", err)
+	}
+	answer, err := f.client.Do(request)
+	if err != nil {
+		return fleet, nil, errors.New("asking for the fleet: " + mtls.Explain(err))
+	}
+	defer answer.Body.Close()
+	raw, err = io.ReadAll(io.LimitReader(answer.Body, maxFleetBytes))
+	if err != nil {
+		return fleet, nil, errors.New("reading the fleet: " + mtls.Explain(err))
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fleet, nil, fmt.Errorf("asking for the fleet: %s: %s", answer.Status, strings.TrimSpace(string(raw[:min(len(raw), 1<<10)])))
 	}
 	if err := json.Unmarshal(raw, &fleet); err != nil {
 		return fleet, nil, fmt.Errorf("reading the fleet: %w", err)
 	}
 	return fleet, raw, nil
-}
-
-func fetchFleet(ctx context.Context, server string, files *identity.Files) ([]byte, error) {
-	own, err := files.ID()
-	if err != nil {
-		return nil, fmt.Errorf("reading the own identity: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, fleetTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(server, "/")+"/v1/fleet", nil)
-	if err != nil {
-		return nil, fmt.Errorf("asking for the fleet: %w", err)
-	}
-	client := &http.Client{Transport: mtls.Transport(files, mtls.Genesis(own.TrustDomain, spiffe.KindConfig))}
-	defer client.CloseIdleConnections()
-	answer, err := client.Do(request)
-	if err != nil {
-		return nil, errors.New("asking for the fleet: " + mtls.Explain(err))
-	}
-	defer answer.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxFleetBytes))
-	if err != nil {
-		return nil, errors.New("reading the fleet: " + mtls.Explain(err))
-	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("asking for the fleet: %s: %s", answer.Status, strings.TrimSpace(string(raw[:min(len(raw), 1<<10)])))
-	}
-	return raw, nil
-}
-
-// printFleet writes the table, after what is wrong with the tree.
-func printFleet(w io.Writer, fleet serve.Fleet, now time.Time) error {
-	for _, problem := range fleet.Tree.Problems {
-		if _, err := fmt.Fprintf(w, "the tree is broken: %s\n", problem); err != nil {
-			return err
-		}
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "IDENTITY\tINSTANCE\tDESIRED\tAPPLIED\tSTATE\tSEEN\tERROR")
-	for _, container := range fleet.Containers {
-		if len(container.Instances) == 0 {
-			fmt.Fprintf(table, "%s\t-\t%d\t-\tunseen\t-\t-\n", container.Identity, container.Desired.Serial)
-		}
-		for _, i := range container.Instances {
-			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", container.Identity, dash(i.Instance), container.Desired.Serial,
-				appliedSerial(i), stateOf(container, i), ago(now, i.Seen), dash(firstLine(i.Errors)))
-		}
-	}
-	return table.Flush()
-}
-
-// stateOf is what an instance said, seen beside what it is to have.
-func stateOf(container serve.Container, i serve.Instance) string {
-	switch {
-	case i.State == "":
-		return "unknown"
-	case i.State == bundle.StateApplied && i.Version.Digest != container.Desired.Digest:
-		return "behind"
-	}
-	return i.State
-}
-
-// appliedSerial is the serial of the last report; in brackets when that version is not the one in use.
-func appliedSerial(i serve.Instance) string {
-	switch {
-	case i.State == "":
-		return "-"
-	case i.State == bundle.StateApplied:
-		return fmt.Sprint(i.Version.Serial)
-	}
-	return fmt.Sprintf("(%d)", i.Version.Serial)
-}
-
-func ago(now, then time.Time) string {
-	if then.IsZero() {
-		return "-"
-	}
-	return now.Sub(then).Round(time.Second).String() + " ago"
-}
-
-// firstLine is the first error, and how many more there are.
-func firstLine(errs []string) string {
-	if len(errs) == 0 {
-		return ""
-	}
-	line, _, _ := strings.Cut(errs[0], "\n")
-	if len(errs) > 1 {
-		line += fmt.Sprintf(" (and %d more)", len(errs)-1)
-	}
-	return line
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

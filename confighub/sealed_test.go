@@ -48,9 +48,13 @@ func (o operator) seals(value, key string, replicas int) string {
 
 // fleet is what genesis says of web's first replica.
 func (o operator) fleet() serve.Instance {
-	raw, err := fetchFleet(o.g.t.Context(), "https://"+o.g.address, identity.Open(o.dir))
-	var fleet serve.Fleet
-	if err != nil || json.Unmarshal(raw, &fleet) != nil || len(fleet.Containers) != 1 || len(fleet.Containers[0].Instances) == 0 {
+	ask, err := newFleetClient("https://"+o.g.address, identity.Open(o.dir))
+	if err != nil {
+		o.g.t.Fatal(err)
+	}
+	defer ask.close()
+	fleet, _, err := ask.fleet(o.g.t.Context())
+	if err != nil || len(fleet.Containers) != 1 || len(fleet.Containers[0].Instances) == 0 {
 		return serve.Instance{}
 	}
 	return fleet.Containers[0].Instances[0]

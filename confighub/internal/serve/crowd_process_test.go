@@ -178,7 +178,7 @@ func (p *process) change(c *crowd, page int) []time.Duration {
 		return fmt.Sprintf("%d of %d got the version", c.arrived.Load()-arrived, n)
 	})
 	took := c.since(moment)
-	waitFor(p.tb, 2*time.Minute, func() bool { return c.done.Load() >= done+n }, func() string {
+	waitFor(p.tb, 4*time.Minute, func() bool { return c.done.Load() >= done+n }, func() string {
 		return fmt.Sprintf("%d of %d reported the version", c.done.Load()-done, n)
 	})
 	return took

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/backoff"
 	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/spiffe"
 )
@@ -94,13 +95,19 @@ func gather(tb testing.TB, ca *identitytest.CA, ids []spiffe.ID, address string,
 	knocking := make(chan struct{}, 32)
 	for _, m := range c.members {
 		c.running.Go(func() {
-			for ctx.Err() == nil {
-				if err := c.live(m, knocking); ctx.Err() == nil {
-					c.again.Add(1)
-					if status, ok := err.(unexpected); ok {
-						tb.Errorf("%s: %v", m.name, status)
-						return
-					}
+			pause := backoff.Backoff{Min: 250 * time.Millisecond, Max: time.Minute}
+			for {
+				err := c.live(m, knocking)
+				if ctx.Err() != nil {
+					return
+				}
+				if status, ok := err.(unexpected); ok {
+					tb.Errorf("%s: %v", m.name, status)
+					return
+				}
+				c.again.Add(1)
+				if pause.Wait(ctx) != nil {
+					return
 				}
 			}
 		})
@@ -158,20 +165,19 @@ func (c *crowd) take(m *member, envelope []byte) error {
 		return err
 	}
 	c.running.Go(func() {
-		pause := c.settle
-		for {
-			select {
-			case <-time.After(pause):
-			case <-c.ctx.Done():
-				return
-			}
-			if c.reportLater(m, pointer) == nil {
-				c.done.Add(1)
-				return
-			}
-			c.again.Add(1)
-			pause = 500 * time.Millisecond
+		select {
+		case <-time.After(c.settle):
+		case <-c.ctx.Done():
+			return
 		}
+		pause := backoff.Backoff{Min: 500 * time.Millisecond, Max: time.Minute}
+		for c.reportLater(m, pointer) != nil {
+			c.again.Add(1)
+			if pause.Wait(c.ctx) != nil {
+				return
+			}
+		}
+		c.done.Add(1)
 	})
 	return nil
 }
