@@ -43,11 +43,19 @@ func Init(t testing.TB, argv ...string) *exec.Cmd {
 func awaitDeath(pid int) {
 	for range 1000 {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || strings.Contains(string(stat), ") Z ") {
+		if err != nil || isZombie(string(stat)) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// isZombie reads proc_pid_stat(5). While other threads of a process are about to end, its first one is a zombie
+// already, and the namespace still lives.
+func isZombie(stat string) bool {
+	const threads = 20 - 3 // num_threads is field 20, what follows the name begins with field 3
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	return len(fields) > threads && fields[0] == "Z" && fields[threads] == "1"
 }
 
 // becomeInit is the first act inside the namespaces: mount /proc, unseen from
