@@ -145,7 +145,7 @@ func (h *hub) became(v bundle.Version, text string) (string, error) {
 	if bad := h.store.LastBad(); bad != nil && bad.Version == v {
 		return "", fmt.Errorf("%s\nversion %s was %s: %s", text, v, bad.State, strings.Join(bad.Errors, "\n"))
 	}
-	why := h.refused
+	why := h.heard.Refused
 	if why == "" {
 		why = "it is tried again: " + h.retry.why
 	}

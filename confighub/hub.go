@@ -16,7 +16,6 @@ import (
 	"cloud4.internal/hub/confighub/internal/seal"
 	"cloud4.internal/hub/confighub/internal/source"
 	"cloud4.internal/hub/confighub/internal/telemetry"
-	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
@@ -59,10 +58,8 @@ type hub struct {
 
 	// ready: the gate is open.
 	ready bool
-	// reached: the source answered and did not fail since; sourceErr is its last trouble. refused is why what it has is
-	// not taken, which is no trouble of its own.
-	reached            bool
-	sourceErr, refused string
+	// heard is what the source said last.
+	heard sourceState
 	// applied is what is in place since this start; nil: nothing yet.
 	applied *applied
 	// applying is being put in place right now.
@@ -77,14 +74,12 @@ type hub struct {
 	returning *returning
 	// keepAt is when it is tried again to keep the version in place; zero when it is kept.
 	keepAt time.Time
-	// started is the start of the service that was seen last, and seenAt when, by the clock that is not set.
-	started, seenAt time.Time
+	// watched is the service, for as long as it has to live with a version.
+	watched life
 	// generation of the identity that was rendered last.
 	generation  uint64
 	transaction *telemetry.Transaction
-	since       map[string]health.Node
-	written     string
-	writtenAt   time.Time
+	file        *stateFile
 }
 
 // applied is a version in place.
@@ -271,14 +266,7 @@ func (h *hub) lives() bool {
 	if err != nil {
 		return !h.ctl.Supervised()
 	}
-	if state.Service.State != initctl.ServiceRunning {
-		h.seenAt = time.Time{}
-		return false
-	}
-	if h.seenAt.IsZero() || !state.Service.StartedAt.Equal(h.started) {
-		h.started, h.seenAt = state.Service.StartedAt, time.Now()
-	}
-	return time.Since(h.seenAt) >= h.conf.Settle
+	return h.watched.lasts(state.Service) >= h.conf.Settle
 }
 
 // end judges, when the container stops, what its service says of a version on trial.

@@ -131,7 +131,8 @@ func loadSettings(c *cli.Context, log zerolog.Logger, dir string) (*allSettings,
 func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zerolog.Logger) (*hub, error) {
 	h := &hub{
 		conf: s.Config, settings: s, ctl: ctl, log: log, dir: dir, runDir: ctl.RunDir(), slot: identity.Slot(),
-		events: make(chan source.Event), asks: make(chan ask), drift: newDrift(s.Config.Drift, s.Config.DriftEvery), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{}, since: map[string]health.Node{},
+		events: make(chan source.Event), asks: make(chan ask), drift: newDrift(s.Config.Drift, s.Config.DriftEvery),
+		file: newStateFile(ctl.RunDir(), log), tel: &telemetry.Telemetry{}, transaction: &telemetry.Transaction{},
 	}
 	settingsFile, err := filepath.Abs(settingsFile)
 	if err != nil {
@@ -158,7 +159,8 @@ func newHub(s *allSettings, ctl *initctl.Hub, dir, settingsFile string, log zero
 		log.Warn().Err(err).Msg("what was kept of bundles is lost")
 	}
 	h.applier = apply.New(apply.Options{
-		Dir: dir, RunDir: h.runDir, Control: ctl, Settle: h.conf.Settle, Log: log, DriftPolicy: h.conf.Drift, Step: func(name string) { h.transaction.Step(name) },
+		Dir: dir, RunDir: h.runDir, Control: ctl, Settle: h.conf.Settle, DriftPolicy: h.conf.Drift, Log: log,
+		Step:   func(name string) { h.transaction.Step(name) },
 		Policy: h.conf.policy(append(settingsPlaces(settingsFile), h.runDir, initctl.VarDir(), initctl.StateDir())...),
 	})
 	if h.conf.Source == "" {

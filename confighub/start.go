@@ -86,7 +86,7 @@ func (h *hub) startFromGood(ctx context.Context) {
 		h.postpone(err)
 		return
 	}
-	if !h.reached {
+	if !h.heard.Reached {
 		h.log.Warn().Stringer("version", p.Version()).Str("source", h.conf.Source).Msg("starting from the last good configuration, which may be stale: " + h.whyWaiting())
 	}
 	h.warn(h.settings.saveGood(h.dir))
@@ -103,10 +103,10 @@ func (h *hub) whyWaiting() string {
 			return "the identity: " + state.Error
 		}
 		return "the identity, from " + state.CAURL
-	case h.sourceErr != "":
-		return h.sourceErr
-	case h.refused != "":
-		return h.refused
+	case h.heard.Error != "":
+		return h.heard.Error
+	case h.heard.Refused != "":
+		return h.heard.Refused
 	case h.retry.why != "":
 		return h.retry.why
 	case h.store.LastBad() != nil:

@@ -3,10 +3,7 @@
 package main
 
 import (
-	"encoding/json"
 	"time"
-
-	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/source"
@@ -14,12 +11,8 @@ import (
 	"cloud4.internal/hub/internal/identity"
 )
 
-const (
-	// stateValid is how long config.json is believed; it is written anew at a third of that.
-	stateValid = 90 * time.Second
-	// maxTexts bounds how many errors the health text quotes.
-	maxTexts = 3
-)
+// maxTexts bounds how many errors the health text quotes.
+const maxTexts = 3
 
 // section is the part "config" of <run>/config.json.
 type section struct {
@@ -88,65 +81,7 @@ func (h *hub) publish() {
 			node.State, node.Text = child.State, child.Text
 		}
 	}
-	h.stamp(&node)
-	for i := range node.Children {
-		h.stamp(&node.Children[i])
-	}
-	raw, err := json.Marshal([]any{node, s})
-	if err != nil {
-		h.log.Error().Err(err).Msg("encoding the state file")
-		return
-	}
-	if string(raw) == h.written && time.Since(h.writtenAt) < stateValid/3 {
-		return
-	}
-	now := time.Now().UTC()
-	node.ObservedAt = now
-	if err := health.WriteFile(h.runDir, health.ConfigFile, node, s, stateValid); err != nil && h.writtenAt.IsZero() {
-		h.log.Warn().Err(err).Msg("writing the state file")
-	}
-	h.written, h.writtenAt = string(raw), now
-}
-
-// keepFresh renews config.json as it stands while something takes long, a settling of minutes perhaps, until stop is
-// called. Its writer must be at rest meanwhile.
-func keepFresh(runDir string, valid time.Duration, log zerolog.Logger) (stop func()) {
-	ended, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(valid / 2)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ended:
-				return
-			case <-tick.C:
-			}
-			file, err := health.ReadFile(runDir, health.ConfigFile)
-			if err == nil {
-				file.Health.ObservedAt = time.Now().UTC()
-				err = health.WriteFile(runDir, health.ConfigFile, file.Health, file.Section, valid)
-			}
-			if err != nil {
-				log.Debug().Err(err).Msg("renewing the state file")
-			}
-		}
-	}()
-	return func() {
-		close(ended)
-		<-done
-	}
-}
-
-// stamp sets since when a node has its state, and makes its texts one line each.
-func (h *hub) stamp(n *health.Node) {
-	n.Text, n.Action = health.CleanText(n.Text), health.CleanText(n.Action)
-	key := n.Kind + "/" + n.Name
-	if old, ok := h.since[key]; !ok || old.State != n.State {
-		n.Since = time.Now().UTC()
-		h.since[key] = *n
-	}
-	n.Since = h.since[key].Since
+	h.file.write(node, s)
 }
 
 func (h *hub) section() section {
@@ -162,7 +97,7 @@ func (h *hub) section() section {
 	if h.applied != nil {
 		s.Applied = &appliedState{Version: h.applied.pointer.Version(), Revision: h.applied.pointer.Revision, At: h.applied.at}
 		s.Targets = h.applied.targets
-		s.Stale = h.src != nil && !h.reached
+		s.Stale = h.src != nil && !h.heard.Reached
 		s.Drift = h.drift.state()
 	}
 	if h.applying != nil {
@@ -177,7 +112,8 @@ func (h *hub) section() section {
 }
 
 func (h *hub) sourceState() sourceState {
-	s := sourceState{Address: h.conf.Source, Reached: h.reached, Error: h.sourceErr, Refused: h.refused}
+	s := h.heard
+	s.Address = h.conf.Source
 	if h.remote {
 		s.Unsigned, s.SignedBy = len(h.conf.TrustedKeys) == 0, h.signer()
 	}

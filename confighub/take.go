@@ -19,24 +19,24 @@ import (
 
 // event is what the source said.
 func (h *hub) event(ctx context.Context, e source.Event) {
-	h.refused = ""
+	before := h.heard
+	h.heard = sourceState{Reached: true}
 	if refused, ok := errors.AsType[*source.Refused](e.Err); ok {
 		h.log.Warn().Str("source", h.conf.Source).Msg(refused.Error())
-		h.reached, h.sourceErr, h.refused = true, "", refused.Error()
+		h.heard.Refused = refused.Error()
 		h.startFromGood(ctx)
 		return
 	}
 	if e.Err != nil {
-		if h.sourceErr != e.Err.Error() && (h.reached || h.ready) {
+		if before.Error != e.Err.Error() && (before.Reached || h.ready) {
 			h.log.Warn().Str("source", h.conf.Source).Msg("the source of configuration is in trouble, what is in place stays: " + e.Err.Error())
 		}
-		h.reached, h.sourceErr = false, e.Err.Error()
+		h.heard = sourceState{Error: e.Err.Error()}
 		return
 	}
-	if h.sourceErr != "" {
+	if before.Error != "" {
 		h.log.Info().Str("source", h.conf.Source).Msg("the source of configuration answers again")
 	}
-	h.reached, h.sourceErr = true, ""
 	if e.Offer == nil {
 		h.startFromGood(ctx)
 		return
@@ -106,8 +106,8 @@ func (h *hub) stillNew(offer source.Offer) bool {
 		h.pending = nil
 	}
 	if !errors.Is(err, source.ErrNotNew) {
-		h.refused = err.Error()
-		h.log.Warn().Str("source", h.conf.Source).Msg(h.refused)
+		h.heard.Refused = err.Error()
+		h.log.Warn().Str("source", h.conf.Source).Msg(err.Error())
 	}
 	return false
 }

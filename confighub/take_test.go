@@ -33,8 +33,8 @@ func TestStillNew(t *testing.T) {
 	if err := store.MarkBad(source.Bad{Version: two.Version(), State: bundle.StateRolledBack}); err != nil {
 		t.Fatal(err)
 	}
-	if h.pending = &two; h.stillNew(two) || h.pending != nil || h.refused != "" {
-		t.Errorf("a bad one is taken again, or waits: %v, %q", h.pending, h.refused)
+	if h.pending = &two; h.stillNew(two) || h.pending != nil || h.heard.Refused != "" {
+		t.Errorf("a bad one is taken again, or waits: %v, %q", h.pending, h.heard.Refused)
 	}
 	if err := errors.Join(store.Propose(two), store.Adopt(two.Version(), true)); err != nil {
 		t.Fatal(err)
@@ -42,8 +42,8 @@ func TestStillNew(t *testing.T) {
 	if h.stillNew(two) {
 		t.Error("the one in place is taken again")
 	}
-	if h.stillNew(offer(1)) || !strings.Contains(h.refused, "genesis offers 1, older than 2 applied here") {
-		t.Errorf("an older one: %q", h.refused)
+	if h.stillNew(offer(1)) || !strings.Contains(h.heard.Refused, "genesis offers 1, older than 2 applied here") {
+		t.Errorf("an older one: %q", h.heard.Refused)
 	}
 }
 
