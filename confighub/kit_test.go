@@ -92,6 +92,8 @@ type genesis struct {
 	state   string
 	dir     string
 	address string
+	// bare is the git repository whose branch main is served instead of the tree; "" for none.
+	bare string
 	// keys sign what is served.
 	keys []ed25519.PrivateKey
 	log  *buffer
@@ -127,8 +129,12 @@ func (g *genesis) start() *genesis {
 	g.log = &buffer{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	root, ref := g.tree, ""
+	if g.bare != "" {
+		root, ref = g.bare, "main"
+	}
 	go func() {
-		done <- serve.Run(ctx, serve.Options{Root: g.tree, State: g.state, Listen: g.address, IdentityDir: g.dir, Files: identity.Open(g.dir), Keys: g.keys, Log: zerolog.New(g.log)})
+		done <- serve.Run(ctx, serve.Options{Root: root, Ref: ref, State: g.state, Listen: g.address, IdentityDir: g.dir, Files: identity.Open(g.dir), Keys: g.keys, Log: zerolog.New(g.log)})
 	}()
 	g.stop = sync.OnceFunc(func() {
 		cancel()
