@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -219,29 +219,30 @@ func TestMostRecipients(t *testing.T) {
 	}
 }
 
-// Opened with age's own code and the key file alone, as age(1) would when all else is lost.
+// The way of docs/sealed.md for when all else is lost: age(1), with the key file alone.
 func TestAgeOpensIt(t *testing.T) {
 	dir := t.TempDir()
 	key, err := EnsureKey(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, KeyFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	identities, err := age.ParseIdentities(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
 	text := sealFor(t, `"s3cret"`, Place{Key: "db.password", For: []string{"web.shop.vm1"}}, key)
-	r, err := age.Decrypt(base64.NewDecoder(base64.StdEncoding, strings.NewReader(strings.TrimPrefix(text, "age:"))), identities...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, err := io.ReadAll(r)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "cut -d: -f2 | base64 -d | age -d -i "+KeyFile)
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(text)
+	plain, err := cmd.CombinedOutput()
 	if want := `{"v":1,"key":"db.password","for":["web.shop.vm1"],"value":"s3cret"}`; err != nil || strings.TrimSpace(string(plain)) != want {
 		t.Errorf("got %s, %v", plain, err)
+	}
+	// And its keys are ours.
+	made := filepath.Join(dir, "made.key")
+	if out, err := exec.CommandContext(t.Context(), "age-keygen", "-o", made).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if key, err = ReadKey(made); err != nil {
+		t.Fatal(err)
+	}
+	if value, err := key.Open(sealFor(t, `1`, Place{Key: "k"}, key), "k", ""); err != nil || value != json.Number("1") {
+		t.Errorf("opened to %v, %v", value, err)
 	}
 }
 
