@@ -37,6 +37,9 @@ func (p Policy) allows(target string) string {
 	if why := bundle.BadPath(target); why != "" {
 		return why
 	}
+	if !path.IsAbs(target) || path.Clean(target) != target || target == "/" {
+		return "must be an absolute path without . and .., as " + path.Join("/", target)
+	}
 	if strings.HasPrefix(target, "/etc/ld.so") {
 		return "is never a target"
 	}

@@ -32,7 +32,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	roles := map[string]func(base string) int{"crash": child, "victim": victimMain, "mounted": mounted, "busy": busy, "mounted secret": mountedSecret}
+	roles := map[string]func(base string) int{
+		"crash": child, "victim": victimMain, "mounted": mounted, "busy": busy, "mounted secret": mountedSecret,
+		"full disk": fullDisk, "full mount": fullMount, "read-only": readOnly, "vanished owner": vanishedOwner,
+	}
 	if role, ok := roles[os.Getenv(childRole)]; ok {
 		os.Exit(role(os.Getenv(childBase)))
 	}
