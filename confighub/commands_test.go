@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/lint"
 	"cloud4.internal/hub/confighub/internal/source"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
@@ -180,5 +181,18 @@ func TestLintExamples(t *testing.T) {
 	stdout, stderr, err := runs(t, "lint", "../examples/genesis/tree", "--strict")
 	if err != nil || stdout != "" {
 		t.Errorf("%s%s%v", stdout, stderr, err)
+	}
+}
+
+// On a terminal findings stand in columns.
+func TestFindingsForPeople(t *testing.T) {
+	var got strings.Builder
+	err := writeAligned(&got, []lint.Finding{
+		{Place: lint.Place{File: "a", Line: 1, Column: 2}, Level: lint.Error, Message: "is wrong"},
+		{Place: lint.Place{File: "longer"}, Level: lint.Warning, Message: "may be wrong", Fix: "do this"},
+	})
+	want := "a:1:2   \x1b[31merror\x1b[0m    is wrong\nlonger  \x1b[33mwarning\x1b[0m  may be wrong\x1b[2m (do this)\x1b[0m\n"
+	if err != nil || got.String() != want {
+		t.Errorf("got %q, %v", &got, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,8 +78,16 @@ func runDiff(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	state := h.dir
+	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
+		// Nothing ran here yet, and looking makes no state.
+		if state, err = os.MkdirTemp("", "confighub-diff-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(state)
+	}
 	previews, reloads, err := apply.New(apply.Options{
-		Dir: h.dir, RunDir: h.runDir, Log: log,
+		Dir: state, RunDir: h.runDir, Log: log,
 		Policy: h.settings.Config.policy(append(settingsPlaces(settingsFile), h.runDir, initctl.VarDir(), filepath.Dir(h.dir))...),
 	}).Preview(out)
 	if err != nil {

@@ -26,6 +26,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HUB_CONFIG", env.WorkDir+"/hub.json")
 			env.Setenv("HUB_RUN_DIR", env.WorkDir+"/run")
 			env.Setenv("HUB_VAR_DIR", env.WorkDir+"/var")
+			env.Setenv("TZ", "UTC")
 			return nil
 		},
 	})

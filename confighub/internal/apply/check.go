@@ -84,7 +84,7 @@ func (a *Applier) makeRoot(p *plan) (string, error) {
 		if err != nil {
 			break
 		}
-		err = a.place(filepath.Join(root, f.Path), f)
+		err = a.disk.place(filepath.Join(root, f.Path), f)
 	}
 	if err != nil {
 		return root, targetError("making", "the directory of all targets", err)
@@ -93,11 +93,12 @@ func (a *Applier) makeRoot(p *plan) (string, error) {
 	return root, nil
 }
 
-func (a *Applier) place(name string, f render.File) error {
+// place writes a copy of a target, with the directories around it.
+func (k disk) place(name string, f render.File) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	if err := a.disk.before(opWrite, name); err != nil {
+	if err := k.before(opWrite, name); err != nil {
 		return &os.PathError{Op: "write", Path: name, Err: err}
 	}
 	return os.WriteFile(name, f.Bytes, f.Mode.Perm()|0o400)

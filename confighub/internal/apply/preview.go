@@ -72,7 +72,7 @@ func (p Policy) Try(ctx context.Context, out *render.Output) error {
 	}
 	defer os.RemoveAll(root)
 	for _, f := range out.Files {
-		if err := (&Applier{}).place(filepath.Join(root, f.Path), f); err != nil {
+		if err := (disk{}).place(filepath.Join(root, f.Path), f); err != nil {
 			return fmt.Errorf("making the directory of all targets: %w", err)
 		}
 	}

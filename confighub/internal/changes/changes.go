@@ -5,7 +5,7 @@
 // Of a new text its rendering says which parts are secret: they stand as ***. The old text is what was found on the
 // disk, and nobody says what in it is secret. A line of it that a known text has too is shown as that is. Once there is a
 // secret in any of the known texts, one that is like a line with a secret, but for that, is shown as that one, and
-// every other as ***, unless everybody may read the file. Values of present secrets are never shown.
+// every other as ***, unless everybody may read the file. Values of present secrets are never shown. Control characters stand as dots.
 package changes
 
 import (
@@ -93,7 +93,15 @@ func (c Change) content(b *bytes.Buffer) {
 		// An empty file comes or goes.
 		text = fmt.Appendf(nil, "--- %s\n+++ %s\n", old, new)
 	}
-	b.Write(bytes.ReplaceAll(text, []byte(hidden), nil))
+	b.Write(bytes.Map(printable, bytes.ReplaceAll(text, []byte(hidden), nil)))
+}
+
+// printable shows what could steer a terminal as a dot.
+func printable(r rune) rune {
+	if r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		return '·'
+	}
+	return r
 }
 
 func (c Change) verb() string {
@@ -161,18 +169,12 @@ func (o oldLines) show(bare string) string {
 // binary reports whether a text is none.
 func binary(text []byte) bool { return bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text) }
 
-// Colour writes a diff for a terminal: what goes is red, what comes is green, and control characters move no cursor.
+// Colour writes a diff for a terminal: what goes is red, what comes is green.
 func Colour(w io.Writer, text []byte) error {
 	const red, green, cyan, end = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 	var b strings.Builder
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSuffix(line, "\n")
-		line = strings.Map(func(r rune) rune {
-			if r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-				return '·'
-			}
-			return r
-		}, line)
 		switch {
 		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
 			b.WriteString(line)

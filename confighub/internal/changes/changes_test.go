@@ -60,7 +60,8 @@ func TestChange(t *testing.T) {
 		{"two secrets in a line that is like it", "1:2@z:3\n", private, "«a»:«b»@z:«c»\n", "", "--- f\n+++ f\n@@ -1,1 +1,1 @@\n-***:***@z:***\n+***:***@z:***\n"},
 		{"a secret of several lines", "k: |\n one\n two\nend\n", private, "k: |\n «one\n three»\nend!\n", "", "--- f\n+++ f\n@@ -1,4 +1,4 @@\n k: |\n  ***\n-***\n-***\n+***\n+end!\n"},
 		{"a secret and nothing else", "hush\n", private, "«new»\n", "", "f: differs (secret)\n"},
-		{"other line ends", "a\r\npw x\r\n", private, "a\npw «y»\n", "", "--- f\n+++ f\n@@ -1,2 +1,2 @@\n-a\r\n-pw ***\r\n+a\n+pw ***\n"},
+		{"other line ends", "a\r\npw x\r\n", private, "a\npw «y»\n", "", "--- f\n+++ f\n@@ -1,2 +1,2 @@\n-a·\n-pw ***·\n+a\n+pw ***\n"},
+		{"what steers a terminal", "a\n", public, "a\x1b[2J\u202e\tb\n", "", "--- f\n+++ f\n@@ -1,1 +1,1 @@\n-a\n+a·[2J·\tb\n"},
 		{"binary", "a\x00b", private, "a", "", "f: differs (binary)\n"},
 		{"an empty secret", "pw \n", private, "pw «»\n", "", ""},
 		{"a literal of stars", "pw ***\n", private, "pw «new»\n", "", "--- f\n+++ f\n@@ -1,1 +1,1 @@\n-pw ***\n+pw ***\n"},
@@ -145,10 +146,10 @@ func FuzzOld(f *testing.F) {
 
 func TestColour(t *testing.T) {
 	var got strings.Builder
-	if err := changes.Colour(&got, []byte("--- f\n+++ f\n@@ -1 +1 @@\n-a\x1b[2J\n+b\n c\n")); err != nil {
+	if err := changes.Colour(&got, []byte("--- f\n+++ f\n@@ -1 +1 @@\n-a\n+b\n c\n")); err != nil {
 		t.Fatal(err)
 	}
-	if want := "--- f\n+++ f\n\x1b[36m@@ -1 +1 @@\x1b[0m\n\x1b[31m-a·[2J\x1b[0m\n\x1b[32m+b\x1b[0m\n c\n"; got.String() != want {
+	if want := "--- f\n+++ f\n\x1b[36m@@ -1 +1 @@\x1b[0m\n\x1b[31m-a\x1b[0m\n\x1b[32m+b\x1b[0m\n c\n"; got.String() != want {
 		t.Errorf("got %q", &got)
 	}
 }

@@ -28,13 +28,13 @@ func (x *Explained) WriteLine(w io.Writer, number int) error {
 			fmt.Fprintf(t, "  text\t%s\t%s\n", p.At, quoted(p.Text))
 			continue
 		}
-		fmt.Fprintf(t, "  value\t%s\t%s\t%s\n", p.At, quoted(p.Text), p.where())
+		fmt.Fprintf(t, "  value\t%s\t%s\t%s\n", p.At, quoted(p.Text), printable(p.where()))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, words := range l.Within {
-		if _, err := fmt.Fprintf(w, "  within %s\n", words); err != nil {
+		if _, err := fmt.Fprintf(w, "  within %s\n", printable(words)); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func (x *Explained) Write(w io.Writer) error {
 		if len(l.Parts) > 0 {
 			row[1] = l.Parts[0].At
 		}
-		row[2] = values(l)
+		row[2] = printable(values(l))
 		rows = append(rows, row)
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))

@@ -31,6 +31,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/apply"
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
@@ -132,8 +133,9 @@ func newLinter(o Options) *linter {
 	return &linter{options: o, found: map[Finding]bool{}, data: map[Place]*use{}, templates: map[Place]*use{}}
 }
 
+// report notes a finding. Messages and fixes quote what others wrote, and are made fit to be shown.
 func (l *linter) report(at Place, level Level, rule, fix, format string, args ...any) {
-	l.found[Finding{Place: at, Level: level, Rule: rule, Message: fmt.Sprintf(format, args...), Fix: fix}] = true
+	l.found[Finding{Place: at, Level: level, Rule: rule, Message: health.CleanText(fmt.Sprintf(format, args...)), Fix: health.CleanText(fix)}] = true
 }
 
 // Broken is the findings of an error of reading a bundle or tree; false when it is an error of another kind.
@@ -151,6 +153,7 @@ func Broken(err error) ([]Finding, bool) {
 		if p.Key != "" {
 			f.Message = p.Key + ": " + f.Message
 		}
+		f.Message = health.CleanText(f.Message)
 		list = append(list, f)
 	}
 	return list, true
