@@ -31,7 +31,12 @@ const (
 //
 // A ref moves by one rename, after its objects are there, so there is no quiet to wait for.
 func (r *Repository) Watch(ctx context.Context, look <-chan struct{}, log zerolog.Logger, changed func() bool) error {
-	w := &watch{repo: r, log: log, look: look, interval: pollWatched}
+	return r.watch(ctx, look, log, pollWatched, changed)
+}
+
+// watch is Watch with this interval of the poll that runs beside inotify.
+func (r *Repository) watch(ctx context.Context, look <-chan struct{}, log zerolog.Logger, interval time.Duration, changed func() bool) error {
+	w := &watch{repo: r, log: log, look: look, interval: interval}
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.fallBack(err)

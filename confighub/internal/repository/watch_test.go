@@ -21,7 +21,7 @@ func follow(t *testing.T, repo *repository.Repository, look <-chan struct{}) <-c
 	ctx, cancel := context.WithCancel(t.Context())
 	states, done := make(chan string, 1000), make(chan error, 1)
 	go func() {
-		done <- repo.Watch(ctx, look, zerolog.New(zerolog.NewTestWriter(t)), func() bool {
+		done <- repo.WatchByEvents(ctx, look, zerolog.New(zerolog.NewTestWriter(t)), func() bool {
 			got, err := read(ctx, repo)
 			if err != nil {
 				states <- err.Error()
@@ -40,10 +40,10 @@ func follow(t *testing.T, repo *repository.Repository, look <-chan struct{}) <-c
 	return states
 }
 
-// await takes states until this one comes, before the slow poll could have found it.
+// await takes states until this one comes.
 func await(t *testing.T, states <-chan string, what, want string) {
 	t.Helper()
-	end := time.After(8 * time.Second)
+	end := time.After(30 * time.Second)
 	for {
 		select {
 		case got := <-states:
@@ -97,7 +97,7 @@ func TestWatchTriesAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	calls := 0
-	err := repo.Watch(ctx, nil, zerolog.Nop(), func() bool {
+	err := repo.WatchByEvents(ctx, nil, zerolog.Nop(), func() bool {
 		_, err := read(ctx, repo)
 		switch calls++; calls {
 		case 1:

