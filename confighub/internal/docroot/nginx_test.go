@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -203,10 +204,11 @@ func TestNginxEntityTag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	accept := func(p bundle.Pointer) error { return store.Accept(p, 0, now) }
 	var log bytes.Buffer
 	remote, err := source.NewRemote(source.RemoteOptions{
 		URL: s.URL, ID: web, Files: ca.Files(t, web), TrustedKeys: []ed25519.PublicKey{public}, Poll: 20 * time.Millisecond,
-		Accept: func(p bundle.Pointer) error { return store.Accept(p, 0, time.Now().AddDate(100, 0, 0)) }, Log: zerolog.New(&log),
+		Accept: accept, Log: zerolog.New(&log),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -221,8 +223,8 @@ func TestNginxEntityTag(t *testing.T) {
 				if e.Err != nil {
 					t.Fatal(e.Err)
 				}
-				if e.Offer == nil {
-					continue
+				if e.Offer == nil || errors.Is(accept(e.Offer.Pointer), source.ErrNotNew) {
+					continue // the second may come of a poll while the first was being kept
 				}
 				if err := store.Propose(*e.Offer); err != nil {
 					t.Fatal(err)
