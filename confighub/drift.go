@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// defaultDriftEvery stands in where kept settings are of a release that had none.
+	// defaultDriftEvery stands in, with the policy report, where kept settings are of a release that had none.
 	defaultDriftEvery = time.Minute
 	// A target that had to be repaired maxRepairs times within repairWindow is left to whoever writes it: two that
 	// write over each other for ever help nobody.
@@ -41,7 +41,7 @@ type drift struct {
 
 func newDrift(policy string, every time.Duration) *drift {
 	if every <= 0 {
-		every = defaultDriftEvery
+		policy, every = apply.DriftReport, defaultDriftEvery
 	}
 	return &drift{policy: policy, every: every, tried: map[string][]time.Time{}, lost: map[string]string{}}
 }

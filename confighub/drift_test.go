@@ -137,7 +137,7 @@ func TestDriftGivesUp(t *testing.T) {
 	found := []apply.Drift{{Target: "/a", What: "mode", Detail: "x"}, {Target: "/b", What: "content", Detail: "y"}}
 	for name, failure := range map[string]error{"does not last": nil, "fails": errors.New("no space left")} {
 		t.Run(name, func(t *testing.T) {
-			d, now := newDrift(apply.DriftRepair, 0), time.Now()
+			d, now := newDrift(apply.DriftRepair, time.Second), time.Now()
 			for n := range maxRepairs {
 				if repair := d.look(found, nil, now, log); len(repair) != 2 {
 					t.Fatalf("look %d: repairs %v", n, repair)

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,6 +117,10 @@ func TestHold(t *testing.T) {
 		return s.Pending != nil && s.Pending.Held && n.State == health.Warn && strings.Contains(n.Text, " waits, ") && strings.Contains(n.Text, "looking at it")
 	}
 	c.waitFor("the new version to wait", waits)
+	_, s := c.state()
+	waitFor(t, waitLimit, "genesis to know that it waits", func() bool {
+		return strings.Contains(g.log.String(), fmt.Sprintf(`"serial":%d,"state":"pending"`, s.Pending.Version.Serial))
+	}, g.log.String)
 	if out := c.status(); !strings.Contains(out, "hold held since ") || !strings.Contains(out, ": held, confighub resume takes it") {
 		t.Errorf("status says\n%s", out)
 	}
@@ -156,6 +162,57 @@ func TestHoldOutdated(t *testing.T) {
 	c.runsWith("four")
 	if strings.Contains(c.text("seen"), "two") {
 		t.Error("two was taken on the way")
+	}
+}
+
+// A hold keeps no service from starting: where what was in place is lost, the version that is offered is taken.
+func TestHoldGivesWay(t *testing.T) {
+	t.Parallel()
+	g, c := webContainer(t)
+	c.steered("hold")
+	c.stop()
+	blobs, err := filepath.Glob(c.path("var/0/config/blobs/*.tar.gz"))
+	if err != nil || len(blobs) != 1 {
+		t.Fatalf("kept are %v, %v", blobs, err)
+	}
+	if err := os.WriteFile(blobs[0], []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	publish(g, c, "two", "")
+	c.start()
+	c.says("the version is taken although new ones are held, since nothing else can be put in place")
+	c.runsWith("two")
+	publish(g, c, "three", "")
+	c.waitFor("three to wait", func() bool { _, s := c.state(); return s.Pending != nil && s.Pending.Held })
+}
+
+// A way back that is cut off is finished by the next confighub.
+func TestRollbackKilled(t *testing.T) {
+	t.Parallel()
+	g, c := webContainer(t)
+	publish(g, c, "two", "")
+	two := c.runsWith("two")
+	state, err := initctl.ReadState(c.path("run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(c.path("bin/confighub"), "rollback", "--reason", "cut off")
+	cmd.Env = c.env
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.waitFor("one to be in place, and not yet settled", func() bool { return c.target() == "value=one host=vm1\n" })
+	if err := c.kill(state.Hubs["confighub"].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait() // it ends with 1, but where the machine was so slow that the rollback was done before the kill
+	c.waitFor("the way back to be finished", func() bool {
+		_, s := c.state()
+		return s.Rejected != nil && s.Rejected.Version == two && s.Rejected.Errors[0] == "rolled back by hand: by root: cut off" &&
+			s.Applied != nil && s.Applied.Version != two && s.Source.Reached && strings.Count(c.text("seen"), "value=one") >= 2
+	})
+	if c.target() != "value=one host=vm1\n" {
+		t.Errorf("got %q", c.target())
 	}
 }
 

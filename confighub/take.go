@@ -254,8 +254,11 @@ func (h *hub) park(ctx context.Context, offer source.Offer) bool {
 		h.log.Warn().Stringer("version", offer.Version()).Msg("the version is taken although new ones are held, since nothing else can be put in place")
 		return false
 	}
+	if h.pending == nil || h.pending.Version() != offer.Version() {
+		h.log.Info().Stringer("version", offer.Version()).Msg("a new version waits: " + holdText(hold))
+		h.reports.add(bundle.Applied{Version: offer.Version(), State: bundle.StatePending})
+	}
 	h.pending = &offer
-	h.log.Info().Stringer("version", offer.Version()).Msg("a new version waits: " + holdText(hold))
 	return true
 }
 

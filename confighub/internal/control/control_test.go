@@ -159,10 +159,28 @@ func TestEnding(t *testing.T) {
 	}
 }
 
-// A run directory without room is no reason to end.
+// A run directory without room is no reason to end, and is looked at again.
 func TestNoRoom(t *testing.T) {
-	s := &Server{RunDir: filepath.Join(t.TempDir(), "none"), Log: zerolog.New(zerolog.NewTestWriter(t))}
-	if err := s.Run(t.Context()); err != nil {
+	run := filepath.Join(t.TempDir(), "none")
+	s := &Server{RunDir: run, Do: func(context.Context, Request) (string, error) { return "done", nil }, Log: zerolog.New(zerolog.NewTestWriter(t))}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	if _, err := Ask(ctx, run, Request{Verb: Resume}); err == nil || !strings.Contains(err.Error(), "does not run here") {
+		t.Errorf("without a directory: %v", err)
+	}
+	if err := os.Mkdir(run, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if text, err := Ask(ctx, run, Request{Verb: Resume}); err == nil && text == "done" {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"cloud4.internal/hub/internal/backoff"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
 )
@@ -43,13 +44,20 @@ type Server struct {
 	Log zerolog.Logger
 }
 
-// Run serves until ctx ends. A socket that cannot be opened, as in a full run directory, is said and is no error: the
+// Run serves until ctx ends. A socket that cannot be opened, as in a full run directory, is said and tried again: the
 // hub works without.
 func (s *Server) Run(ctx context.Context) error {
+	pause := backoff.Backoff{Min: time.Second}
+	said := false
 	listener, err := s.listen()
-	if err != nil {
-		s.Log.Warn().Err(err).Msg("hold, resume, rollback and accept do not work in this container")
-		return nil
+	for ; err != nil; listener, err = s.listen() {
+		if !said {
+			s.Log.Warn().Err(err).Msg("hold, resume, rollback and accept do not work in this container now")
+		}
+		said = true
+		if pause.Wait(ctx) != nil {
+			return nil
+		}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/{verb}", s.answer)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package source gets bundles to a container and keeps the ones it may start from: a Remote asks an HTTPS server
-// (`confighub serve`, or any static one), a Dir watches a directory, a Store keeps what was taken.
+// (`confighub serve`, or any static one), a Dir watches a directory, a Store keeps what was taken and what people wish
+// of it: to take nothing new, to go back, to take an older version.
 //
 // The wire, over TLS 1.3 with certificates on both sides:
 //
