@@ -6,6 +6,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -148,15 +151,12 @@ func TestManyOriginsAreCut(t *testing.T) {
 	for i := range 30_000 {
 		fmt.Fprintf(&data, "\"%s-%05d\": 1,\n", strings.Repeat("k", 30), i)
 	}
-	b, err := Read(tree(map[string]string{
+	files := map[string]string{
 		"data/a.json": "{\"first\": " + list(1000) + ",\n" + data.String() + "}", "templates/a": "", "bundle.json": `{"targets": {"/etc/a": {"template": "a"}}}`,
-	}))
-	if err != nil {
-		t.Fatal(err)
 	}
-	packed, err := Pack(b)
-	if err != nil {
-		t.Fatal(err)
+	packed := packRead(t, files)
+	if !bytes.Equal(packed, packRead(t, files)) {
+		t.Error("what is cut differs from one time to the next")
 	}
 	got, err := Unpack(packed)
 	if err != nil {
@@ -175,6 +175,47 @@ func TestManyOriginsAreCut(t *testing.T) {
 	// An item that was dropped is still known by its list.
 	if at, ok := o.Value("/first/7"); !ok || at.String() != "data/a.json:1" {
 		t.Errorf("an item is of %s, %v", at, ok)
+	}
+}
+
+func packRead(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	b, err := Read(tree(files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := Pack(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed
+}
+
+// A bundle that fits without its origins alone is packed without them.
+func TestOriginsGiveWay(t *testing.T) {
+	random := func(n int) []byte {
+		raw := make([]byte, n)
+		if _, err := rand.Read(raw); err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	data := map[string]int{}
+	for range 5000 {
+		data[hex.EncodeToString(random(20))] = 1
+	}
+	raw, err := json.Marshal(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]bool{MaxPacked - 180_000: false, MaxPacked - 400_000: true} {
+		got, err := Unpack(packRead(t, map[string]string{"data/a.json": string(raw), "templates/a": string(random(size))}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has := got.Origins != nil; has != want {
+			t.Errorf("beside a template of %d bytes: origins %v, want %v", size, has, want)
+		}
 	}
 }
 

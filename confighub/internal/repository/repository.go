@@ -151,25 +151,51 @@ const (
 // resolve reads a ref, through symbolic ones.
 func (r *Repository) resolve(name string) (string, error) {
 	for range maxLinks {
-		raw, err := readSmall(filepath.Join(r.dir, filepath.FromSlash(name)))
+		object, target, err := r.loose(name)
 		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
+		case errors.Is(err, ErrNoRef):
 			return r.packed(name)
-		case err != nil:
-			return "", fmt.Errorf("reading refs: %w", err)
+		case err != nil || object != "":
+			return object, err
 		}
-		text := strings.TrimSpace(string(raw))
-		target, symbolic := strings.CutPrefix(text, "ref:")
-		switch target = strings.TrimSpace(target); {
-		case symbolic && strings.HasPrefix(target, "refs/") && validRef(target):
-			name = target
-		case !symbolic && isObjectName(text):
-			return text, nil
-		default:
-			return "", fmt.Errorf("%s in %s is damaged: it holds %.60q", name, r.dir, text)
-		}
+		name = target
 	}
 	return "", fmt.Errorf("%s in %s leads through more than %d symbolic refs", name, r.dir, maxLinks)
+}
+
+// loose reads the file of a ref: the name of an object, or that of another ref.
+func (r *Repository) loose(name string) (object, target string, err error) {
+	raw, err := readSmall(filepath.Join(r.dir, filepath.FromSlash(name)))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
+		return "", "", ErrNoRef
+	case err != nil:
+		return "", "", fmt.Errorf("reading refs: %w", err)
+	}
+	text := strings.TrimSpace(string(raw))
+	target, symbolic := strings.CutPrefix(text, "ref:")
+	switch target = strings.TrimSpace(target); {
+	case symbolic && strings.HasPrefix(target, "refs/") && validRef(target):
+		return "", target, nil
+	case !symbolic && isObjectName(text):
+		return text, "", nil
+	}
+	return "", "", fmt.Errorf("%s in %s is damaged: it holds %.60q", name, r.dir, text)
+}
+
+// ways are the refs that decide what ours names: itself, and those that symbolic ones lead to.
+func (r *Repository) ways() (names []string) {
+	for _, name := range r.names {
+		for range maxLinks {
+			names = append(names, name)
+			_, target, err := r.loose(name)
+			if err != nil || target == "" {
+				break
+			}
+			name = target
+		}
+	}
+	return names
 }
 
 // packed finds the ref in packed-refs.

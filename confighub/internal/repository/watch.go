@@ -55,6 +55,8 @@ type watch struct {
 	// notify is nil when there is polling alone.
 	notify   *fsnotify.Watcher
 	interval time.Duration
+	// files are those that say what the ref names.
+	files []string
 }
 
 func (w *watch) run(ctx context.Context, changed func() bool) error {
@@ -65,6 +67,7 @@ func (w *watch) run(ctx context.Context, changed func() bool) error {
 	var stamps map[string]stamp
 	call := func() {
 		again.Stop()
+		w.find()
 		if err := w.add(); err != nil { // perhaps there is more to watch, or another repository
 			w.fallBack(err)
 			poll.Reset(w.interval)
@@ -118,18 +121,17 @@ func (w *watch) channels() (<-chan fsnotify.Event, <-chan error) {
 	return w.notify.Events, w.notify.Errors
 }
 
-// files are those that say what the ref names.
-func (w *watch) files() []string {
-	files := []string{filepath.Join(w.repo.dir, "packed-refs"), filepath.Join(w.repo.dir, "shallow")}
-	for _, name := range w.repo.names {
-		files = append(files, filepath.Join(w.repo.dir, filepath.FromSlash(name)))
+// find notes the files that say what the ref names: symbolic refs may lead elsewhere by now.
+func (w *watch) find() {
+	w.files = []string{filepath.Join(w.repo.dir, "packed-refs"), filepath.Join(w.repo.dir, "shallow")}
+	for _, name := range w.repo.ways() {
+		w.files = append(w.files, filepath.Join(w.repo.dir, filepath.FromSlash(name)))
 	}
-	return files
 }
 
-// concerns reports whether file is one of them, or a directory on the way to one.
+// concerns reports whether file is one of those, or a directory on the way to one.
 func (w *watch) concerns(file string) bool {
-	for _, mine := range w.files() {
+	for _, mine := range w.files {
 		if mine == file || strings.HasPrefix(mine, file+"/") {
 			return true
 		}
@@ -143,7 +145,7 @@ func (w *watch) add() error {
 		return nil
 	}
 	dirs := map[string]bool{w.repo.dir: true}
-	for _, file := range w.files() {
+	for _, file := range w.files {
 		for dir := filepath.Dir(file); len(dir) > len(w.repo.dir); dir = filepath.Dir(dir) {
 			dirs[dir] = true
 		}
@@ -178,7 +180,7 @@ type stamp struct {
 
 func (w *watch) stamps() map[string]stamp {
 	stamps := map[string]stamp{}
-	for _, file := range w.files() {
+	for _, file := range w.files {
 		info, err := os.Stat(file)
 		if err != nil {
 			continue // not being there is a state too

@@ -122,6 +122,22 @@ func TestWatchTriesAgain(t *testing.T) {
 	}
 }
 
+// A branch that is another name of one moves with it.
+func TestWatchOfASymbolicRef(t *testing.T) {
+	p := repositorytest.New(t)
+	id := p.Push(map[string]string{"a": "1"})
+	p.InBare("symbolic-ref", "refs/heads/live", "refs/heads/main")
+	states := follow(t, open(t, p.Bare, "live"), nil)
+	await(t, states, "the start", id)
+	await(t, states, "a push to the branch behind it", p.Push(map[string]string{"a": "2"}))
+	p.Git("push", "--quiet", "origin", id+":refs/heads/team/next")
+	p.InBare("symbolic-ref", "refs/heads/live", "refs/heads/team/next")
+	await(t, states, "another branch behind it", id)
+	next := p.Commit(map[string]string{"a": "3"})
+	p.Git("push", "--quiet", "--force", "origin", "HEAD:refs/heads/team/next")
+	await(t, states, "a push to that", next)
+}
+
 func TestWatchLooksWhenTold(t *testing.T) {
 	p := repositorytest.New(t)
 	id := p.Push(map[string]string{"a": "1"})
