@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/serve"
+	"cloud4.internal/hub/internal/genesistest"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/identity/identitytest"
@@ -101,7 +102,7 @@ type genesis struct {
 }
 
 func newGenesis(t *testing.T, opts ...identitytest.Option) *genesis {
-	g := &genesis{t: t, ca: identitytest.New(t, opts...), tree: t.TempDir(), state: filepath.Join(t.TempDir(), "serve"), address: "127.0.0.1:0"}
+	g := &genesis{t: t, ca: identitytest.New(t, opts...), tree: t.TempDir(), state: filepath.Join(t.TempDir(), "serve"), address: genesistest.FreeAddress(t)}
 	own := id(t)(spiffe.ForGenesis(identity.DefaultTrustDomain, spiffe.KindConfig))
 	g.dir = g.ca.DirOf(t, x509.Certificate{URIs: []*url.URL{own.URI()}, DNSNames: own.DNSNames()})
 	g.write("hosts/vm1/host.json", `{"stacks": {"shop": {"services": ["web"]}}}`)

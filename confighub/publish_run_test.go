@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,12 +160,6 @@ func TestServeSigns(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, 20*time.Second, "genesis to serve", func() bool { return strings.Contains(log.String(), "tree published") }, log.String)
-		for text := range strings.Lines(log.String()) {
-			var line struct{ Message, Address string }
-			if json.Unmarshal([]byte(text), &line) == nil && line.Address != "" {
-				g.address = line.Address
-			}
-		}
 		return func() {
 			t.Helper()
 			cmd.Process.Signal(os.Interrupt)
