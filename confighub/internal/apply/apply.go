@@ -104,6 +104,9 @@ type Applier struct {
 	unrecorded *journal
 	// debt is what the service still has to be told of files that were put back; nil: nothing.
 	debt *debt
+	// secrets are those of the last generations, before those of the last one; known tells that there was one.
+	secrets, before []string
+	known           bool
 	// warned: that there is no tmpfs was said.
 	warned bool
 	// unsaved: targets.json does not hold targets yet.
@@ -184,6 +187,8 @@ func (a *Applier) file(parts ...string) string {
 // An ErrOwed says that g is in place and that the service could not be told: Apply of the same generation, like
 // RetryOwed, goes on from there, and Apply of another one takes g back first.
 func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome, error) {
+	a.hide(g.Output.Redact)
+	a.known = true
 	outcome, err := a.apply(ctx, g, first)
 	return outcome, advised(err)
 }
@@ -280,18 +285,18 @@ func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 		return a.interrupted(p)
 	}
 	if _, cannot := errors.AsType[*unperformed](err); cannot && !a.changed(before) {
-		a.trial, a.why = p.journal, a.redact(p, err.Error())
+		a.trial, a.why = p.journal, a.redact(err.Error())
 		a.release()
 		return owedError(errors.New(a.why))
 	}
 	if err != nil {
-		return a.takeBack(ctx, p, before, []string{a.redact(p, err.Error())})
+		return a.takeBack(ctx, p, before, []string{a.redact(err.Error())})
 	}
 	a.opts.Step("reload")
 	a.opts.fault(pointReloaded)
 	if reasons := a.settle(ctx, before, slices.Contains(ran, actionRestart)); len(reasons) > 0 {
 		for i, reason := range reasons { // healthhub quotes what its checks were answered
-			reasons[i] = a.redact(p, reason)
+			reasons[i] = a.redact(reason)
 		}
 		return a.takeBack(ctx, p, before, reasons)
 	}

@@ -160,31 +160,6 @@ func TestRejectedChangesNothing(t *testing.T) {
 	}
 }
 
-func TestCheckIsBounded(t *testing.T) {
-	begin := time.Now()
-	err := run(t.Context(), 200*time.Millisecond, []string{"sh", "-c", "echo begun; sleep 60 & sleep 60"})
-	if err == nil || err.Error() != "not done after 200ms: begun" {
-		t.Errorf("got %v", err)
-	}
-	err = run(t.Context(), 5*time.Second, []string{"sh", "-c", "yes | head -c 100000; echo end; exit 1"})
-	if err == nil || len(err.Error()) > maxTold+100 || !strings.HasSuffix(err.Error(), "end") {
-		t.Errorf("the output is not cut: %d bytes", len(err.Error()))
-	}
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("took %s", took)
-	}
-}
-
-func TestCheckCannotSteerTerminals(t *testing.T) {
-	err := run(t.Context(), 5*time.Second, []string{"sh", "-c", `printf '\033[2Jred\r\n\n\tand\007 \342\200\256blue\377'; exit 1`})
-	if want := "exit status 1: [2Jred\n\n and blue?"; err == nil || err.Error() != want {
-		t.Errorf("got %q, want %q", err, want)
-	}
-	if got := redact(err.Error(), []string{"and\a \u202eblue"}); got != "exit status 1: [2Jred\n\n ***?" {
-		t.Errorf("a secret in it is shown: %q", got)
-	}
-}
-
 func TestRollback(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -23,12 +23,31 @@ const (
 	// a database that reloads on a loaded machine some tens.
 	checkTimeout  = 30 * time.Second
 	actionTimeout = time.Minute
-	// maxTold is how much of a command's output an error quotes, from the end, where most programs say why.
+	// maxTold is how much of a command's output an error quotes, from the end, where most programs say why. maxKept of
+	// it is looked through for secrets before, so that none is cut in two.
 	maxTold = 4 << 10
+	maxKept = 64 << 10
 )
 
-// run runs a command in a process group of its own, which ends with it, and quotes its output when it fails.
-func run(ctx context.Context, timeout time.Duration, argv []string) error {
+// failed is a command that ended badly.
+type failed struct {
+	err  error
+	told string // its output
+}
+
+// Error quotes the output.
+func (e *failed) Error() string {
+	if e.told == "" {
+		return e.err.Error()
+	}
+	return e.err.Error() + ": " + e.told
+}
+
+// Unwrap returns how it ended.
+func (e *failed) Unwrap() error { return e.err }
+
+// run runs a command in a process group of its own, which ends with it. A failed quotes its output without secrets.
+func run(ctx context.Context, timeout time.Duration, argv, secrets []string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s", timeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -55,10 +74,7 @@ func run(ctx context.Context, timeout time.Duration, argv []string) error {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
-	if told := out.String(); told != "" {
-		return fmt.Errorf("%w: %s", err, told)
-	}
-	return err
+	return &failed{err, out.told(secrets)}
 }
 
 // tail keeps the end of what is written.
@@ -67,19 +83,22 @@ type tail struct {
 	cut  bool
 }
 
-// Write takes everything and keeps the last maxTold bytes.
+// Write takes everything and keeps the last maxKept bytes.
 func (t *tail) Write(p []byte) (int, error) {
 	t.kept.Write(p)
-	if over := t.kept.Len() - maxTold; over > 0 {
+	if over := t.kept.Len() - maxKept; over > 0 {
 		t.kept.Next(over)
 		t.cut = true
 	}
 	return len(p), nil
 }
 
-// String is the output as text on few lines.
-func (t *tail) String() string {
-	text := strings.TrimSpace(plain(t.kept.String()))
+// told is the end of the output as text on few lines, without secrets.
+func (t *tail) told(secrets []string) string {
+	text := strings.TrimSpace(redact(plain(t.kept.String()), secrets))
+	if over := len(text) - maxTold; over > 0 {
+		text, t.cut = strings.ToValidUTF8(text[over:], ""), true
+	}
 	if t.cut {
 		text = "… " + text
 	}
@@ -100,17 +119,36 @@ func plain(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
-func (a *Applier) redact(p *plan, s string) string { return redact(s, p.redact) }
+// hide remembers what no error may show: the secrets of this generation, and those of the one before, whose files may
+// come back.
+func (a *Applier) hide(secrets []string) {
+	a.secrets, a.before = slices.Concat(secrets, a.before), secrets
+	slices.SortFunc(a.secrets, func(one, other string) int { return len(other) - len(one) })
+}
 
-// minSecret is the shortest text that is taken for a secret: a shorter one stands everywhere.
-const minSecret = 4
+func (a *Applier) redact(s string) string { return redact(s, a.secrets) }
 
-// redact takes the secrets out of s, also out of a command's output, where they stand without control characters.
+// Shorter texts than these are not taken for a secret, and for a line of one: they stand everywhere.
+const (
+	minSecret     = 4
+	minSecretLine = 16
+)
+
+// redact takes the secrets out of s, also out of a command's output, where they stand without control characters
+// and, of a key, maybe one line alone.
 func redact(s string, secrets []string) string {
 	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, "***")
 		if shown := plain(secret); len(shown) >= minSecret {
 			s = strings.ReplaceAll(s, shown, "***")
+		}
+		if !strings.Contains(secret, "\n") {
+			continue
+		}
+		for line := range strings.Lines(secret) {
+			if line = strings.TrimSpace(line); len(line) >= minSecretLine && !strings.HasPrefix(line, "-----") {
+				s = strings.ReplaceAll(s, line, "***")
+			}
 		}
 	}
 	return s

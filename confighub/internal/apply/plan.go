@@ -57,7 +57,6 @@ type plan struct {
 	// base are the records before the transaction, records those after it.
 	base, records records
 	files         []render.File
-	redact        []string
 	version       bundle.Version
 	mounts        mounts
 	// drifted are files to be kept before they are written over.
@@ -87,7 +86,7 @@ func (p *plan) paths() []string {
 // plan compares the generation with what is there, and with what was written there last. It changes nothing.
 func (a *Applier) plan(g Generation, base records) (*plan, error) {
 	p := &plan{
-		base: base, records: records{}, files: slices.Clone(g.Output.Files), redact: g.Output.Redact, version: g.Version, mounts: readMounts(),
+		base: base, records: records{}, files: slices.Clone(g.Output.Files), version: g.Version, mounts: readMounts(),
 		journal: &journal{ID: rand.Text(), Version: g.Version, Boot: a.boot()},
 	}
 	var reloads []bundle.Action

@@ -85,8 +85,8 @@ func (p Policy) Try(ctx context.Context, out *render.Output) error {
 		argv = expand(argv, filepath.Join(root, f.Path), root)
 		if key := strings.Join(argv, "\x00"); !done[key] {
 			done[key] = true
-			if err := run(ctx, checkTimeout, argv); err != nil {
-				lines = append(lines, fmt.Sprintf("%s: check %s: %s", f.Path, f.Check, redact(strings.ReplaceAll(err.Error(), root+"/", "/"), out.Redact)))
+			if err := run(ctx, checkTimeout, argv, out.Redact); err != nil {
+				lines = append(lines, fmt.Sprintf("%s: check %s: %s", f.Path, f.Check, strings.ReplaceAll(err.Error(), root+"/", "/")))
 			}
 		}
 	}

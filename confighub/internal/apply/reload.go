@@ -40,7 +40,11 @@ func (a *Applier) act(ctx context.Context, action bundle.Action) error {
 	if err != nil || argv == nil {
 		return err
 	}
-	return run(ctx, actionTimeout, argv)
+	err = run(ctx, actionTimeout, argv, a.secrets)
+	if f, ok := errors.AsType[*failed](err); ok && !a.known && f.told != "" {
+		f.told = "(what it said is left out: the secrets that it may name are not known before the first generation)"
+	}
+	return err
 }
 
 // performed marks an error of hubinit, which may do later what it did not do now. Without hubinit nobody ever will.
