@@ -142,7 +142,7 @@ func (a *Applier) planFile(p *plan, f *render.File) (*change, error) {
 	var c *change
 	switch {
 	case errors.Is(err, errType) && a.keeps(p, f.Path):
-		p.records[f.Path] = p.base[f.Path]
+		p.records[f.Path], err = p.base[f.Path], nil
 	case err != nil:
 		err = targetError("target", f.Path, err)
 	default:
