@@ -176,6 +176,7 @@ func TestUnwritableDirectory(t *testing.T) {
 	if err := os.Chmod(w.path("dir"), 0o555); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.Chmod(w.path("dir"), 0o755) })
 	before := w.tree()
 	_, err := w.applier().Apply(t.Context(), generation(1, w.file("a", "two"), w.file("dir/b", "two")), false)
 	if err := says(err, "staging "+w.path("dir/b"), "permission denied: make the directory writable for its owner, or give it to uid"); err != nil {

@@ -165,7 +165,7 @@ func (k *killing) await(cmd *exec.Cmd, out io.Reader, random bool) string {
 // of, and with nothing left over; and the next generation goes in.
 func TestKill(t *testing.T) {
 	all := points(t)
-	worlds, kills := 4, 80
+	worlds, kills := 4, 72
 	if os.Getenv("HUB_SOAK") == "1" {
 		kills = 1000
 	}

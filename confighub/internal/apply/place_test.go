@@ -220,7 +220,8 @@ func TestAsAnotherUID(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755), os.WriteFile(program, self, 0o755), os.Mkdir(tmp, 0o700), os.Chown(tmp, 4711, 4711)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "-test.v")
+	// Those that take long and do not depend on who runs them are left out.
+	cmd := exec.Command(program, "-test.v", "-test.skip", "^(TestEveryWriteFails|TestDriftIsCheap|TestSettleInPeace|TestRaceOnTheParent)$")
 	cmd.Dir = tmp
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4711}}
