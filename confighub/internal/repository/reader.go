@@ -20,6 +20,8 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/sys/unix"
+
 	"cloud4.internal/hub/internal/initctl"
 )
 
@@ -31,6 +33,9 @@ const (
 	maxCommit = 1 << 20
 	maxTree   = 32 << 20
 )
+
+// maxMemory bounds the address space of git, in bytes: a small object may be made of a huge one, which git unpacks first.
+const maxMemory = 2 << 30
 
 // Reader reads one state of a repository. It is not safe for concurrent use. Close it.
 type Reader struct {
@@ -117,7 +122,15 @@ func (rd *Reader) start() (err error) {
 		return err
 	}
 	rd.out = bufio.NewReaderSize(out, 64<<10)
-	return rd.git.Start()
+	if err := rd.git.Start(); err != nil {
+		return err
+	}
+	limit := unix.Rlimit{Cur: maxMemory, Max: maxMemory}
+	if err := unix.Prlimit(rd.git.Process.Pid, unix.RLIMIT_AS, &limit, nil); err != nil {
+		rd.end()
+		return fmt.Errorf("limiting its memory: %w", err)
+	}
+	return nil
 }
 
 // Close ends git and removes its directory.

@@ -13,7 +13,7 @@
 // objects of the other one (GIT_OBJECT_DIRECTORY). The configuration, hooks, attributes, replacements, grafts and remotes
 // of the repository are never read, the environment of git holds nothing of ours, and it may speak no protocol, so that
 // nothing is fetched either. Refs are read here: a file below refs/, or a line of packed-refs (gitrepository-layout(5)).
-// Each object's name is checked against its bytes.
+// Each object's name is checked against its bytes. git gets a minute, and 2 GiB of address space.
 //
 // Refused with words: repositories that are shallow (the count of commits would be wrong), that lack objects, or that keep
 // refs as reftables; worktrees and submodules, whose .git is a file.
