@@ -191,3 +191,34 @@ func TestServeSigns(t *testing.T) {
 	c.runsWith("two")
 	stop()
 }
+
+// What docs/publish.md tells people to type works, in that order.
+func TestPublishPage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	proctest.Link(t, dir, "confighub")
+	putFiles(t, dir, map[string]string{"tree/hosts/vm1/host.json": `{"stacks": {"shop": {"services": ["web"]}}}`, "srv/docroot/index.html": ""})
+	file, _ := keygen(t, "")
+	if err := os.Rename(file, filepath.Join(dir, "new.key")); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(nginxtest.Block(t, "console")) {
+		typed, ok := strings.CutPrefix(strings.TrimSpace(line), "$ ")
+		if !ok {
+			t.Fatalf("%q is no command", line)
+		}
+		if strings.HasPrefix(typed, "ssh-keygen ") {
+			typed += " -q -N ''" // nobody is asked here
+		}
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(typed, "genesis:", dir))
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", typed, err, out)
+		}
+		if strings.HasPrefix(typed, "confighub publish ") && !strings.Contains(string(out), `settings of the containers: {"config":{"trusted_keys":["ed25519:`) {
+			t.Errorf("%s does not say what the page promises: %s", typed, out)
+		}
+	}
+	published(t, filepath.Join(dir, "srv/docroot"), "web.shop.vm1", nil)
+}
