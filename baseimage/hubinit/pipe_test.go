@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,9 +56,14 @@ func TestLoghubKilled(t *testing.T) {
 	}
 	s := w.state()
 	lost := int(s.Pipes[initctl.PipeStdout].Lost) / 100
-	// Each killed loghub may take with it the one buffer it had read.
-	if got := received(w); got < lines-lost-2*(16<<10)/100-2 {
-		t.Errorf("%d lines written, %d received, %d lost by hubinit", lines, got, lost)
+	// Each killed loghub may take with it the one buffer it had read. On a busy machine hubinit kills some too: one
+	// that stalls, and one that takes too long to end.
+	killed := s.Hubs[initctl.Loghub].Restarts
+	if names, _ := w.lastEvent()["killed"].([]any); slices.Contains(names, any(initctl.Loghub)) {
+		killed++
+	}
+	if got := received(w); got < lines-lost-killed*((16<<10)/100+1) {
+		t.Errorf("%d lines written, %d received, %d lost by hubinit, %d loghubs killed", lines, got, lost, killed)
 	}
 	if s.Pipes[initctl.PipeStdout].Drained == 0 {
 		t.Errorf("nothing was drained: %+v", s.Pipes)
