@@ -87,7 +87,7 @@ func id(t testing.TB) func(spiffe.ID, error) spiffe.ID {
 
 // genesis is a real authority and a real confighub serve, in this process.
 type genesis struct {
-	t       *testing.T
+	t       testing.TB
 	ca      *identitytest.CA
 	tree    string
 	state   string
@@ -101,7 +101,7 @@ type genesis struct {
 	stop func()
 }
 
-func newGenesis(t *testing.T, opts ...identitytest.Option) *genesis {
+func newGenesis(t testing.TB, opts ...identitytest.Option) *genesis {
 	g := &genesis{t: t, ca: identitytest.New(t, opts...), tree: t.TempDir(), state: filepath.Join(t.TempDir(), "serve"), address: genesistest.FreeAddress(t)}
 	own := id(t)(spiffe.ForGenesis(identity.DefaultTrustDomain, spiffe.KindConfig))
 	g.dir = g.ca.DirOf(t, x509.Certificate{URIs: []*url.URL{own.URI()}, DNSNames: own.DNSNames()})
@@ -144,6 +144,13 @@ func (g *genesis) start() *genesis {
 		}
 	})
 	g.t.Cleanup(g.stop)
+	g.awaitServing()
+	return g
+}
+
+// awaitServing waits for the log to say where it serves.
+func (g *genesis) awaitServing() {
+	g.t.Helper()
 	var line struct{ Address string }
 	waitFor(g.t, 10*time.Second, "genesis to serve", func() bool {
 		for text := range strings.Lines(g.log.String()) {
@@ -154,7 +161,6 @@ func (g *genesis) start() *genesis {
 		return false
 	}, g.log.String)
 	g.address = line.Address
-	return g
 }
 
 // settings of a container that finds this genesis.
@@ -172,7 +178,7 @@ func (g *genesis) web(instance string) spiffe.ID {
 
 // container is hubinit as process 1 with a real confighub and a service.
 type container struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	env    []string
 	cmd    *exec.Cmd
@@ -181,7 +187,7 @@ type container struct {
 }
 
 // newContainer makes the directories; its state outlives its starts, its run directory does not.
-func newContainer(t *testing.T) *container {
+func newContainer(t testing.TB) *container {
 	t.Helper()
 	hubinit, err := hubinitOnce()
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 )
 
 // sealing runs `confighub seal` with a value on stdin, and returns the text of what it printed.
-func sealing(t *testing.T, value string, args ...string) (text, stderr string, err error) {
+func sealing(t testing.TB, value string, args ...string) (text, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	app := daemon.New("confighub", "", sections, sealCommand())
