@@ -125,7 +125,7 @@ var (
 var modules = map[string]string{
 	"filippo.io/age":                                                    "seals values for single containers, in a form that other tools read too",
 	"github.com/bmatcuk/doublestar/v4":                                  "globs with ** for targets and log files; path.Match has none",
-	"github.com/BurntSushi/toml":                                        "reads TOML in the tests of the template escapers: what was put in comes out",
+	"github.com/BurntSushi/toml":                                        "lint reads what is rendered to TOML, and so do the tests of the template escapers: what was put in comes out",
 	"github.com/cbroglie/mustache":                                      "templates",
 	"github.com/fsnotify/fsnotify":                                      "a change of the genesis tree is seen at once",
 	"github.com/go-chi/chi/v5":                                          "the router that the authority's API registers itself with (identitytest)",

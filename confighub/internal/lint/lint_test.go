@@ -122,7 +122,8 @@ func TestOutput(t *testing.T) {
 	}{
 		{"/etc/a.json", "{\"a\": 1}", false}, {"/etc/a.json", "{\"a\": 1, // comment\n}", false}, {"/etc/a.json", "{\"a\": }", true}, {"/etc/a.json", "", true},
 		{"/etc/a.xml", "<a b='c'/>", false}, {"/etc/a.xml", `<?xml version="1.0" encoding="ISO-8859-1"?><a>x</a>`, false}, {"/etc/a.xml", "<a>", true}, {"/etc/a.xml", "<a></b>", true},
-		{"/etc/a.yaml", "a: [", false},
+		{"/etc/a.yaml", "a: [1]\n---\nb: {}\n", false}, {"/etc/a.yaml", "", false}, {"/etc/a.yml", "a: [", true}, {"/etc/a.yaml", "a: 1\n---\n\tb: 1\n", true},
+		{"/etc/a.toml", "[a]\nb = 1\n", false}, {"/etc/a.toml", "a = ", true}, {"/etc/a.toml", "a = 1\na = 2\n", true}, {"/etc/a.conf", "a: [", false},
 	} {
 		lines := found(t, Options{}, map[string]string{"bundle.json": fmt.Sprintf(`{"targets": {%q: {"template": "a"}}}`, tt.target), "templates/a": tt.template})
 		if bad := len(lines) == 1 && strings.HasPrefix(lines[0], "output "); bad != tt.bad || len(lines) > 1 {

@@ -11,8 +11,10 @@ import (
 	"io"
 	"strings"
 
+	"github.com/BurntSushi/toml"
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/tailscale/hujson"
+	"go.yaml.in/yaml/v3"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
@@ -73,6 +75,10 @@ func (j *judge) output(at Place, name string, t bundle.Target, text []byte) {
 		err = readJSON(text)
 	case "xml":
 		err = readXML(text)
+	case "yaml":
+		err = readYAML(text)
+	case "toml":
+		_, err = toml.Decode(string(text), new(map[string]any))
 	case "env":
 		if t.Env {
 			_, err = render.ParseEnv(string(text))
@@ -100,6 +106,18 @@ func readXML(text []byte) error {
 	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	for {
 		if _, err := dec.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// readYAML reads all documents of a stream.
+func readYAML(text []byte) error {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		if err := dec.Decode(new(yaml.Node)); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
