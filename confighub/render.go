@@ -136,7 +136,7 @@ func checkRenderFlags(flags *cli.Context, arguments []string) error {
 		return fmt.Errorf("--escape: must be one of %s, got %q", strings.Join(bundle.Formats(), " "), format)
 	}
 	inputs := append(slices.Clone(flags.Generic("data").(*repeated).values), arguments[0])
-	if slices.Index(inputs, fromStdin) != len(inputs)-1 && slices.Contains(inputs[slices.Index(inputs, fromStdin)+1:], fromStdin) {
+	if inputs = slices.DeleteFunc(inputs, func(name string) bool { return name != fromStdin }); len(inputs) > 1 {
 		return errors.New("- stands twice: the standard input can be read once")
 	}
 	return nil

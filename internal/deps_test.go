@@ -259,6 +259,11 @@ func TestStandardLibraryOnly(t *testing.T) {
 		check(name, names)
 	}
 	check("baseimage/hubinit", hubinitMayImport)
+	for _, dep := range all[module+"confighub"].Deps {
+		if within(dep, "github.com/spf13/cobra/...") {
+			t.Errorf("confighub links %s, which only the command line of the template library needs", dep)
+		}
+	}
 	for _, dep := range all[module+"baseimage/hubinit"].Deps {
 		if reason, bad := hubinitMustNot[dep]; bad {
 			t.Errorf("hubinit links %s: %s", dep, reason)
