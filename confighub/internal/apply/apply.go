@@ -104,9 +104,8 @@ type Applier struct {
 	unrecorded *journal
 	// debt is what the service still has to be told of files that were put back; nil: nothing.
 	debt *debt
-	// secrets are those of the last generations, before those of the last one; known tells that there was one.
-	secrets, before []string
-	known           bool
+	// hidden is what no error may show.
+	hidden hidden
 	// warned: that there is no tmpfs was said.
 	warned bool
 	// unsaved: targets.json does not hold targets yet.
@@ -187,8 +186,7 @@ func (a *Applier) file(parts ...string) string {
 // An ErrOwed says that g is in place and that the service could not be told: Apply of the same generation, like
 // RetryOwed, goes on from there, and Apply of another one takes g back first.
 func (a *Applier) Apply(ctx context.Context, g Generation, first bool) (Outcome, error) {
-	a.hide(g.Output.Redact)
-	a.known = true
+	a.hidden.add(g.Output.Redact)
 	outcome, err := a.apply(ctx, g, first)
 	return outcome, advised(err)
 }
@@ -221,7 +219,11 @@ func (a *Applier) apply(ctx context.Context, g Generation, first bool) (Outcome,
 	}()
 	p.first = first
 	if len(p.changes) == 0 {
-		return Outcome{}, a.orBare(p, errors.Join(a.keepOriginals(p), a.remember(p.records, a.last)))
+		err := a.keepOriginals(p)
+		if err == nil {
+			err = a.remember(p.records, a.last)
+		}
+		return Outcome{}, a.orBare(p, err)
 	}
 	if err := a.prepare(ctx, p); err != nil {
 		a.discard(p)
@@ -250,7 +252,7 @@ func (a *Applier) endTrial(g Generation, first bool) (same bool, err error) {
 	if j == nil {
 		return false, nil
 	}
-	if first || !a.stands(j.Service) {
+	if first || !a.stands(j.Service) && !a.diedOf(j) {
 		a.trial = nil
 		return false, a.accept(j)
 	}
@@ -285,18 +287,18 @@ func (a *Applier) takeUp(ctx context.Context, p *plan, outcome *Outcome) error {
 		return a.interrupted(p)
 	}
 	if _, cannot := errors.AsType[*unperformed](err); cannot && !a.changed(before) {
-		a.trial, a.why = p.journal, a.redact(err.Error())
+		a.trial, a.why = p.journal, a.hidden.redact(err.Error())
 		a.release()
 		return owedError(errors.New(a.why))
 	}
 	if err != nil {
-		return a.takeBack(ctx, p, before, []string{a.redact(err.Error())})
+		return a.takeBack(ctx, p, before, []string{a.hidden.redact(err.Error())})
 	}
 	a.opts.Step("reload")
 	a.opts.fault(pointReloaded)
 	if reasons := a.settle(ctx, before, slices.Contains(ran, actionRestart)); len(reasons) > 0 {
 		for i, reason := range reasons { // healthhub quotes what its checks were answered
-			reasons[i] = a.redact(reason)
+			reasons[i] = a.hidden.redact(reason)
 		}
 		return a.takeBack(ctx, p, before, reasons)
 	}

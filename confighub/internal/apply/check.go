@@ -45,12 +45,12 @@ func (a *Applier) checkAll(ctx context.Context, p *plan) (lines []string, err er
 		} else {
 			done[key] = true
 		}
-		if err := run(ctx, checkTimeout, argv, a.secrets); err != nil {
+		if err := run(ctx, checkTimeout, argv, a.hidden.texts); err != nil {
 			text := strings.NewReplacer(staged, f.Path, root+"/", "/").Replace(err.Error())
 			if root == "" {
 				text = strings.ReplaceAll(err.Error(), staged, f.Path)
 			}
-			lines = append(lines, fmt.Sprintf("%s: check %s: %s", f.Path, f.Check, a.redact(text)))
+			lines = append(lines, fmt.Sprintf("%s: check %s: %s", f.Path, f.Check, a.hidden.redact(text)))
 		}
 	}
 	return lines, nil

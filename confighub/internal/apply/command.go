@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"cloud4.internal/hub/internal/initctl"
 )
@@ -103,53 +102,4 @@ func (t *tail) told(secrets []string) string {
 		text = "… " + text
 	}
 	return text
-}
-
-// plain leaves out what could move a terminal's cursor or turn its text around.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n':
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
-
-// hide remembers what no error may show: the secrets of this generation, and those of the one before, whose files may
-// come back.
-func (a *Applier) hide(secrets []string) {
-	a.secrets, a.before = slices.Concat(secrets, a.before), secrets
-	slices.SortFunc(a.secrets, func(one, other string) int { return len(other) - len(one) })
-}
-
-func (a *Applier) redact(s string) string { return redact(s, a.secrets) }
-
-// Shorter texts than these are not taken for a secret, and for a line of one: they stand everywhere.
-const (
-	minSecret     = 4
-	minSecretLine = 16
-)
-
-// redact takes the secrets out of s, also out of a command's output, where they stand without control characters
-// and, of a key, maybe one line alone.
-func redact(s string, secrets []string) string {
-	for _, secret := range secrets {
-		s = strings.ReplaceAll(s, secret, "***")
-		if shown := plain(secret); len(shown) >= minSecret {
-			s = strings.ReplaceAll(s, shown, "***")
-		}
-		if !strings.Contains(secret, "\n") {
-			continue
-		}
-		for line := range strings.Lines(secret) {
-			if line = strings.TrimSpace(line); len(line) >= minSecretLine && !strings.HasPrefix(line, "-----") {
-				s = strings.ReplaceAll(s, line, "***")
-			}
-		}
-	}
-	return s
 }

@@ -98,8 +98,9 @@ func (s *service) Restart(context.Context) error {
 	}
 	s.take("take")
 	s.take("hup")
-	s.start()
-	s.die()
+	if !s.die() {
+		s.start()
+	}
 	return nil
 }
 
@@ -110,7 +111,8 @@ func (s *service) die() bool {
 		return false
 	}
 	s.change(func(state *initctl.State) {
-		state.Service.State, state.Service.LastExit = initctl.ServiceExited, &initctl.Exit{Code: 1}
+		state.Service.State, state.Service.StartedAt = initctl.ServiceExited, time.Now()
+		state.Service.LastExit = &initctl.Exit{Code: 1}
 	})
 	return true
 }

@@ -69,7 +69,7 @@ func (a *Applier) RetryOwed(ctx context.Context) error {
 	}
 	a.forgive()
 	if j := a.trial; j != nil {
-		if a.stands(j.Service) {
+		if a.stands(j.Service) || a.diedOf(j) {
 			return a.Resume(ctx)
 		}
 		// Started anew, it has read the new files.

@@ -327,3 +327,25 @@ func TestNothingIsOwedWithoutHubinit(t *testing.T) {
 	}
 	w.expect(a, oneFile, false)
 }
+
+// A service that was restarted on new files and died of them while confighub was gone is brought back.
+func TestDiedMeanwhile(t *testing.T) {
+	w := withOne(t)
+	w.until("acted", func(a *Applier) {
+		a.Apply(t.Context(), generation(2, w.file("a", "two", reload("restart"))), false)
+	})
+	w.control.exit(1, "")
+	a := w.applier()
+	found, err := a.Recover()
+	if err != nil || !found.Owed {
+		t.Fatalf("recovered %+v, %v, want it owed", found, err)
+	}
+	back, ok := errors.AsType[*RolledBack](a.Resume(t.Context()))
+	if !ok || len(back.Lines) != 1 || back.Lines[0] != "the service exited with code 1 on the new configuration" {
+		t.Errorf("got %v, want it rolled back", back)
+	}
+	w.expect(a, oneFile, false)
+	if diff := cmp.Diff([]string{"hold", "restart", "hold", "hold", "restart", "release"}, w.control.requests()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -61,8 +61,6 @@ type plan struct {
 	mounts        mounts
 	// drifted are files to be kept before they are written over.
 	drifted []drifted
-	// made are the directories that were made.
-	made []string
 	// first: there is no service yet, and it may go on bare, with nothing kept of the way back.
 	first, bare bool
 }
@@ -213,7 +211,7 @@ func (a *Applier) compare(p *plan, f *render.File, parent *dir, old meta, oldByt
 	if old == want {
 		return nil, nil
 	}
-	return &change{Path: f.Path, Old: old, New: want, InPlace: inPlace, Secret: r.Secret, bytes: f.Bytes, oldBytes: oldBytes}, nil
+	return &change{Path: f.Path, Old: old, New: want, InPlace: inPlace, Secret: r.Secret || known.Secret, bytes: f.Bytes, oldBytes: oldBytes}, nil
 }
 
 // dressed is m with the mode and owner that now has, where they are not those that were written.

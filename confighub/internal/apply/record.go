@@ -29,8 +29,9 @@ type record struct {
 	Reload bundle.Action `json:"reload,omitzero"`
 	// Once: it was written because it was missing, and is its user's from then on.
 	Once bool `json:"once,omitempty"`
-	// Secret: what stood or stands there is kept on a tmpfs alone.
-	Secret bool `json:"secret,omitempty"`
+	// Secret: what was written is kept on a tmpfs alone, and so is, with SecretOriginal, the file before.
+	Secret         bool `json:"secret,omitempty"`
+	SecretOriginal bool `json:"secret_original,omitempty"`
 
 	originalBytes []byte
 }
@@ -63,10 +64,10 @@ func readLedger(name string) (ledger, error) {
 func (p *plan) record(f render.File, place string, want, old meta, oldBytes []byte) record {
 	r, known := p.base[f.Path]
 	if !known || r.Place != place && !old.sameBytes(r.Written) {
-		r = record{Original: old, originalBytes: oldBytes}
+		r = record{Original: old, originalBytes: oldBytes, SecretOriginal: f.Secret}
 	}
 	r.Written, r.Place, r.Reload, r.Once = want, place, f.Reload, f.Once
-	r.Secret = r.Secret || f.Secret
+	r.Secret = f.Secret
 	return r
 }
 
@@ -77,7 +78,7 @@ func (a *Applier) keepOriginals(p *plan) error {
 		if r.originalBytes == nil || !r.Original.Exists {
 			continue
 		}
-		if err := a.keep(r.Secret, originalsDir, r.Original.Sum, r.originalBytes); err != nil {
+		if err := a.keep(r.SecretOriginal, originalsDir, r.Original.Sum, r.originalBytes); err != nil {
 			return fmt.Errorf("keeping the file before %s: %w", name, err)
 		}
 		r.originalBytes = nil
@@ -134,7 +135,7 @@ func (a *Applier) keepDrifted(d drifted) error {
 
 // original reads the file that was there before a target.
 func (a *Applier) original(r record) ([]byte, error) {
-	dir, err := a.keepDir(r.Secret, originalsDir)
+	dir, err := a.keepDir(r.SecretOriginal, originalsDir)
 	if err != nil {
 		return nil, err
 	}

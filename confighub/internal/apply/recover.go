@@ -54,13 +54,20 @@ func (a *Applier) recover() (Recovery, error) {
 		a.forgive()
 		return r, nil
 	}
-	if !finished && a.stands(j.Service) {
+	if !finished && (a.stands(j.Service) || a.diedOf(j)) {
 		a.trial = j
 		r.Owed = true
 		return r, nil
 	}
 	a.forgive()
 	return r, a.accept(j)
+}
+
+// diedOf reports whether the service was started with the new files of a journal, and is dead and held now.
+func (a *Applier) diedOf(j *journal) bool {
+	now, err := a.service()
+	_, doubtful := a.inDoubt(j)
+	return err == nil && doubtful && now.State == initctl.ServiceExited
 }
 
 // undoJournal puts the targets of a journal back, and forgets it.

@@ -40,8 +40,8 @@ func (a *Applier) act(ctx context.Context, action bundle.Action) error {
 	if err != nil || argv == nil {
 		return err
 	}
-	err = run(ctx, actionTimeout, argv, a.secrets)
-	if f, ok := errors.AsType[*failed](err); ok && !a.known && f.told != "" {
+	err = run(ctx, actionTimeout, argv, a.hidden.texts)
+	if f, ok := errors.AsType[*failed](err); ok && !a.hidden.known && f.told != "" {
 		f.told = "(what it said is left out: the secrets that it may name are not known before the first generation)"
 	}
 	return err

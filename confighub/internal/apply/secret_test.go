@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -181,5 +182,27 @@ func TestWhereSecretsAreKept(t *testing.T) {
 				t.Errorf("the image's file is not back: %q, %v", raw, err)
 			}
 		})
+	}
+}
+
+// A target that becomes secret, or is no longer, still gives back what it was.
+func TestSecretsComeAndGo(t *testing.T) {
+	for _, first := range []bool{false, true} {
+		w := newWorld(t)
+		w.write("key", "image", 0o600)
+		a := w.applier()
+		for n, is := range []bool{first, !first} {
+			g := generation(uint64(n), w.file("key", "text "+strconv.Itoa(n)))
+			g.Output.Files[0].Secret = is
+			if _, err := a.Apply(t.Context(), g, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := a.Apply(t.Context(), generation(3), true); err != nil {
+			t.Fatal(err)
+		}
+		if err := holds(w.path("key"), "image"); err != nil || a.knownSecretDir() != "" {
+			t.Errorf("%v, kept in %q", err, a.knownSecretDir())
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -30,16 +31,16 @@ func (a *Applier) stage(p *plan) error {
 // begin writes the journal's first form, and copies what cannot be moved aside.
 func (a *Applier) begin(p *plan) error {
 	p.journal.Phase, p.journal.Changes = phaseStage, p.changes
-	var errs []error
+	var unnamed error
 	for i := range p.changes {
-		if c := &p.changes[i]; c.Env || c.InPlace {
-			errs = append(errs, a.nameCopies(c, i))
-		} else {
+		if c := &p.changes[i]; !c.Env && !c.InPlace {
 			c.Staged, c.Aside = stagedNames(c.Path)
+		} else if err := a.nameCopies(c, i); err != nil {
+			unnamed = err
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
+	if unnamed != nil {
+		return unnamed
 	}
 	if err := a.writeJournal(p.journal); err != nil {
 		return err
@@ -98,7 +99,13 @@ func (a *Applier) stageOne(p *plan, c *change) error {
 	case c.InPlace:
 		return a.stageCopy(p, c)
 	case c.dir == nil:
-		d, err := a.disk.open(path.Dir(c.Path), true, &p.made)
+		var made []string
+		d, err := a.disk.open(path.Dir(c.Path), true, &made)
+		for _, name := range made {
+			if !slices.Contains(p.journal.Made, name) { // it was there when the plan was made
+				p.journal.Made = append(p.journal.Made, name)
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -98,7 +98,10 @@ func (a *Applier) sameAside(c *change, aside string, back func() error) error {
 	if err == nil && now.sameBytes(c.Old) {
 		return nil
 	}
-	return errors.Join(errChanged, err, back())
+	if err := back(); err != nil {
+		return fmt.Errorf("%w, and cannot be put back: %w", errChanged, err)
+	}
+	return errChanged
 }
 
 // swapBusy writes a target in place that was mounted since the plan was made.
@@ -202,7 +205,10 @@ func (a *Applier) putBack(c *change) error {
 	default:
 		err = a.renameBack(c, name)
 	}
-	return errors.Join(err, c.dir.sync())
+	if err != nil {
+		return err
+	}
+	return c.dir.sync()
 }
 
 // renameBack lets the old file take the new one's place again. A crash may have left it under its first name.

@@ -84,7 +84,7 @@ func (a *Applier) revive(ctx context.Context, p *plan, before *initctl.ServiceSt
 		a.pay()
 		return nil
 	}
-	why := "on the way back: " + a.redact(err.Error())
+	why := "on the way back: " + a.hidden.redact(err.Error())
 	if now, stateErr := a.service(); stateErr == nil && !errors.Is(err, initctl.ErrUnsupervised) {
 		actions := p.journal.Reloads
 		if now.State == initctl.ServiceExited || !now.StartedAt.Equal(started) {
