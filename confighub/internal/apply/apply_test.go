@@ -19,6 +19,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
+	"cloud4.internal/hub/internal/initctl"
 )
 
 func TestUnchangedTouchesNothing(t *testing.T) {
@@ -217,6 +218,26 @@ func TestRollback(t *testing.T) {
 				t.Errorf("left: %v", left)
 			}
 		})
+	}
+}
+
+// A fix for a service that is broken already is kept: it does not make anything worse.
+func TestFixIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.settle = 300 * time.Millisecond
+	a := w.applier()
+	if _, err := a.Apply(t.Context(), generation(1, w.file("a", "broken")), true); err != nil {
+		t.Fatal(err)
+	}
+	w.control.exit(1, "")
+	if _, err := a.Apply(t.Context(), generation(2, w.file("a", "no better", reload("signal:HUP"))), false); err != nil {
+		t.Error(err)
+	}
+	if _, err := a.Apply(t.Context(), generation(3, w.file("a", "fixed", reload("restart"))), false); err != nil {
+		t.Error(err)
+	}
+	if err := holds(w.path("a"), "fixed"); err != nil || w.control.service.State != initctl.ServiceRunning {
+		t.Error(err, w.control.service.State)
 	}
 }
 

@@ -317,7 +317,7 @@ func (v *victim) judgePlaces(n uint64) error {
 		}
 		return err
 	})
-	run, globErr := filepath.Glob(filepath.Join(v.run, "*"))
+	run, globErr := filepath.Glob(filepath.Join(v.run, "[^.]*"))
 	for _, name := range run {
 		if base := filepath.Base(name); base != initctl.StateFile && base != envFile && base != "confighub" {
 			errs = append(errs, fmt.Errorf("%s is in the run directory", base))
