@@ -178,6 +178,46 @@ func mountedSecret(base string) int {
 // With the container goes what was kept of a secret: the last good generation mends it.
 func TestMountedSecretLosesItsCopy(t *testing.T) { newWorld(t).unshared("mounted secret") }
 
+// overlay is a child whose targets are on an overlay, as a container's are, with files of its image in the lower layer.
+func overlay(base string) int {
+	w := inside(base)
+	ctx := context.Background()
+	layers := filepath.Join(base, "layers")
+	w.must(os.Mkdir(layers, 0o755), syscall.Mount("tmpfs", layers, "tmpfs", 0, ""))
+	for _, dir := range []string{"lower/d", "upper", "work"} {
+		w.must(os.MkdirAll(filepath.Join(layers, dir), 0o755))
+	}
+	w.must(os.WriteFile(layers+"/lower/a", []byte("image"), 0o640), os.WriteFile(layers+"/lower/d/b", []byte("image"), 0o640))
+	w.must(syscall.Mount("overlay", w.etc, "overlay", 0, "lowerdir="+layers+"/lower,upperdir="+layers+"/upper,workdir="+layers+"/work"))
+	exchanged := 0
+	w.fault = func(now point) {
+		if now == pointExchanged {
+			exchanged++
+		}
+	}
+	one := generation(1, w.file("a", "one"), w.file("d/b", "one"), w.file("new/c", "one"))
+	_, err := w.applier().Apply(ctx, one, true)
+	w.must(err, holds(w.path("a"), "one"), holds(w.path("d/b"), "one"), holds(w.path("new/c"), "one"))
+	if exchanged != 2 {
+		w.t.Fatal("files were exchanged ", exchanged, " times, want 2")
+	}
+	w.actions = map[string][]string{"bad": {"false"}}
+	_, err = w.applier().Apply(ctx, generation(2, w.file("a", "two", reload("bad")), w.file("new/c", "two")), false)
+	if _, ok := errors.AsType[*RolledBack](err); !ok {
+		w.t.Fatal("not taken back:", err)
+	}
+	w.must(holds(w.path("a"), "one"), holds(w.path("d/b"), "one"), holds(w.path("new/c"), "one"))
+	_, err = w.applier().Apply(ctx, generation(3), true)
+	w.must(err, holds(w.path("a"), "image"), holds(w.path("d/b"), "image"))
+	if left := w.leftovers(); left != nil {
+		w.t.Fatal("left:", left)
+	}
+	return 0
+}
+
+// The way of a container's own file system.
+func TestOverlay(t *testing.T) { newWorld(t).unshared("overlay") }
+
 // In a directory of another uid, root writes with that uid's rights and leaves its files to it.
 func TestDirectoryOfAnotherUID(t *testing.T) {
 	if os.Geteuid() != 0 {
