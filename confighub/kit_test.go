@@ -275,7 +275,7 @@ func (c *container) waitFor(what string, ok func() bool) {
 	waitFor(c.t, waitLimit, what, ok, func() string {
 		config, _ := os.ReadFile(c.path("run/config.json"))
 		init, _ := os.ReadFile(c.path("run/init.json"))
-		return fmt.Sprintf("%s\nconfig.json: %s\ninit.json: %s", c.out, config, init)
+		return fmt.Sprintf("%s\nconfig.json: %s\ninit.json: %s\nseen: %s", c.out, config, init, c.text("seen"))
 	})
 }
 

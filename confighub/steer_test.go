@@ -94,6 +94,8 @@ func webContainer(t *testing.T) (*genesis, *container) {
 	c.configure(webSettings(g, c))
 	c.start("HUB_TOKEN=" + g.ca.Token(t, g.web("")))
 	c.runsWith("one")
+	// A signal to a service that is reading still would end that.
+	c.waitFor("the service to see one", func() bool { return strings.Contains(c.text("seen"), "value=one") })
 	return g, c
 }
 
@@ -227,9 +229,7 @@ func TestRollback(t *testing.T) {
 	if c.target() != "value=one host=vm1\n" || !strings.Contains(out, "is in place again; "+two.String()+" is not taken any more") {
 		t.Errorf("%q is in place, and rollback says %q", c.target(), out)
 	}
-	if strings.Count(c.text("seen"), "value=one") != 2 {
-		t.Errorf("the service has seen\n%s", c.text("seen"))
-	}
+	c.waitFor("the service to see one again", func() bool { return strings.Count(c.text("seen"), "value=one") == 2 })
 	waitFor(t, 10*time.Second, "genesis to hear of it", func() bool {
 		return strings.Contains(g.log.String(), `"state":"rolled_back","errors":["rolled back by hand: by root: too slow"]`)
 	}, g.log.String)
