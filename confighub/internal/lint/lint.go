@@ -120,17 +120,17 @@ type linter struct {
 	options Options
 	found   map[Finding]bool
 	// data and templates: what is there, and whether any container uses it.
-	data, templates map[Place]*use
+	data, templates map[part]bool
 }
 
-// use is one value or template that may be used.
-type use struct {
+// part is one value or template.
+type part struct {
+	at   Place
 	name string
-	used bool
 }
 
 func newLinter(o Options) *linter {
-	return &linter{options: o, found: map[Finding]bool{}, data: map[Place]*use{}, templates: map[Place]*use{}}
+	return &linter{options: o, found: map[Finding]bool{}, data: map[part]bool{}, templates: map[part]bool{}}
 }
 
 // report notes a finding. Messages and fixes quote what others wrote, and are made fit to be shown.
@@ -161,14 +161,14 @@ func Broken(err error) ([]Finding, bool) {
 
 // findings is everything, by place.
 func (l *linter) findings(source Source) []Finding {
-	for at, u := range l.data {
-		if !u.used {
-			l.report(at, Warning, "unused-data", "take it out, or correct the name that a template has for it", "%s: no template uses it", u.name)
+	for p, used := range l.data {
+		if !used {
+			l.report(p.at, Warning, "unused-data", "take it out, or correct the name that a template has for it", "%s: no template uses it", p.name)
 		}
 	}
-	for at, u := range l.templates {
-		if !u.used {
-			l.report(at, Warning, "unused-template", "take it away, or name it in a target", "%s: no target needs it", u.name)
+	for p, used := range l.templates {
+		if !used {
+			l.report(p.at, Warning, "unused-template", "take it away, or name it in a target", "%s: no target needs it", p.name)
 		}
 	}
 	list := make([]Finding, 0, len(l.found))

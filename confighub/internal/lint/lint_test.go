@@ -55,6 +55,7 @@ func TestUnusedData(t *testing.T) {
 		{"an item as a whole", "{{#l}}{{.}}{{/l}}", `{"l": [{"a": 1}]}`, ""},
 		{"empty ones", "{{#l}}{{.}}{{/l}}{{#o}}{{/o}}", `{"l": [], "o": {}, "p": {}}`, "p"},
 		{"a name further out", "{{#a}}{{up}}{{/a}}", `{"a": {"x": 1}, "up": 1}`, "a.x"},
+		{"the same key twice in a line", "{{a.x}}", `{"a": {"x": 1}, "b": {"x": 2}}`, "b.x"},
 		{"a broken template", "{{nope}}", `{"a": 1}`, ""},
 	}
 	for _, tt := range tests {

@@ -40,16 +40,9 @@ func (j *judge) reached() map[string]bool {
 func (j *judge) usedTemplates() {
 	reached := j.reached()
 	for file := range j.bundle.Templates {
-		j.note(j.templates, Place{File: j.templateFile(file)}, file, reached[file])
+		p := part{Place{File: j.templateFile(file)}, file}
+		j.templates[p] = j.templates[p] || reached[file]
 	}
-}
-
-// note notes that something is there, and whether this container uses it.
-func (l *linter) note(all map[Place]*use, at Place, name string, used bool) {
-	if all[at] == nil {
-		all[at] = &use{name: name}
-	}
-	all[at].used = all[at].used || used
 }
 
 // tags judges single tags, whether a rendering came by them or not.
@@ -124,7 +117,8 @@ func (j *judge) usedData() {
 		if origin, ok := j.bundle.Origins.Value(v.pointer); ok {
 			at.File, at.Line = origin.File, origin.Line
 		}
-		j.note(j.data, at, v.path, j.failed || j.uses(v.path) || named(v.path, missed))
+		p := part{at, v.path}
+		j.data[p] = j.data[p] || j.failed || j.uses(v.path) || named(v.path, missed)
 	}
 }
 
