@@ -71,3 +71,46 @@ func TestSplit(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// FuzzTarget holds that the parts of the lines are the output, each at a place that is there.
+func FuzzTarget(f *testing.F) {
+	for _, text := range []string{"a\n\n{{v}}{{e}}\n", "{{#l}}{{.}}\n{{/l}}{{^no}}{{{m}}}x{{/no}}", "{{e}}", "\n{{e}}\n{{m}}", "{{#l}}\n  {{v}}{{@index}}\n\n{{/l}}"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := bundle.Read(fstest.MapFS{
+			"bundle.json": {Data: []byte(`{"targets": {"/etc/a": {"template": "a"}}}`)}, "templates/a": {Data: []byte(text)},
+			"data/d.json": {Data: []byte(`{"v": "x y", "e": "", "m": "one\ntwo\n", "l": [1, 2]}`)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := explain.Target(b, render.Inputs{}, "/etc/a")
+		if err != nil {
+			return
+		}
+		out, err := render.Render(b, render.Inputs{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.Files[0].Secret {
+			return // {{.}} is all data, with the secrets
+		}
+		lines := strings.SplitAfter(string(out.Files[0].Bytes), "\n")
+		if lines[len(lines)-1] == "" {
+			lines = lines[:len(lines)-1]
+		}
+		if len(lines) != len(x.Lines) {
+			t.Fatalf("%d lines of %q", len(x.Lines), lines)
+		}
+		for i, l := range x.Lines {
+			parts := ""
+			for _, p := range l.Parts {
+				parts += p.Text
+			}
+			if want := strings.TrimRight(lines[i], "\r\n"); l.Number != i+1 || strings.TrimRight(l.Text, "\r") != want || strings.TrimRight(parts, "\r") != want || len(l.Parts) == 0 {
+				t.Fatalf("line %d is %q, of %q, want %q", l.Number, l.Text, l.Parts, want)
+			}
+		}
+	})
+}
