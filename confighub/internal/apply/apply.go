@@ -9,6 +9,7 @@
 // the machine did). From the swap on a failure puts every target back, lets the service take the old files up
 // again, restarts it in the same container when it died meanwhile, and is a RolledBack. When it was the machine
 // that failed before the service was told anything, it is an error like any other: the generation may be tried again.
+// A target that cannot be put back at that moment, as on a disk that became read-only, is put back before anything else.
 //
 // A reload that cannot take place, since hubinit does not answer or the command cannot be started, says nothing of
 // the files: it stays owed (ErrOwed, Applier.Owed), as does one that fails on the way back, until it succeeds or the
@@ -34,8 +35,8 @@
 // written in place, and what it was is copied before.
 //
 // To find one's way: apply.go has the transaction, plan.go what it is about, stage.go and swap.go what it does to
-// files, check.go and reload.go to commands, recover.go and owed.go what is left for later, dir.go and write.go the
-// system calls.
+// files, check.go and reload.go to commands, takeback.go the way back, recover.go and owed.go what is left for later,
+// record.go, drift.go and secret.go what is known and kept of targets, dir.go and write.go the system calls.
 //
 // Left out: where bundles come from (package source) and what they become (package render).
 package apply

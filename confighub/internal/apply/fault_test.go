@@ -195,6 +195,25 @@ func TestNoExchange(t *testing.T) {
 	}
 }
 
+// Nor is what somebody writes meanwhile lost there.
+func TestNoExchangeChangedMeanwhile(t *testing.T) {
+	w := withOne(t)
+	w.inject = func(op operation, _ string) error {
+		if op == opExchange {
+			return unix.EINVAL
+		}
+		return nil
+	}
+	w.fault = at("journaled", func(point) { w.write("a", "by hand", 0o644) })
+	_, err := w.applier().Apply(t.Context(), generation(2, w.file("a", "two")), false)
+	if err := errors.Join(says(err, "target "+w.path("a"), "was changed by somebody else meanwhile"), holds(w.path("a"), "by hand")); err != nil {
+		t.Error(err)
+	}
+	if left := w.leftovers(); left != nil {
+		t.Errorf("left: %v", left)
+	}
+}
+
 // What happens to a target between its plan and its swap is not lost, and the generation is put back whole.
 func TestChangedMeanwhile(t *testing.T) {
 	for _, tt := range []struct {

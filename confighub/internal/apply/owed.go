@@ -41,8 +41,8 @@ func (e *unperformed) Error() string { return e.err.Error() }
 func (e *unperformed) Unwrap() error { return e.err }
 
 // Owed reports whether the service has yet to take up what is in place: a new generation that it could not be
-// told of, or the files that one was taken back to. It is true as well while some of those could not be put back. It is asked for now and then; RetryOwed is to be called with
-// growing pauses while it is true.
+// told of, or the files that one was taken back to, some of which may not even be back yet. While it is true RetryOwed
+// is to be called, with growing pauses.
 func (a *Applier) Owed() bool {
 	a.forgive()
 	return a.trial != nil || a.debt != nil || a.stuck != nil
@@ -85,7 +85,7 @@ func (a *Applier) RetryOwed(ctx context.Context) error {
 		return owedError(err)
 	}
 	defer a.release()
-	if err := a.tell(ctx, a.debt.Actions, a.debt.Service); err != nil {
+	if _, err := a.tell(ctx, a.debt.Actions, a.debt.Service); err != nil {
 		if why := err.Error(); why != a.debt.Why {
 			a.keepDebt(&debt{Actions: a.debt.Actions, Service: a.debt.Service, Why: why})
 		}
@@ -96,16 +96,16 @@ func (a *Applier) RetryOwed(ctx context.Context) error {
 }
 
 // tell lets the service take up the files that are in place: by a restart when it died on others, else by the
-// actions.
-func (a *Applier) tell(ctx context.Context, actions []bundle.Action, started time.Time) error {
+// actions. It returns what it did.
+func (a *Applier) tell(ctx context.Context, actions []bundle.Action, started time.Time) ([]bundle.Action, error) {
 	now, err := a.service()
 	if err == nil && !started.IsZero() && (now.State == initctl.ServiceExited || !now.StartedAt.Equal(started)) {
 		ctx, cancel := context.WithTimeout(ctx, restartTimeout)
 		defer cancel()
-		return a.opts.Control.Restart(ctx)
+		return []bundle.Action{{Name: actionRestart}}, a.opts.Control.Restart(ctx)
 	}
 	_, err = a.reload(ctx, actions)
-	return err
+	return actions, err
 }
 
 // stands reports whether the service that was started then is still the one to be told: it has not been started

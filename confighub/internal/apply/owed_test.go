@@ -294,6 +294,31 @@ func TestOwedOnTheWayBackEnds(t *testing.T) {
 	}
 }
 
+// What is owed is not paid by the way back of another generation, which does something else.
+func TestOwedOutlastsAnotherWayBack(t *testing.T) {
+	w := withOne(t)
+	broken := filepath.Join(t.TempDir(), "broken")
+	w.actions = map[string][]string{"bad": {"test", "!", "-e", broken}, "picky": {"sh", "-c", "! grep three " + w.path("a")}}
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := w.applier()
+	for n, g := range []Generation{generation(2, w.file("a", "two", reload("bad"))), generation(3, w.file("a", "three", reload("picky")))} {
+		_, err := a.Apply(t.Context(), g, false)
+		if _, ok := errors.AsType[*RolledBack](err); !ok {
+			t.Fatalf("%d: got %v, want it rolled back", n, err)
+		}
+		w.expect(a, oneFile, true)
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.RetryOwed(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.expect(a, oneFile, false)
+}
+
 // A service that died, and that hubinit did not start again, is to be started.
 func TestOwedRestart(t *testing.T) {
 	w := withOne(t)

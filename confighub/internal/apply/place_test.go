@@ -107,8 +107,8 @@ func mounted(base string) int {
 // A file that is mounted into the container is written in its place, and put back when it was cut off in the middle.
 func TestMountedTarget(t *testing.T) { newWorld(t).unshared("mounted") }
 
-// busy is a child in which target a is mounted over when it is about to be swapped.
-func busy(base string) int {
+// mountedMeanwhile is a child in which target a is mounted over when it is about to be swapped.
+func mountedMeanwhile(base string) int {
 	w := inside(base)
 	w.write("a", "image", 0o644)
 	w.write("b", "image", 0o644)
@@ -142,7 +142,7 @@ func busy(base string) int {
 }
 
 // A file that is mounted after the plan was made is busy: it is written in place all the same.
-func TestMountedMeanwhile(t *testing.T) { newWorld(t).unshared("busy") }
+func TestMountedMeanwhile(t *testing.T) { newWorld(t).unshared("mounted meanwhile") }
 
 // mountedSecret is a child in which a secret is mounted, and the memory that its copy is in is lost.
 func mountedSecret(base string) int {

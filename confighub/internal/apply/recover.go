@@ -55,7 +55,7 @@ func (a *Applier) recover() (Recovery, error) {
 		return r, nil
 	}
 	if !finished && (a.stands(j.Service) || a.diedOf(j)) {
-		a.trial = j
+		a.trial, a.why = j, "the transaction was cut off before the service had taken its files up"
 		r.Owed = true
 		return r, nil
 	}

@@ -33,7 +33,7 @@ const (
 
 func TestMain(m *testing.M) {
 	roles := map[string]func(base string) int{
-		"crash": child, "victim": victimMain, "mounted": mounted, "busy": busy, "mounted secret": mountedSecret,
+		"crash": child, "victim": victimMain, "mounted": mounted, "mounted meanwhile": mountedMeanwhile, "mounted secret": mountedSecret,
 		"full disk": fullDisk, "full mount": fullMount, "read-only": readOnly, "vanished owner": vanishedOwner, "elsewhere": elsewhere, "overlay": overlay,
 	}
 	if role, ok := roles[os.Getenv(childRole)]; ok {

@@ -32,8 +32,6 @@ func (a *Applier) swapOne(p *plan, c *change, number int) error {
 	case c.Env:
 		a.opts.fault(pointFiles)
 		return a.writeEnv(c.Path, c.bytes, c.New.Exists)
-	case c.InPlace && !c.New.Exists:
-		return errors.New("is mounted into the container and cannot be removed: unmount it")
 	case c.InPlace:
 		return a.overwrite(c, c.bytes, c.New)
 	}
@@ -69,24 +67,36 @@ func (a *Applier) rename(c *change, name string) error {
 func (a *Applier) renameOver(c *change, name string) error {
 	err := c.dir.exchange(c.Staged, name)
 	if errors.Is(err, errNoExchange) {
-		if err := c.dir.write(c.Aside, c.oldBytes, c.Old.within(c.New)); err != nil {
-			return err
-		}
-		if err = c.dir.replace(c.Staged, name); err == nil {
-			return nil
-		}
-	}
-	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("%w: %w", errBusy, err)
+		return busy(a.renameOverCopied(c, name))
 	}
 	if err != nil {
-		return err
+		return busy(err)
 	}
 	a.opts.fault(pointExchanged)
 	if err := a.sameAside(c, c.Staged, func() error { return c.dir.exchange(c.Staged, name) }); err != nil {
 		return err
 	}
 	return c.dir.move(c.Staged, c.Aside)
+}
+
+// renameOverCopied is for a file system that cannot exchange: the old file is copied before.
+func (a *Applier) renameOverCopied(c *change, name string) error {
+	if err := c.dir.write(c.Aside, c.oldBytes, c.Old.within(c.New)); err != nil {
+		return err
+	}
+	now, _, err := c.dir.read(name)
+	if err != nil || !now.sameBytes(c.Old) {
+		return errChanged
+	}
+	return c.dir.replace(c.Staged, name)
+}
+
+// busy marks the error of a rename over a mount point.
+func busy(err error) error {
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%w: %w", errBusy, err)
+	}
+	return err
 }
 
 // errBusy: something is mounted there, though it was not when the plan was made.
@@ -106,27 +116,31 @@ func (a *Applier) sameAside(c *change, aside string, back func() error) error {
 
 // swapBusy writes a target in place that was mounted since the plan was made.
 func (a *Applier) swapBusy(p *plan, c *change, number int) error {
-	now, bytes, err := c.dir.read(path.Base(c.Path))
-	if err != nil {
+	in := *c
+	var err error
+	if in.Old, in.oldBytes, err = c.dir.read(path.Base(c.Path)); err != nil {
 		return err
 	}
-	staged, aside := c.Staged, c.Aside
-	c.InPlace, c.Old, c.oldBytes = true, now, bytes
-	if err := a.nameCopies(c, number); err != nil {
-		return err
-	}
-	c.Staged, c.Aside = "", ""
+	in.InPlace = true
 	if !p.bare {
-		if err := a.copyOld(c); err != nil {
+		if err := a.nameCopies(&in, number); err != nil {
 			return err
 		}
+		if err := a.copyOld(&in); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{c.Aside, c.Staged} {
+		if err := c.dir.remove(name); err != nil {
+			return err
+		}
+	}
+	in.Staged, in.Aside = "", ""
+	*c = in
+	if !p.bare {
 		if err := a.writeJournal(p.journal); err != nil {
 			return err
 		}
-	}
-	c.dir.remove(aside)
-	if err := c.dir.remove(staged); err != nil {
-		return err
 	}
 	return a.overwrite(c, c.bytes, c.New)
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/initctl"
 )
 
@@ -78,18 +77,14 @@ func (a *Applier) revive(ctx context.Context, p *plan, before *initctl.ServiceSt
 	if before != nil {
 		started = before.StartedAt
 	}
-	err := a.tell(ctx, p.journal.Reloads, started)
+	actions, err := a.tell(ctx, p.journal.Reloads, started)
 	a.opts.fault(pointRevived)
 	if err == nil {
-		a.pay()
+		a.payWith(actions)
 		return nil
 	}
 	why := "on the way back: " + a.hidden.redact(err.Error())
 	if now, stateErr := a.service(); stateErr == nil && !errors.Is(err, initctl.ErrUnsupervised) {
-		actions := p.journal.Reloads
-		if now.State == initctl.ServiceExited || !now.StartedAt.Equal(started) {
-			actions = []bundle.Action{{Name: actionRestart}}
-		}
 		a.owe(actions, now.StartedAt, why)
 	}
 	return []string{why}
