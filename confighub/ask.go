@@ -139,7 +139,7 @@ func (h *hub) resume(ctx context.Context) (string, error) {
 
 // became says what a version that was taken just now has become.
 func (h *hub) became(v bundle.Version, text string) (string, error) {
-	if h.applied.pointer.Version() == v {
+	if h.applied != nil && h.applied.pointer.Version() == v {
 		return fmt.Sprintf("%s\nversion %s is in place", text, v), nil
 	}
 	if bad := h.store.LastBad(); bad != nil && bad.Version == v {

@@ -2,12 +2,18 @@
 
 package main
 
-import "time"
+import (
+	"errors"
+	"time"
 
-// retryMin and retryMax bound the pause before something is tried again that the machine was in the way of.
+	"cloud4.internal/hub/confighub/internal/apply"
+)
+
+// retryMin and retryMax bound the pause before something is tried again that the machine was in the way of, rareMin and
+// rareMax the one where the service has to go through it: it was put in place and taken back.
 const (
-	retryMin = 2 * time.Second
-	retryMax = time.Minute
+	retryMin, retryMax = 2 * time.Second, time.Minute
+	rareMin, rareMax   = 10 * time.Minute, 2 * time.Hour
 )
 
 // retry is what is to be tried again, and when. The zero value is nothing.
@@ -22,7 +28,11 @@ type retry struct {
 func (r *retry) later(err error) (news bool) {
 	news = r.why != err.Error()
 	r.why = err.Error()
-	r.pause = min(max(2*r.pause, retryMin), retryMax)
+	low, high := retryMin, retryMax
+	if _, rolledBack := errors.AsType[*apply.RolledBack](err); rolledBack {
+		low, high = rareMin, rareMax
+	}
+	r.pause = min(max(2*r.pause, low), high)
 	r.at = time.Now().Add(r.pause)
 	return news
 }

@@ -337,6 +337,20 @@ func TestSteerDirectory(t *testing.T) {
 	if out := c.steered("resume"); out != "new versions are taken again\n" {
 		t.Errorf("resume says %q", out)
 	}
+	c.steered("hold")
+	write("templates/app.conf", "value=four host=vm1\n")
+	var four bundle.Version
+	c.waitFor("four to wait", func() bool {
+		_, s := c.state()
+		if s.Pending == nil || !s.Pending.Held {
+			return false
+		}
+		four = s.Pending.Version
+		return true
+	})
+	if out := c.steered("resume"); out != "new versions are taken again\nversion "+four.String()+" is in place\n" {
+		t.Errorf("resume says %q", out)
+	}
 }
 
 // Commands say it when there is nobody to ask.

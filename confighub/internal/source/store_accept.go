@@ -118,8 +118,8 @@ func (s *Store) took(p bundle.Pointer) {
 	s.book.forgetBad(p)
 }
 
-// DirSerial is the serial of a directory's bundle: that of the version of this digest which is known, so that an
-// unchanged directory is an unchanged version, else one above all before.
+// DirSerial is the serial of a directory's bundle: that of the version of this digest which is known, in place, bad or
+// offered last, so that an unchanged directory is an unchanged version, else one above all before.
 func (s *Store) DirSerial(digest string, now time.Time) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,6 +136,9 @@ func (s *Store) DirSerial(digest string, now time.Time) uint64 {
 			return b.Version.Serial
 		}
 		newest = max(newest, b.Version.Serial)
+	}
+	if s.offered != nil && s.offered.Digest == digest && s.offered.Serial > s.serial() {
+		return s.offered.Serial
 	}
 	return max(newest+1, uint64(now.UnixMilli()))
 }

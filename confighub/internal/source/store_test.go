@@ -223,6 +223,31 @@ func TestDir(t *testing.T) {
 	}
 }
 
+// An unchanged directory is the same version, however often it is looked at.
+func TestDirSerial(t *testing.T) {
+	s := newStore(t)
+	one, two := offer(t, 5, "one"), offer(t, 9, "two")
+	put(t, s, one, true)
+	for _, want := range []uint64{9, 9} {
+		if got := s.DirSerial(two.Pointer.Digest, time.UnixMilli(int64(want))); got != want {
+			t.Errorf("offered as %d, want %d", got, want)
+		}
+		must(t, s.Accept(two.Pointer, 0, time.Now()))
+	}
+	for _, now := range []int64{20, 30} {
+		if got := s.DirSerial(two.Pointer.Digest, time.UnixMilli(now)); got != 9 {
+			t.Errorf("at %d it is version %d", now, got)
+		}
+	}
+	if got := s.DirSerial(one.Pointer.Digest, time.UnixMilli(20)); got != 5 {
+		t.Errorf("the one in place is %d", got)
+	}
+	put(t, s, two, true)
+	if got := s.DirSerial(one.Pointer.Digest, time.UnixMilli(20)); got != 20 {
+		t.Errorf("one again is %d", got)
+	}
+}
+
 // What cannot be kept is taken once all the same, and kept when there is room.
 func TestStoreCarries(t *testing.T) {
 	dir := t.TempDir()

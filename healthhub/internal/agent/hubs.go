@@ -26,7 +26,7 @@ const (
 )
 
 // hubs tells how the other hubs and hubinit are, from their files in the run directory: the checks hub/config,
-// hub/identity, hub/log and hub/init. What a hub says of itself is told as it says it; that it
+// hub/identity, hub/drift, hub/log and hub/init. What a hub says of itself is told as it says it; that it
 // says nothing, restarts or loses bytes is a warning. What does not run because nobody wants it is not told of.
 type hubs struct {
 	dir string
