@@ -77,6 +77,10 @@ func (f *follower) reject(err error, began time.Time) (done bool) {
 		return done // the same commit, looked at once more
 	}
 	f.failure = err.Error()
+	if !done {
+		f.log.Error().Err(err).Msg("the tree cannot be read: what was published before stays, and it is tried again")
+		return false
+	}
 	for _, line := range lines {
 		f.log.Error().Msg("the tree is broken: " + line)
 	}

@@ -174,7 +174,7 @@ func TestKeepsTheLastGoodOfARepository(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.spoil()
-			s.log.wait(t, "the tree is broken: ", tt.says)
+			s.log.wait(t, "the tree cannot be read: ", tt.says)
 			if got := c.pointer("web.shop.vm1"); got != before {
 				t.Errorf("published: %+v", got)
 			}
