@@ -5,14 +5,13 @@
 //	var d openmetrics.Document
 //	d.Family("confighub_requests", openmetrics.Counter, "Requests, by status.")
 //	d.Sample(12, "status", "200")
-//	d.WriteTo(w)
+//	w.Write(d.Bytes())
 //
 // Left out: histograms, summaries, exemplars, timestamps.
 package openmetrics
 
 import (
 	"bytes"
-	"io"
 	"strconv"
 	"strings"
 )
@@ -23,11 +22,13 @@ const ContentType = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 // Kind is a type of metric.
 type Kind string
 
-// The kinds that a document can hold. Counters and infos have names without _total and _info, which their samples get.
+// The kinds that a document can hold. Counters and infos have names without _total and _info, which their samples get. A
+// state set has a sample for each state, 1 or 0, with the state in a label of the family's name.
 const (
-	Gauge   Kind = "gauge"
-	Counter Kind = "counter"
-	Info    Kind = "info"
+	Gauge    Kind = "gauge"
+	Counter  Kind = "counter"
+	Info     Kind = "info"
+	StateSet Kind = "stateset"
 )
 
 var suffixes = map[Kind]string{Counter: "_total", Info: "_info"}
@@ -60,13 +61,13 @@ func (d *Document) Sample(value float64, labels ...string) {
 	d.text.WriteString(" " + strconv.FormatFloat(value, 'f', -1, 64) + "\n")
 }
 
-// escape is for label values and help texts (section "Escaping").
-func escape(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(s, "\uFFFD"))
-}
+// escaped is how characters of label values and help texts are written (section "Escaping").
+var escaped = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// WriteTo writes the document.
-func (d *Document) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(append(d.text.Bytes(), "# EOF\n"...))
-	return int64(n), err
+func escape(s string) string { return escaped.Replace(strings.ToValidUTF8(s, "\uFFFD")) }
+
+// Bytes returns the whole document. No samples follow.
+func (d *Document) Bytes() []byte {
+	d.text.WriteString("# EOF\n")
+	return d.text.Bytes()
 }

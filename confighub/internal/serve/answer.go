@@ -67,7 +67,14 @@ func (a answer) onto(conn io.Writer, last bool) error {
 	return err
 }
 
-// time is how long the answer may take to be read.
-func (a answer) time() time.Duration {
-	return answerTime + time.Duration(len(a.body))*time.Second/slowest
+// patience is how long clients may take to read.
+type patience struct {
+	// first is for any answer, and for the head of a large one; then at least speed, in bytes/s.
+	first time.Duration
+	speed int
+}
+
+// of is how long the answer may take to be read.
+func (p patience) of(a answer) time.Duration {
+	return p.first + time.Duration(len(a.body))*time.Second/time.Duration(p.speed)
 }

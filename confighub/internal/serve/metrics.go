@@ -3,7 +3,6 @@
 package serve
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -62,11 +61,7 @@ func (s *Server) metrics(_ http.ResponseWriter, _ *http.Request, c caller) (answ
 	s.measureRequests(&d)
 	measureFleet(&d, s.Fleet(), time.Now())
 	measureProcess(&d)
-	var text bytes.Buffer
-	if _, err := d.WriteTo(&text); err != nil {
-		return answer{}, fmt.Errorf("writing the metrics: %w", err)
-	}
-	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {openmetrics.ContentType}}, body: text.Bytes()}, nil
+	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {openmetrics.ContentType}}, body: d.Bytes()}, nil
 }
 
 func (s *Server) measureRequests(d *openmetrics.Document) {

@@ -65,6 +65,7 @@ type Server struct {
 	stopOnce sync.Once
 	refusals mtls.Refusals
 	counts   counts
+	patience patience
 	// room is where requests wait for a change, lot where their connections do; nil while nothing listens.
 	room room
 	lot  *lot
@@ -79,7 +80,7 @@ type Server struct {
 func New(trustDomain string, published *Publication, ledger *Ledger, log zerolog.Logger) *Server {
 	s := &Server{
 		trustDomain: trustDomain, log: log, published: published, ledger: ledger,
-		stopping: make(chan struct{}), open: map[spiffe.ID]int{},
+		stopping: make(chan struct{}), open: map[spiffe.ID]int{}, patience: patience{first: answerTime, speed: slowest},
 	}
 	published.whenReplaced(s.room.wake)
 	return s

@@ -85,9 +85,12 @@ func (s *Server) roused(p *parked, gone bool) {
 func (s *Server) finish(p *parked) {
 	c := p.question.caller
 	s.leave(c.peer)
-	a, err := s.answer(p.question)
-	if _, expired := mtls.PeerOf(c.certificate); expired != nil {
-		p.last, err = true, refuse(http.StatusUnauthorized, "%v", expired)
+	var a answer
+	_, err := mtls.PeerOf(c.certificate)
+	if err != nil {
+		p.last, err = true, refuse(http.StatusUnauthorized, "%v", err)
+	} else {
+		a, err = s.answer(p.question)
 	}
 	if err != nil {
 		a = refusing(s.refuse(c, err))
@@ -112,7 +115,7 @@ func (s *Server) takeOver(w http.ResponseWriter, r *http.Request) (conn *tls.Con
 func (s *Server) tell(slot *slot, a answer, last bool) {
 	last = last || s.isStopping()
 	s.counts.body(len(a.body))
-	_ = slot.conn.SetWriteDeadline(time.Now().Add(a.time())) // only a closed one has none
+	_ = slot.conn.SetWriteDeadline(time.Now().Add(s.patience.of(a))) // only a closed one has none
 	err := a.onto(slot.conn, last)
 	switch {
 	case err != nil:
@@ -137,7 +140,7 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, a answer) {
 		}
 	}
 	s.counts.body(len(a.body))
-	deadline(w, a.time())
+	deadline(w, s.patience.of(a))
 	a.to(w)
 }
 

@@ -33,6 +33,7 @@ import (
 
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/openmetrics"
 )
 
 // Snapshot is the health of everything at one moment.
@@ -98,7 +99,7 @@ func (p *Page) Handler() http.Handler {
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		d := p.draw()
-		d.serve(w, r, "application/openmetrics-text; version=1.0.0; charset=utf-8", http.StatusOK, d.metrics())
+		d.serve(w, r, openmetrics.ContentType, http.StatusOK, d.metrics())
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { p.draw().serveHTML(w, r) })
 	return mux
