@@ -33,6 +33,8 @@ type crowd struct {
 	members []*member
 	ctx     context.Context
 	running sync.WaitGroup
+	// knocking bounds the handshakes at a time, as all members share the processors of one machine with the server.
+	knocking chan struct{}
 
 	// asked counts polls, arrived versions that came, done reports that one is applied, again connections that were made
 	// because the one before had ended, and reports that had to be repeated.
@@ -81,7 +83,7 @@ func places(tb testing.TB, n int) (files map[string]string, ids []spiffe.ID) {
 func gather(tb testing.TB, ca *identitytest.CA, ids []spiffe.ID, address string, settle time.Duration) *crowd {
 	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	c := &crowd{address: address, roots: x509.NewCertPool(), settle: settle, ctx: ctx}
+	c := &crowd{address: address, roots: x509.NewCertPool(), settle: settle, ctx: ctx, knocking: make(chan struct{}, 32)}
 	for _, root := range ca.Roots() {
 		c.roots.AddCert(root)
 	}
@@ -92,12 +94,11 @@ func gather(tb testing.TB, ca *identitytest.CA, ids []spiffe.ID, address string,
 		stop()
 		c.running.Wait()
 	})
-	knocking := make(chan struct{}, 32)
 	for _, m := range c.members {
 		c.running.Go(func() {
 			pause := backoff.Backoff{Min: 250 * time.Millisecond, Max: time.Minute}
 			for {
-				err := c.live(m, knocking)
+				err := c.live(m)
 				if ctx.Err() != nil {
 					return
 				}
@@ -116,11 +117,8 @@ func gather(tb testing.TB, ca *identitytest.CA, ids []spiffe.ID, address string,
 }
 
 // live polls on one connection until that ends.
-func (c *crowd) live(m *member, knocking chan struct{}) (err error) {
-	knocking <- struct{}{}
-	m.conn, err = c.dial(m)
-	<-knocking
-	if err != nil {
+func (c *crowd) live(m *member) (err error) {
+	if m.conn, err = c.dial(m); err != nil {
 		return err
 	}
 	for {
@@ -204,6 +202,8 @@ func (c *crowd) report(on *wire, p bundle.Pointer, state string) error {
 
 // dial connects as net/http would, which knows HTTP/2 as well.
 func (c *crowd) dial(m *member) (*wire, error) {
+	c.knocking <- struct{}{}
+	defer func() { <-c.knocking }()
 	dialer := tls.Dialer{Config: &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: c.roots, ServerName: "genesis.internal", Certificates: []tls.Certificate{m.certificate},
 		NextProtos: []string{"h2", "http/1.1"},
