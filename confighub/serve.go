@@ -43,6 +43,7 @@ Forgejo, for repositories on mounts that do not tell of changes:
 The identity must be that of genesis/config; serve waits for it, so that it can run as the service of a
 container in which confighub enrols. Serials and what is published are kept in the state directory.
 With --sign a container that names the key in config.trusted_keys takes nothing that it did not sign.
+Operators ask for the fleet with confighub fleet; they and genesis/health read GET /metrics (OpenMetrics).
 TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree, or with --ref the git repository", Required: true},

@@ -46,8 +46,8 @@ type member struct {
 	name        string
 	certificate tls.Certificate
 	etag        string
-	// conn is what it polls on, second what it reports on while it waits.
-	conn, second *wire
+	// conn is what it polls on; while it waits it reports on another one.
+	conn *wire
 
 	mu sync.Mutex
 	at time.Time // when the last version came
@@ -180,15 +180,17 @@ func (c *crowd) take(m *member, envelope []byte) error {
 	return nil
 }
 
-// reportLater reports while the member waits on its other connection. The one for reports is kept while it lives.
-func (c *crowd) reportLater(m *member, p bundle.Pointer) (err error) {
-	if m.second != nil && c.report(m.second, p, bundle.StateApplied) == nil {
-		return nil
-	}
-	if m.second, err = c.dial(m); err != nil {
+// secondTime is how long the connection for reports is kept: one process has no more descriptors for all members.
+const secondTime = 2 * time.Second
+
+// reportLater reports while the member waits on its other connection.
+func (c *crowd) reportLater(m *member, p bundle.Pointer) error {
+	second, err := c.dial(m)
+	if err != nil {
 		return err
 	}
-	return c.report(m.second, p, bundle.StateApplied)
+	time.AfterFunc(secondTime, func() { second.NetConn().Close() })
+	return c.report(second, p, bundle.StateApplied)
 }
 
 func (c *crowd) report(on *wire, p bundle.Pointer, state string) error {
