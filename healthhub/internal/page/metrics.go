@@ -20,7 +20,9 @@ func metricsDocument(s Snapshot) []byte {
 	d.Family("hub_health_score", openmetrics.Gauge, "Score from 0 to 100 in the band of the state.")
 	each(s.Node, func(n *health.Node) { d.Sample(float64(score(n)), "kind", n.Kind, "name", n.Name) })
 	d.Family("hub_health_stale", openmetrics.Gauge, "1 while nothing was heard of it in time.")
-	each(s.Node, func(n *health.Node) { d.Sample(float64(bit(n.HasFlag(health.FlagStale))), "kind", n.Kind, "name", n.Name) })
+	each(s.Node, func(n *health.Node) {
+		d.Sample(float64(bit(n.HasFlag(health.FlagStale))), "kind", n.Kind, "name", n.Name)
+	})
 	d.Family("hub_health_check", openmetrics.Gauge, "1 while a check passes or warns.")
 	each(s.Node, func(n *health.Node) {
 		for i := range n.Children {
