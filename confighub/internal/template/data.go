@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -32,6 +33,9 @@ type (
 	numberValue  string
 	nullValue    struct{}
 	objectValue  map[string]any
+	// plainObject is an object that no tag of the template writes. It has no method: the library asks for the methods
+	// of every object that it looks a name up in, which takes reflection longer than all the rest.
+	plainObject map[string]any
 	// zeroValue is a number that is zero. Its length is 0, so the library takes it for false; the literal lies
 	// in its capacity.
 	zeroValue []byte
@@ -75,7 +79,7 @@ func libraryName(name string) string {
 func (i item) lookup(name string) any {
 	switch name {
 	case "@index":
-		return json.Number(fmt.Sprint(i.index))
+		return json.Number(strconv.Itoa(i.index))
 	case "@first":
 		return i.index == 0
 	}
@@ -83,11 +87,11 @@ func (i item) lookup(name string) any {
 }
 
 func mark(w io.Writer, letter byte, text string) {
-	fmt.Fprintf(w, "\x00%c%d:%s", letter, len(text), text)
+	_, _ = io.WriteString(w, "\x00"+string(letter)+strconv.Itoa(len(text))+":"+text) // memory takes it
 }
 
 func (v textValue) Format(f fmt.State, _ rune)    { mark(f, typeString, string(v)) }
-func (v booleanValue) Format(f fmt.State, _ rune) { mark(f, typeBoolean, fmt.Sprint(bool(v))) }
+func (v booleanValue) Format(f fmt.State, _ rune) { mark(f, typeBoolean, strconv.FormatBool(bool(v))) }
 func (v numberValue) Format(f fmt.State, _ rune)  { mark(f, typeNumber, string(v)) }
 func (v zeroValue) Format(f fmt.State, _ rune)    { mark(f, typeNumber, string(v[:cap(v)])) }
 func (nullValue) Format(f fmt.State, _ rune)      { mark(f, typeNull, "") }
@@ -111,17 +115,20 @@ func (v rowValue) MustacheItemIndex() any  { return wrap(hidden(v).item.lookup("
 func (v rowValue) MustacheItemFirst() any  { return wrap(hidden(v).item.lookup("@first")) }
 func (v rowValue) MustacheItemLast() any   { return wrap(hidden(v).item.lookup("@last")) }
 
-// wrap turns a value of JSON into what the library is given.
-func wrap(v any) any {
+// wrapper turns values of JSON into what the library is given.
+type wrapper struct {
+	// written: some tag writes a whole object.
+	written bool
+}
+
+func wrap(v any) any { return wrapper{written: true}.wrap(v) }
+
+func (w wrapper) wrap(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
-		object := objectValue{unnamable: v}
-		for name, value := range v {
-			object[name] = wrap(value)
-		}
-		return object
+		return w.object(w.fields(v, 0), v)
 	case []any:
-		return wrapList(v, item{})
+		return w.list(v, item{})
 	case string:
 		return textValue(v)
 	case bool:
@@ -135,27 +142,45 @@ func wrap(v any) any {
 	return nullValue{}
 }
 
-func wrapList(v []any, at item) listValue {
+// fields wraps an object's, with room for more.
+func (w wrapper) fields(v map[string]any, more int) map[string]any {
+	fields := make(map[string]any, len(v)+more+1)
+	for name, value := range v {
+		fields[name] = w.wrap(value)
+	}
+	return fields
+}
+
+// object makes a value of wrapped fields.
+func (w wrapper) object(fields, source map[string]any) any {
+	if !w.written {
+		return plainObject(fields)
+	}
+	fields[unnamable] = source
+	return objectValue(fields)
+}
+
+func (w wrapper) list(v []any, at item) listValue {
 	list := make(listValue, 0, len(v)+1)
 	for i, value := range v {
-		list = append(list, wrapItem(value, item{i, len(v)}))
+		list = append(list, w.item(value, item{i, len(v)}))
 	}
 	return append(list, hiddenList{source: v, item: at})[:len(v)]
 }
 
-// wrapItem is wrap for a list item, which knows its place.
-func wrapItem(v any, at item) any {
+// item is wrap for a list item, which knows its place.
+func (w wrapper) item(v any, at item) any {
 	switch v := v.(type) {
 	case map[string]any:
-		object := wrap(v).(objectValue)
+		fields := w.fields(v, len(atNames))
 		for name, method := range atNames {
-			object[method] = wrap(at.lookup(name))
+			fields[method] = w.wrap(at.lookup(name))
 		}
-		return object
+		return w.object(fields, v)
 	case []any:
-		return rowValue(wrapList(v, at))
+		return rowValue(w.list(v, at))
 	}
-	scalar := itemScalar{value: wrap(v), item: at}
+	scalar := itemScalar{value: w.wrap(v), item: at}
 	if !truthy(v) {
 		return falseItem{scalar}[:0]
 	}

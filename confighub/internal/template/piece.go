@@ -25,14 +25,13 @@ type textStart struct {
 
 // pieces splits the library's output at its marks. No two literals stand beside each other.
 func pieces(t *tree, output string) ([]piece, error) {
-	var list []piece
-	var literal strings.Builder
+	list := make([]piece, 0, 2*strings.Count(output, tagMark)+1)
+	var literal stretch
 	var texts []textStart
 	flush := func() {
-		if literal.Len() > 0 {
+		if literal.len() > 0 {
 			list = append(list, piece{literal: literal.String(), texts: texts})
-			literal.Reset()
-			texts = nil
+			literal, texts = stretch{}, nil
 		}
 	}
 	for output != "" {
@@ -40,14 +39,14 @@ func pieces(t *tree, output string) ([]piece, error) {
 		if i < 0 {
 			i = len(output)
 		}
-		literal.WriteString(output[:i])
+		literal.add(output[:i])
 		output = output[i:]
 		if rest, ok := strings.CutPrefix(output, nothing); ok || output == "" {
 			output = rest
 			continue
 		}
 		if n, rest, ok := cutMark(output, textMark, t.texts); ok {
-			texts = append(texts, textStart{literal.Len(), n})
+			texts = append(texts, textStart{literal.len(), n})
 			output = rest
 			continue
 		}
@@ -62,6 +61,34 @@ func pieces(t *tree, output string) ([]piece, error) {
 	}
 	flush()
 	return list, nil
+}
+
+// stretch is text put together of parts. Mostly there is one, which is not copied.
+type stretch struct {
+	first string
+	all   strings.Builder // when there are more
+}
+
+func (s *stretch) add(part string) {
+	switch {
+	case part == "":
+	case s.len() == 0:
+		s.first = part
+	default:
+		if s.all.Len() == 0 {
+			s.all.WriteString(s.first)
+		}
+		s.all.WriteString(part)
+	}
+}
+
+func (s *stretch) len() int { return max(len(s.first), s.all.Len()) }
+
+func (s *stretch) String() string {
+	if s.all.Len() > 0 {
+		return s.all.String()
+	}
+	return s.first
 }
 
 // cutMark takes a mark and the number of one of the nodes from the beginning of s.

@@ -12,7 +12,8 @@ const maxSetSource = 64 << 20
 type Set struct {
 	data    any
 	secrecy secrecy
-	wrapped any
+	// wrapped is the data for the library, by whether a tag writes a whole object.
+	wrapped map[bool]any
 	keys    map[string]bool
 	paths   []string
 	// source, steps and output are what was used; suggested is how many names were compared with the data's.
@@ -32,12 +33,15 @@ func (s *Set) take(e *expander, file string) {
 	}
 }
 
-// wrap is the data for the library.
-func (s *Set) wrap() any {
+// wrap is the data for the library; written says whether a tag of the template writes a whole object.
+func (s *Set) wrap(written bool) any {
 	if s.wrapped == nil {
-		s.wrapped = wrap(s.data)
+		s.wrapped = map[bool]any{}
 	}
-	return s.wrapped
+	if s.wrapped[written] == nil {
+		s.wrapped[written] = wrapper{written}.wrap(s.data)
+	}
+	return s.wrapped[written]
 }
 
 // has reports whether a key stands anywhere in the data.

@@ -103,7 +103,7 @@ func Render(find Find, name string, data any, opts Options) (Result, error) {
 	if err := w.problems.err(); err != nil {
 		return Result{}, err
 	}
-	output, err := t.execute(file, set, opts.Trace)
+	output, err := t.execute(file, set.wrap(w.object), set, opts.Trace)
 	if err != nil {
 		return Result{}, err
 	}
@@ -130,14 +130,14 @@ func (e *expander) parse(file string, src []byte) *tree {
 	return e.tree
 }
 
-// execute lets the library render the tree, marks included.
-func (t *tree) execute(file string, set *Set, traced bool) (string, error) {
+// execute lets the library render the tree with the wrapped data, marks included.
+func (t *tree) execute(file string, data any, set *Set, traced bool) (string, error) {
 	compiled, err := mustache.ParseStringPartialsRaw(t.source(traced), noPartials{}, true)
 	if err != nil {
 		return "", fmt.Errorf("compiling %s: %w", file, err)
 	}
 	out := &limited{left: maxOutput - set.output}
-	err = compiled.FRender(out, set.wrap())
+	err = compiled.FRender(out, data)
 	set.output = maxOutput - out.left
 	if err != nil {
 		return "", fmt.Errorf("rendering %s: %w", file, err)

@@ -19,9 +19,11 @@ type walker struct {
 	set      *Set
 	strict   bool
 	// lenient takes missing variables for empty.
-	lenient  bool
-	frames   []frame
-	secret   bool
+	lenient bool
+	frames  []frame
+	secret  bool
+	// object: some tag writes a whole object.
+	object   bool
 	problems Problems
 	warnings Problems
 	// missing: tags that were reported already, since a tag in a section is visited for each item.
@@ -98,6 +100,9 @@ func (w *walker) variable(n *node) {
 	if isLambda(value) {
 		w.lambda(n)
 		return
+	}
+	if _, ok := value.(map[string]any); ok {
+		w.object = true
 	}
 	secret := w.set.secrecy.holds(path)
 	w.secret = w.secret || secret
