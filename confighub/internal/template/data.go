@@ -43,8 +43,9 @@ type (
 	listValue []any
 	// rowValue is a list in a list.
 	rowValue []any
-	// itemValue is a scalar in a list that counts as true: a map, since fields of a struct could be named by tags.
-	itemValue map[string]itemScalar
+	// itemValue is a scalar in a list that counts as true, and its place: a map, since fields of a struct could be named
+	// by tags.
+	itemValue map[string]any
 	// falseItem is a scalar in a list that counts as false, of length 0 as zeroValue.
 	falseItem []itemScalar
 )
@@ -98,16 +99,13 @@ func (nullValue) Format(f fmt.State, _ rune)      { mark(f, typeNull, "") }
 func (v objectValue) Format(f fmt.State, _ rune)  { mark(f, typeObject, jsonText(v[unnamable])) }
 func (v listValue) Format(f fmt.State, _ rune)    { mark(f, typeList, jsonText(hidden(v).source)) }
 func (v rowValue) Format(f fmt.State, _ rune)     { mark(f, typeList, jsonText(hidden(v).source)) }
-func (v itemValue) Format(f fmt.State, _ rune)    { fmt.Fprint(f, v[unnamable].value) }
+func (v itemValue) Format(f fmt.State, _ rune)    { fmt.Fprint(f, v[unnamable]) }
 func (v falseItem) Format(f fmt.State, _ rune)    { fmt.Fprint(f, v[:1][0].value) }
 
 func hidden(list []any) hiddenList { return list[:len(list)+1][len(list)].(hiddenList) }
 
 // The names by which the library reaches the place of an item.
 
-func (v itemValue) MustacheItemIndex() any { return wrap(v[unnamable].item.lookup("@index")) }
-func (v itemValue) MustacheItemFirst() any { return wrap(v[unnamable].item.lookup("@first")) }
-func (v itemValue) MustacheItemLast() any  { return wrap(v[unnamable].item.lookup("@last")) }
 func (v falseItem) MustacheItemIndex() any { return wrap(v[:1][0].item.lookup("@index")) }
 func (v falseItem) MustacheItemFirst() any { return wrap(v[:1][0].item.lookup("@first")) }
 func (v falseItem) MustacheItemLast() any  { return wrap(v[:1][0].item.lookup("@last")) }
@@ -173,18 +171,24 @@ func (w wrapper) item(v any, at item) any {
 	switch v := v.(type) {
 	case map[string]any:
 		fields := w.fields(v, len(atNames))
-		for name, method := range atNames {
-			fields[method] = w.wrap(at.lookup(name))
-		}
+		w.place(fields, at)
 		return w.object(fields, v)
 	case []any:
 		return rowValue(w.list(v, at))
 	}
-	scalar := itemScalar{value: w.wrap(v), item: at}
 	if !truthy(v) {
-		return falseItem{scalar}[:0]
+		return falseItem{itemScalar{value: w.wrap(v), item: at}}[:0]
 	}
-	return itemValue{unnamable: scalar}
+	scalar := itemValue{unnamable: w.wrap(v)}
+	w.place(scalar, at)
+	return scalar
+}
+
+// place adds the place of an item to its fields.
+func (w wrapper) place(fields map[string]any, at item) {
+	for name, method := range atNames {
+		fields[method] = w.wrap(at.lookup(name))
+	}
 }
 
 // truthy is what mustache takes a value of JSON for: false are null, false, numbers that are zero, strings of
