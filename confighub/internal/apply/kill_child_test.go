@@ -319,7 +319,7 @@ func (v *victim) judgePlaces(n uint64) error {
 	})
 	run, globErr := filepath.Glob(filepath.Join(v.run, "[^.]*"))
 	for _, name := range run {
-		if base := filepath.Base(name); base != initctl.StateFile && base != envFile && base != "confighub" {
+		if base := filepath.Base(name); base != initctl.StateFile && base != envFile && !strings.HasPrefix(base, "confighub-") {
 			errs = append(errs, fmt.Errorf("%s is in the run directory", base))
 		}
 	}

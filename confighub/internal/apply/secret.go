@@ -30,30 +30,28 @@ func (a *Applier) keepDir(secret bool, kind string) (string, error) {
 	return filepath.Join(dir, kind), nil
 }
 
-// secretDir is this state's own directory on a tmpfs, which is made if need be: the run directory's if that is one,
-// else one under /dev/shm, whose name the state keeps, since containers may share it.
+// secretDir is this state's own directory on a tmpfs, which is made if need be: in the run directory if that is one,
+// else in /dev/shm. Its name is random, and kept in the state, since others may make directories there too.
 func (a *Applier) secretDir() (string, error) {
 	if dir := a.knownSecretDir(); dir != "" {
 		return dir, nil
 	}
-	name := filepath.Join(a.opts.RunDir, "confighub")
+	place := a.opts.RunDir
 	switch {
 	case onMemory(a.opts.RunDir):
 	case onMemory(a.opts.shm):
-		name = filepath.Join(a.opts.shm, "confighub-"+strings.ToLower(rand.Text()[:16]))
+		place = a.opts.shm
 	case !a.warned:
 		a.warned = true
 		a.opts.Log.Warn().Str("run_dir", a.opts.RunDir).Str("tried", a.opts.shm).
 			Msg("no tmpfs can be written to: copies of secrets are kept in the run directory until the container ends")
 	}
+	name := filepath.Join(place, "confighub-"+strings.ToLower(rand.Text()[:16]))
 	if err := a.disk.store(a.file(tmpfsFile), []byte(name)); err != nil {
 		return "", fmt.Errorf("keeping where copies of secrets are: %w", err)
 	}
-	if err := os.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(name, 0o700); err != nil {
 		return "", fmt.Errorf("making the directory of copies of secrets: %w", err)
-	}
-	if !ours(name) {
-		return "", fmt.Errorf("%s, the directory of copies of secrets, belongs to another user or is open to others: remove it", name)
 	}
 	return name, nil
 }
@@ -67,8 +65,7 @@ func (a *Applier) knownSecretDir() string {
 	return ""
 }
 
-// ours reports whether name is a directory that no other user can look into or put things in. Where anybody can make
-// directories, somebody may have been faster.
+// ours reports whether name is a directory that no other user can look into or put things in.
 func ours(name string) bool {
 	var stat unix.Stat_t
 	err := unix.Lstat(name, &stat)
