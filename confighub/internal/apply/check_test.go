@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -227,4 +228,33 @@ func TestCheckIsCutOff(t *testing.T) {
 	if tree, left := w.tree(), w.leftovers(); len(tree) != 0 || left != nil {
 		t.Errorf("there is %v, and left %v", tree, left)
 	}
+}
+
+// runner runs a command until it is killed.
+func runner(base string) int {
+	run(context.Background(), time.Hour, []string{"sh", "-c", "echo $$ >" + filepath.Join(base, "pid") + "; exec sleep 600"}, nil)
+	return 1
+}
+
+// A command does not outlive confighub, which would run it again.
+func TestCommandEndsWithConfighub(t *testing.T) {
+	base := t.TempDir()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childRole+"=runner", childBase+"="+base)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := filepath.Join(base, "pid")
+	deadline := time.Now().Add(30 * time.Second)
+	for raw := []byte(nil); !strings.HasSuffix(string(raw), "\n"); raw, _ = os.ReadFile(pid) {
+		if time.Now().After(deadline) {
+			t.Fatal("the command does not begin")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	gone(t, pid)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,7 +46,8 @@ func (e *failed) Error() string {
 // Unwrap returns how it ended.
 func (e *failed) Unwrap() error { return e.err }
 
-// run runs a command in a process group of its own, which ends with it. A failed quotes its output without secrets.
+// run runs a command in a process group of its own, which ends with it. The command itself ends with confighub, however
+// that ends: the next one would run it a second time meanwhile. A failed quotes its output without secrets.
 func run(ctx context.Context, timeout time.Duration, argv, secrets []string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s", timeout))
 	defer cancel()
@@ -57,7 +59,10 @@ func run(ctx context.Context, timeout time.Duration, argv, secrets []string) err
 		name, _, _ := strings.Cut(line, "=")
 		return slices.Contains(initctl.Private(), name)
 	})
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// It is the end of the thread that kills (prctl(2), PR_SET_PDEATHSIG), so this one is kept.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// A grandchild that keeps the pipe open must not keep us.
 	cmd.WaitDelay = time.Second

@@ -34,7 +34,7 @@ const (
 func TestMain(m *testing.M) {
 	roles := map[string]func(base string) int{
 		"crash": child, "victim": victimMain, "mounted": mounted, "mounted meanwhile": mountedMeanwhile, "mounted secret": mountedSecret,
-		"full disk": fullDisk, "full mount": fullMount, "read-only": readOnly, "vanished owner": vanishedOwner, "elsewhere": elsewhere, "overlay": overlay,
+		"full disk": fullDisk, "full mount": fullMount, "read-only": readOnly, "vanished owner": vanishedOwner, "elsewhere": elsewhere, "overlay": overlay, "runner": runner,
 	}
 	if role, ok := roles[os.Getenv(childRole)]; ok {
 		os.Exit(role(os.Getenv(childBase)))
