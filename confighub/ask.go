@@ -65,6 +65,7 @@ func (h *hub) answer(ctx context.Context, a ask) {
 	if errors.Is(r.err, apply.ErrInterrupted) || errors.Is(r.err, context.Canceled) {
 		r.err = control.ErrEnding
 	}
+	h.publish() // who asks for the status next sees it
 	a.reply <- r
 }
 
@@ -212,6 +213,7 @@ func (h *hub) goBack(ctx context.Context) error {
 	h.returning = nil
 	h.warn(h.store.Adopt(r.back.Version(), true))
 	h.reports.bad()
+	h.reports.add(bundle.Applied{Version: r.back.Version(), State: bundle.StateApplied})
 	return nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/internal/health"
@@ -230,8 +229,10 @@ func TestRollback(t *testing.T) {
 		t.Errorf("%q is in place, and rollback says %q", c.target(), out)
 	}
 	c.waitFor("the service to see one again", func() bool { return strings.Count(c.text("seen"), "value=one") == 2 })
-	waitFor(t, 10*time.Second, "genesis to hear of it", func() bool {
-		return strings.Contains(g.log.String(), `"state":"rolled_back","errors":["rolled back by hand: by root: too slow"]`)
+	_, s := c.state()
+	waitFor(t, waitLimit, "genesis to hear of it, and of what is in place", func() bool {
+		_, after, told := strings.Cut(g.log.String(), `"state":"rolled_back","errors":["rolled back by hand: by root: too slow"]`)
+		return told && strings.Contains(after, fmt.Sprintf(`"serial":%d,"state":"applied"`, s.Applied.Version.Serial))
 	}, g.log.String)
 	rejected := func() bool {
 		n, s := c.state()
