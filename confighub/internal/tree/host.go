@@ -36,7 +36,7 @@ func ParseHost(file string, raw []byte) (*Host, error) {
 		return nil, err
 	}
 	r := hostReader{file: file, raw: raw}
-	if r.document, err = hujson.Parse(raw); err != nil {
+	if r.document, err = hujson.Parse(append(bytes.Clone(raw), '\n')); err != nil {
 		return nil, bundle.Problems{{File: file, Message: err.Error()}}
 	}
 	host := &Host{Stacks: map[string][]string{}}
