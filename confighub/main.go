@@ -11,6 +11,7 @@
 //	confighub seal      encrypts a value so that its containers alone can open it
 //	confighub token     mints one-time enrolment tokens
 //	confighub ca-init   makes the authority's files
+//	confighub new       writes the files of a new service
 //	confighub render    renders a template or a bundle here, for people
 //	confighub lint      finds what is likely wrong with a bundle or a tree
 //	confighub diff      shows what would change in this container now
@@ -35,6 +36,6 @@ import (
 func main() {
 	os.Exit(daemon.Main(daemon.New("confighub", "identity and configuration of a container", sections,
 		runCommand(), serveCommand(), publishCommand(), treeCommand(), fleetCommand(), sealCommand(), tokenCommand(), caInitCommand(),
-		renderCommand(), lintCommand(), explainCommand(), diffCommand(),
+		newCommand(), renderCommand(), lintCommand(), explainCommand(), diffCommand(),
 		statusCommand(), holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())))
 }

@@ -22,6 +22,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("PROGRAMS", bin)
 			env.Setenv("PATH", bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 			env.Setenv("HUB_CONFIG", env.WorkDir+"/hub.json")
 			env.Setenv("HUB_RUN_DIR", env.WorkDir+"/run")
