@@ -64,9 +64,9 @@ TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 	}
 }
 
-// collectAt makes the collector of garbage run when the heap has grown by half. Most of it are connections that wait, which
-// live on: at the default, which lets it double, they would cost twice their size. GOGC still counts.
-const collectAt = 50
+// collectAt makes the collector of garbage run when the heap has grown by a quarter. Most of it are connections that wait,
+// which live on: at the default, which lets it double, they would cost twice their size. GOGC still counts.
+const collectAt = 25
 
 func runServe(c *cli.Context, log zerolog.Logger) error {
 	if os.Getenv("GOGC") == "" {

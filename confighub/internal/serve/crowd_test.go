@@ -189,7 +189,7 @@ func (c *crowd) reportLater(m *member, p bundle.Pointer) error {
 	if err != nil {
 		return err
 	}
-	time.AfterFunc(secondTime, func() { second.NetConn().Close() })
+	defer time.AfterFunc(secondTime, func() { second.NetConn().Close() })
 	return c.report(second, p, bundle.StateApplied)
 }
 
