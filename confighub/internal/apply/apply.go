@@ -30,9 +30,9 @@
 //
 // Targets are reached directory by directory without following a link (openat with O_NOFOLLOW). The new file is
 // written beside its target and exchanged with it (renameat2(2), RENAME_EXCHANGE); the old one stays there, hidden,
-// until the transaction is over, so that the way back needs no room and no copy. In a directory of another uid all of that is
-// done with that uid's rights (setfsuid(2)). A target that is a mount point of its own cannot be renamed: it is
-// written in place, and what it was is copied before.
+// until the transaction is over, so that the way back needs no room and no copy. In a directory of another uid all of
+// that is done with that uid's rights (setfsuid(2)). A target that is a mount point of its own cannot be renamed: it
+// is written in place, and what it was is copied before.
 //
 // To find one's way: apply.go has the transaction, plan.go what it is about, stage.go and swap.go what it does to
 // files, check.go and reload.go to commands, takeback.go the way back, recover.go and owed.go what is left for later,

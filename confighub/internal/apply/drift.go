@@ -41,8 +41,8 @@ const (
 )
 
 // Drift compares every target with what was written there last. A target that is to be written once and the
-// environment do not count; nor, under DriftKeep, one that is kept as it is (Kept). It costs a look at each directory; a file is read again only when its inode says
-// that it was written since. It follows no link and waits for nobody.
+// environment do not count; nor, under DriftKeep, one that is kept as it is (Kept). It costs a look at each directory;
+// a file is read again only when its inode says that it was written since. It follows no link and waits for nobody.
 func (a *Applier) Drift() []Drift {
 	drifts, _ := a.drifts()
 	return drifts

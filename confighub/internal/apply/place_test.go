@@ -247,6 +247,7 @@ func TestDirectoryOfAnotherUID(t *testing.T) {
 
 // All the same holds for a container that runs as another uid than root: the tests run again as one.
 func TestAsAnotherUID(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("becoming another uid needs root")
 	}

@@ -211,7 +211,10 @@ func (a *Applier) compare(p *plan, f *render.File, parent *dir, old meta, oldByt
 	if old == want {
 		return nil, nil
 	}
-	return &change{Path: f.Path, Old: old, New: want, InPlace: inPlace, Secret: r.Secret || known.Secret, bytes: f.Bytes, oldBytes: oldBytes}, nil
+	return &change{
+		Path: f.Path, Old: old, New: want, InPlace: inPlace, Secret: r.Secret || known.Secret,
+		bytes: f.Bytes, oldBytes: oldBytes,
+	}, nil
 }
 
 // dressed is m with the mode and owner that now has, where they are not those that were written.

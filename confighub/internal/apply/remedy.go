@@ -30,7 +30,8 @@ func remedy(err error) string {
 	case errors.Is(err, unix.EROFS):
 		return "mount a volume or a tmpfs there, or take the target out of the bundle"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Sprintf("make the directory writable for its owner, or give it to uid %d, which this container runs as; a file may also be immutable (lsattr)", os.Geteuid())
+		return fmt.Sprintf("make the directory writable for its owner, or give it to uid %d, which this container runs as; "+
+			"a file may also be immutable (lsattr)", os.Geteuid())
 	case errors.Is(err, unix.EIO):
 		return "the device fails: the kernel's log says how"
 	}

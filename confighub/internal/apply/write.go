@@ -139,7 +139,8 @@ func (d *dir) openMounted(name string) (*os.File, error) {
 		err = regular(stat, full)
 	}
 	if err == nil && mounted {
-		if err = unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO, &look); err == nil && look.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		err = unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO, &look)
+		if err == nil && look.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
 			err = fmt.Errorf("%s is no longer mounted", full)
 		}
 	}
