@@ -98,16 +98,17 @@ func TestHubProcess(t *testing.T) {
 		if p, ok := parseStat(string(stat)); !ok || p.session != outer {
 			t.Errorf("%s: session %d, pid %d", name, p.session, outer)
 		}
-		files, _ := filepath.Glob(proc + "/fd/*")
-		var open []string
-		for _, f := range files {
-			if target, _ := os.Readlink(f); !strings.HasPrefix(target, "anon_inode:[event") && !strings.HasPrefix(target, "/sys/fs/cgroup/") { // those are the Go runtime's
-				open = append(open, target)
+		// The ready pipe is closed just after its hub has said so.
+		w.waitFor(fmt.Sprintf("%s to have %d descriptors", name, fds-1), func() bool {
+			files, _ := filepath.Glob(proc + "/fd/*")
+			open := 0
+			for _, f := range files {
+				if target, _ := os.Readlink(f); !strings.HasPrefix(target, "anon_inode:[event") && !strings.HasPrefix(target, "/sys/fs/cgroup/") { // those are the Go runtime's
+					open++
+				}
 			}
-		}
-		if want := fds - 1; len(open) != want { // the ready pipe is closed
-			t.Errorf("%s: %d descriptors, want %d: %v", name, len(open), want, open)
-		}
+			return open == fds-1
+		})
 		if environ, _ := os.ReadFile(proc + "/environ"); !strings.Contains(string(environ), "HUB_SLOT=0") {
 			t.Errorf("%s: environment %q", name, environ)
 		}
