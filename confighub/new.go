@@ -39,8 +39,8 @@ services/NAME/ of a genesis tree instead, and with --host too the service is pla
    confighub new existing grafana/grafana:12.0.0 grafana
 
 kinds: nginx; postgres, with its data in a volume; php, PHP-FPM behind an nginx of the same stack; job, a command every
-so often, or once; existing, an image that is not FROM ours, whose ENTRYPOINT, CMD and USER are asked of docker
-or given. No file is overwritten: when one is in the way, nothing is written. Then the next commands are printed.
+so often, or once; existing, an image that is not FROM ours, whose ENTRYPOINT and CMD are asked of docker or given.
+No file is overwritten: when one is in the way, nothing is written. In the end the next commands are printed.
 Exit codes: 0 done, 1 failed, 2 usage.`,
 		Flags:           newFlags(),
 		SkipFlagParsing: true, // flags may stand behind the arguments, which the library's parser does not know
@@ -56,7 +56,6 @@ func newFlags() []cli.Flag {
 		&cli.StringFlag{Name: "tree", Usage: "`DIR` of the genesis tree that is to hold its configuration"},
 		&cli.StringFlag{Name: "entrypoint", Usage: "existing: the image's `ENTRYPOINT`, words or a JSON list (default: docker knows)"},
 		&cli.StringFlag{Name: "cmd", Usage: "existing: the image's `CMD`, likewise"},
-		&cli.StringFlag{Name: "user", Usage: "existing: the image's `USER`, likewise"},
 		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"stdout"}, Usage: "print the files, and write nothing"},
 	}
 }

@@ -57,7 +57,7 @@ func newService(ctx context.Context, flags *cli.Context, arguments []string) (*s
 
 // saidOfImage names one of the flags that say what an image is, if one is set.
 func saidOfImage(flags *cli.Context) string {
-	for _, name := range []string{"entrypoint", "cmd", "user"} {
+	for _, name := range []string{"entrypoint", "cmd"} {
 		if flags.IsSet(name) {
 			return name
 		}
@@ -74,7 +74,7 @@ func readImageFlags(flags *cli.Context, s *scaffold.Service) error {
 		}
 		return list
 	}
-	s.Entrypoint, s.Cmd, s.User = words("entrypoint"), words("cmd"), flags.String("user")
+	s.Entrypoint, s.Cmd = words("entrypoint"), words("cmd")
 	if len(problems) > 0 {
 		return daemon.Usage(errors.Join(problems...))
 	}
@@ -92,7 +92,7 @@ func parseWords(text string) (words []string, err error) {
 	return words, nil
 }
 
-// inspect asks the Docker engine of this machine what the image's ENTRYPOINT, CMD and USER are.
+// inspect asks the Docker engine of this machine what the image's ENTRYPOINT and CMD are.
 func inspect(ctx context.Context, s *scaffold.Service) error {
 	ctx, cancel := context.WithTimeout(ctx, inspectTime)
 	defer cancel()
@@ -104,13 +104,10 @@ func inspect(ctx context.Context, s *scaffold.Service) error {
 		why := firstOf(strings.TrimSpace(stderr.String()), err.Error())
 		return fmt.Errorf("what %s runs is not known: docker pull %[1]s, or give its --entrypoint and --cmd (docker image inspect: %s)", s.Image, why)
 	}
-	var config struct {
-		Entrypoint, Cmd []string
-		User            string
-	}
+	var config struct{ Entrypoint, Cmd []string }
 	if err := json.Unmarshal(raw, &config); err != nil {
 		return fmt.Errorf("reading what docker says of %s: %w", s.Image, err)
 	}
-	s.Entrypoint, s.Cmd, s.User = config.Entrypoint, config.Cmd, config.User
+	s.Entrypoint, s.Cmd = config.Entrypoint, config.Cmd
 	return nil
 }

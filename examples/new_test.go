@@ -5,7 +5,6 @@ package examples
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -191,52 +190,76 @@ func TestNewJob(t *testing.T) {
 	}
 }
 
-// TestNewExisting puts the programs into an image that has a user of its own, asking docker what it runs.
+// TestNewExisting puts the programs into images that have a user of their own, asking docker what they run: one with a
+// shell, and one with nothing but a program.
 func TestNewExisting(t *testing.T) {
-	const parent = "cloud4/test-new-parent"
-	dir := t.TempDir()
 	base := dockertest.Docker(t, "inspect", "--format", `{{index .Config.Labels "org.opencontainers.image.base.name"}}`, "cloud4/base")
-	text := fmt.Sprintf("FROM %s\nUSER 12345:0\n"+`ENTRYPOINT ["/bin/sh", "-c", "echo \"$TZ, \\\"$0\\\" $1\"; exec sleep $1"]`+"\nCMD [\"a b\", \"infinity\"]\n", base)
-	if err := os.WriteFile(dir+"/Dockerfile", []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	run(t, "docker build --quiet --force-rm --label cloud4-test --tag "+parent+" "+dir)
-	t.Cleanup(func() { run(t, "docker rmi --force "+parent) })
-
+	parent := parentImage(t, "parent", "FROM "+base+`
+USER 12345:0
+ENTRYPOINT ["/bin/sh", "-c", "echo \"$TZ, $0, $1\"; exec sleep $1"]
+CMD ["a && 'b'", "infinity"]
+`)
 	c := started(t, built(t, scaffolded(t, "old", "existing "+parent+" old")))
-	if out := c.Stdout(t); !strings.Contains(out, "Etc/UTC, \"a b\" infinity") {
+	if out := c.Stdout(t); !strings.Contains(out, "Etc/UTC, a && 'b', infinity") {
 		t.Errorf("want the environment of the bundle and the image's own words, got %q", out)
 	}
 	if user := c.Inspect(t, "{{.Config.User}}"); user != "12345:0" {
 		t.Errorf("the image's user became %q", user)
 	}
+	if out := c.Shell(t, "stat -c %a /run /run/hub /var/lib /var/lib/hub"); out != "755\n1777\n755\n1777" {
+		t.Errorf("the modes of /run, /run/hub, /var/lib and /var/lib/hub are %q", out)
+	}
 	if code, _ := c.Stop(t); code != 143 {
 		t.Errorf("docker stop: want sleep's 143, got %d", code)
 	}
+
+	bare := parentImage(t, "bare", `FROM scratch
+COPY --from=cloud4/base /usr/local/bin/healthhub /app
+USER 12345
+ENTRYPOINT ["/app"]
+CMD ["--version"]
+`)
+	c = dockertest.Run(t, nil, built(t, scaffolded(t, "small", "existing "+bare+" small")))
+	if code := c.Wait(t); code != 0 || !strings.HasPrefix(c.Stdout(t), "healthhub ") {
+		t.Errorf("want a version and 0, got %q and %d", c.Stdout(t), code)
+	}
+	if out := c.Logs(t); !strings.Contains(out, "the configuration is in place") {
+		t.Errorf("the bundle of the image is not in place:\n%s", out)
+	}
 }
 
-// TestNewCompose holds that the compose files load, and that without what they need they say what that is.
+// parentImage builds an image that is not FROM ours.
+func parentImage(t *testing.T, name, dockerfile string) (image string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return built(t, dir)
+}
+
+// TestNewCompose holds that the compose files load, together too, and that without what they need they say what that is.
 func TestNewCompose(t *testing.T) {
-	for kind, ours := range map[string][]string{
-		"nginx": {"8080", "127.0.0.1"}, "postgres": {"postgres_password", "/var/lib/postgresql"}, "php": {}, "job": {}, "existing image --cmd x": {},
-	} {
-		name := strings.TrimPrefix(kind, "existing ")
-		name, _, _ = strings.Cut(name, " ")
-		file := filepath.Join(scaffolded(t, name, kind), "compose.yaml")
-		out := run(t, "export CA_FINGERPRINT=0f GENESIS_ADDRESS=192.0.2.10\n"+composeConfig(file))
-		for _, want := range append(ours, "genesis.internal", "192.0.2.10", "HUB_IDENTITY_SERVICE: "+name, "/var/lib/hub", "hub_token") {
-			if !strings.Contains(out, want) {
-				t.Errorf("%s: %s is lost:\n%s", kind, want, out)
-			}
+	args, files := map[string]string{"web": "nginx web", "db": "postgres db", "app": "php app", "backup": "job backup", "old": "existing image old --cmd x"}, ""
+	for name, args := range args {
+		files += " -f " + filepath.Join(scaffolded(t, name, args), "compose.yaml")
+	}
+	config := "docker compose" + files + " config 2>/dev/null || docker-compose" + files + " config"
+	out := run(t, "export CA_FINGERPRINT=0f GENESIS_ADDRESS=192.0.2.10\n"+config)
+	want := []string{"127.0.0.1", "8080", "genesis.internal", "192.0.2.10", "postgres_password", "db-data", "/var/lib/postgresql"}
+	for name := range args {
+		want = append(want, "HUB_IDENTITY_SERVICE: "+name, name+"-hub", name+"-token", name+".token")
+	}
+	for _, text := range want {
+		if !strings.Contains(out, text) {
+			t.Errorf("%s is lost:\n%s", text, out)
 		}
 	}
-	said, err := shell(t.Context(), "unset GENESIS_ADDRESS; export CA_FINGERPRINT=0f\n"+composeConfig(filepath.Join(scaffolded(t, "web", "nginx web"), "compose.yaml"))).CombinedOutput()
+	said, err := shell(t.Context(), "unset GENESIS_ADDRESS; export CA_FINGERPRINT=0f\ndocker compose"+files+" config || docker-compose"+files+" config").CombinedOutput()
 	if err == nil || !strings.Contains(string(said), "the address of the genesis machine") {
 		t.Errorf("without GENESIS_ADDRESS: %v: %s", err, said)
 	}
-}
-
-// composeConfig is the command that reads a compose file, with the compose that this machine has.
-func composeConfig(file string) string {
-	return "docker compose -f " + file + " config 2>/dev/null || docker-compose -f " + file + " config"
 }

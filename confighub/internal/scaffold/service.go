@@ -50,10 +50,9 @@ type Service struct {
 	// Tree is the directory of a genesis tree that takes the bundle; without it the bundle is in the image.
 	Tree string
 
-	// The image of kind existing, with what its ENTRYPOINT, CMD and USER are.
+	// The image of kind existing, with what its ENTRYPOINT and CMD are.
 	Image           string
 	Entrypoint, Cmd []string
-	User            string
 }
 
 // File is one file to write.
@@ -66,10 +65,7 @@ type File struct {
 //go:embed files
 var texts embed.FS
 
-var (
-	imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]*$`)
-	userForm  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]*$`)
-)
+var imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]*$`)
 
 // Check says everything that is wrong with the names, a line each.
 func (s *Service) Check() error {
@@ -92,9 +88,6 @@ func (s *Service) Check() error {
 			wrong("%s has neither ENTRYPOINT nor CMD: say with --cmd what it is to run", s.Image)
 		case path.Base(slices.Concat(s.Entrypoint, s.Cmd)[0]) == "hubinit":
 			wrong("%s has hubinit already: FROM it, a Dockerfile adds its own hub.json to /etc/hub/hub.d", s.Image)
-		}
-		if s.User != "" && !userForm.MatchString(s.User) {
-			wrong("--user must be a name or number, perhaps with a group behind a colon, got %q", s.User)
 		}
 	}
 	return errors.Join(problems...)
@@ -147,12 +140,6 @@ func (s *Service) InTree() bool { return s.Tree != "" }
 
 // Ours is the ENTRYPOINT of what is made of an existing image.
 func (s *Service) Ours() []string { return append([]string{"hubinit"}, s.Entrypoint...) }
-
-// NotRoot reports whether an existing image has a user that may not make directories of the system.
-func (s *Service) NotRoot() bool {
-	user, _, _ := strings.Cut(s.User, ":")
-	return user != "" && user != "root" && user != "0"
-}
 
 // Variable begins the names of the service's own variables in compose.yaml.
 func (s *Service) Variable() string { return strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_")) }
