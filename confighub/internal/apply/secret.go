@@ -78,7 +78,8 @@ func onMemory(dir string) bool {
 	if unix.Statfs(dir, &stat) != nil || unix.Access(dir, unix.W_OK) != nil {
 		return false
 	}
-	return stat.Type == unix.TMPFS_MAGIC || stat.Type == unix.RAMFS_MAGIC
+	kind := uint32(stat.Type) // of 32 or 64 bits, by architecture
+	return kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC
 }
 
 // leaveSecretDir removes the directory, and what points to it, when nothing is in it.
