@@ -194,6 +194,7 @@ func newContainer(t testing.TB) *container {
 		t.Fatal(err)
 	}
 	c := &container{t: t, dir: t.TempDir()}
+	t.Cleanup(c.forgetSecrets)
 	for _, name := range []string{"bin", "etc/app", "run", "var"} {
 		if err := os.MkdirAll(c.path(name), 0o755); err != nil {
 			t.Fatal(err)
@@ -207,6 +208,20 @@ func newContainer(t testing.TB) *container {
 		"PATH=/usr/local/bin:/usr/bin:/bin", "HUB_HUBS=confighub", "HUB_RUN_DIR=" + c.path("run"), "HUB_VAR_DIR=" + c.path("var"), "HUB_CONFIG=" + c.path("etc/hub.json"),
 	}
 	return c
+}
+
+// forgetSecrets removes what goes with a real container's memory: the copies of secrets on the tmpfs that the state names.
+func (c *container) forgetSecrets() {
+	pointers, _ := filepath.Glob(c.path("var/*/config/tmpfs"))
+	for _, pointer := range pointers {
+		raw, err := os.ReadFile(pointer)
+		if err == nil {
+			err = os.RemoveAll(string(raw))
+		}
+		if err != nil {
+			c.t.Error(err)
+		}
+	}
 }
 
 func (c *container) path(name string) string { return filepath.Join(c.dir, name) }
