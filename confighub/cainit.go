@@ -35,11 +35,8 @@ func caInitCommand() *cli.Command {
 }
 
 func caInit(c *cli.Context) error {
-	if c.Args().Present() {
-		return daemon.Usage(fmt.Errorf("ca-init takes no argument, got %q", c.Args().First()))
-	}
-	if c.String("dir") == "" {
-		return daemon.Usage(fmt.Errorf("--dir is missing"))
+	if err := daemon.Missing(c, "dir"); err != nil {
+		return err
 	}
 	dir, err := filepath.Abs(c.String("dir"))
 	if err != nil {

@@ -61,7 +61,9 @@ func TestRenderCommand(t *testing.T) {
 		{"typo --missing maybe", "", "", `--missing: must be error or empty, got "maybe"`},
 		{"typo --escape csv", "", "", `--escape: must be one of none json yaml toml ini shell nginx xml html properties env, got "csv"`},
 		{"typo --set novalue", "", "", `--set: must be path=value, got "novalue"`},
-		{"typo --nope", "", "", "flag provided but not defined: -nope"},
+		{"sub", "", "", "sub is no bundle: it holds neither bundle.json nor templates/ nor data/"},
+		{"v --set", "", "", "--set: a value is missing"},
+		{"typo --nope", "", "", "unknown flag --nope"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {

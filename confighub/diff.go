@@ -116,7 +116,7 @@ func actionNames(actions []bundle.Action) string {
 func (h *here) wanted(c *cli.Context, log zerolog.Logger) (*bundle.Bundle, error) {
 	say := func(format string, args ...any) { fmt.Fprintf(c.App.ErrWriter, format+"\n", args...) }
 	if dir := c.String("from"); dir != "" {
-		return bundle.Read(os.DirFS(dir))
+		return readBundle(dir)
 	}
 	if !c.Bool("in-place") {
 		offer, err := h.newest(c, log)

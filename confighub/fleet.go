@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -52,10 +53,12 @@ interrupted. GET /metrics of the same server counts the states for a monitoring 
 			&cli.BoolFlag{Name: "recipients", Usage: "print whom values are sealed for: a file for confighub seal --recipients"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.Bool("watch") {
-				if c.Bool("json") || c.Bool("recipients") {
-					return daemon.Usage(errors.New("--watch is for the table: give neither --json nor --recipients with it"))
-				}
+			switch {
+			case c.Bool("watch") && (c.Bool("json") || c.Bool("recipients")):
+				return daemon.Usage(errors.New("--watch is for the table: give neither --json nor --recipients with it"))
+			case c.Bool("json") && c.Bool("recipients"):
+				return daemon.Usage(errors.New("--json and --recipients exclude each other: the answer of --json holds the recipients"))
+			case c.Bool("watch"):
 				return watchFleet(c)
 			}
 			fleet, raw, err := askFleet(c)
@@ -107,6 +110,9 @@ type fleetClient struct {
 }
 
 func newFleetClient(server string, files *identity.Files) (*fleetClient, error) {
+	if u, err := url.Parse(server); err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, daemon.Usage(fmt.Errorf("--server: must be https://<host>[:<port>], got %q", server))
+	}
 	own, err := files.ID()
 	if err != nil {
 		return nil, fmt.Errorf("reading the own identity: %w", err)

@@ -85,7 +85,7 @@ func printFleet(w io.Writer, fleet serve.Fleet, now time.Time) error {
 // fleetTable is the lines of printFleet.
 func fleetTable(fleet serve.Fleet, now time.Time, colour bool) (lines []string) {
 	for _, problem := range fleet.Tree.Problems {
-		lines = append(lines, "the tree is broken: "+health.CleanText(problem))
+		lines = append(lines, "the newest tree is not served: "+health.CleanText(problem))
 	}
 	table := [][]string{fleetTitles}
 	widths := make([]int, len(fleetTitles)-1) // the last one is as wide as it is

@@ -58,7 +58,7 @@ func TestFleetTable(t *testing.T) {
 	if err := printFleet(&got, someFleet(), fleetNow); err != nil {
 		t.Fatal(err)
 	}
-	want := `the tree is broken: services/db/data/db.json:3: column 7: invalid character
+	want := `the newest tree is not served: services/db/data/db.json:3: column 7: invalid character
 IDENTITY      INSTANCE  DESIRED  APPLIED  TRIED  STATE     SEEN       CERTIFICATE  ERROR
 db.shop.vm1   -         17       -        -      unseen    -          -            -
 web.shop.vm1  -         17       17       -      applied   2s ago     23h59m0s     -
@@ -119,7 +119,7 @@ web.shop.vm1  -         17       17       -      applied  0s ago  -            -
 2026-03-01T12:00:04Z  web.shop.vm1  instance -  desired 18  applied 17  tried -  behind  -
 2026-03-01T12:00:06Z  i/o timeout
 2026-03-01T12:00:10Z  web.shop.vm1  instance -  desired 18  applied 18  tried -  applied  -
-2026-03-01T12:00:12Z  the tree is broken: a.json:1: odd (and 1 more)
+2026-03-01T12:00:12Z  the newest tree is not served: a.json:1: odd (and 1 more)
 2026-03-01T12:00:14Z  the tree is good again
 2026-03-01T12:00:16Z  web.shop.vm1  instance -  gone
 `
@@ -141,7 +141,7 @@ func TestFleetScreen(t *testing.T) {
 		return got.String()
 	}
 	const end = "\x1b[K\n"
-	first := "\x1b[2J\x1b[Hhttps://genesis  12:00:00  1 containers: 1 behind" + end + end +
+	first := "\x1b[2J\x1b[Hhttps://genesis  12:00:00  1 container: 1 behind" + end + end +
 		"IDENTITY      INSTANCE  DESIRED  APPLIED  TRIED  STATE   SEE" + end +
 		"web.shop.vm1  -         18       17       -      behind  0s " + end + "\x1b[J"
 	if diff := cmp.Diff(first, show(shopFleet("behind", 18, 17), nil)); diff != "" {
@@ -185,9 +185,20 @@ func TestFleetCommand(t *testing.T) {
 	if err != nil || json.Unmarshal(out, &answer) != nil || len(answer.Containers) != 1 || answer.Schema != serve.FleetSchema {
 		t.Errorf("%v: %s", err, out)
 	}
-	out, err = fleet("--watch", "--json").CombinedOutput()
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 2 || !strings.Contains(string(out), "--watch is for the table") {
-		t.Errorf("%v: %s", err, out)
+	for _, tt := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--watch", "--json"}, "--watch is for the table"},
+		{[]string{"--json", "--recipients"}, "--json and --recipients exclude each other"},
+		{[]string{"--server", "http://" + g.address}, "--server: must be https://<host>[:<port>], got \"http://" + g.address},
+		{[]string{"--watch", "--server", g.address}, "--server: must be https://<host>[:<port>], got"},
+		{[]string{"web.shop.vm1"}, "fleet takes no arguments"},
+	} {
+		out, err = fleet(tt.args...).CombinedOutput()
+		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 2 || !strings.Contains(string(out), tt.says) {
+			t.Errorf("%v: %v: %s", tt.args, err, out)
+		}
 	}
 
 	watching, lines := fleet("--watch"), &buffer{}

@@ -140,7 +140,7 @@ func summary(fleet serve.Fleet, now time.Time) string {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
 		}
 	}
-	return fmt.Sprintf("%d containers: %s", all, strings.Join(parts, ", "))
+	return counted(all, "container") + ": " + strings.Join(parts, ", ")
 }
 
 // journal writes the table once, and then a line for each change.
@@ -183,7 +183,7 @@ func (j *journal) show(fleet serve.Fleet, trouble error, now time.Time) error {
 	if !slices.Equal(fleet.Tree.Problems, j.problems) {
 		lines = append(lines, at+"the tree is good again")
 		if len(fleet.Tree.Problems) > 0 {
-			lines[len(lines)-1] = at + "the tree is broken: " + health.CleanText(firstError(fleet.Tree.Problems))
+			lines[len(lines)-1] = at + "the newest tree is not served: " + health.CleanText(firstError(fleet.Tree.Problems))
 		}
 	}
 	if j.rows == nil {

@@ -83,6 +83,14 @@ func (h *here) inPlace() (bundle.Pointer, *bundle.Bundle, error) {
 	return p, b, err
 }
 
+// readBundle reads the bundle that somebody named. A directory with nothing of one is not an empty bundle, but the wrong one.
+func readBundle(dir string) (*bundle.Bundle, error) {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() && !holds(dir, bundleParts...) {
+		return nil, daemon.Usage(fmt.Errorf("%s is no bundle: it holds neither bundle.json nor templates/ nor data/", dir))
+	}
+	return bundle.Read(os.DirFS(dir))
+}
+
 // bundleFlags choose a bundle for commands that look at one.
 func bundleFlags() []cli.Flag {
 	return []cli.Flag{
@@ -122,7 +130,7 @@ func givenBundle(c, flags *cli.Context) (*bundle.Bundle, render.Inputs, error) {
 		}
 		return b, render.StandIns(b, id), nil
 	case dir != "":
-		b, err := bundle.Read(os.DirFS(dir))
+		b, err := readBundle(dir)
 		if err != nil {
 			return fail(err)
 		}
@@ -147,5 +155,5 @@ func helpOrUsage(c *cli.Context, err error) (done bool, _ error) {
 	if errors.Is(err, flag.ErrHelp) {
 		return true, cli.ShowSubcommandHelp(c)
 	}
-	return false, daemon.Usage(err)
+	return false, daemon.FlagError(err)
 }

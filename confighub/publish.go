@@ -44,21 +44,27 @@ It prints the settings with which containers take only what is signed so. To cha
 a container for so long is not taken any more; publish again within half of that time, from a timer.
 docs/publish.md shows the configuration of nginx.`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree, or with --ref the git repository", Required: true},
+			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree, or with --ref the git repository"},
 			&cli.StringFlag{Name: "ref", Usage: "`BRANCH` or tag of the git repository to read the tree from"},
-			&cli.StringFlag{Name: "out", Usage: "`DOCROOT` to write; it is made if it is missing", Required: true},
+			&cli.StringFlag{Name: "out", Usage: "`DOCROOT` to write; it is made if it is missing"},
 			&cli.BoolFlag{Name: "unsigned", Usage: "do not sign: whoever can write the server's files decides what containers get"},
 			&cli.StringFlag{Name: "revision", Usage: "`TEXT` that says for people what this is (default: the commit, or a hash of the tree)"},
-			&cli.DurationFlag{Name: "expires", Usage: "`TIME` for which a version may be taken as a new one, such as 720h (default: for ever)"},
-			&cli.Uint64Flag{Name: "above", Usage: "`SERIAL` that the containers have from another server or docroot, for the first publication here"},
+			&cli.DurationFlag{Name: "expires", Usage: "`TIME` for which a version may be taken as a new one, such as 720h", DefaultText: "for ever"},
+			&cli.Uint64Flag{Name: "above", Usage: "`SERIAL` that the containers have from another server or docroot, for the first publication here", DefaultText: "none"},
 		}, signFlags()...),
 		Action: publishTree,
 	}
 }
 
 func publishTree(c *cli.Context) error {
+	if err := daemon.Missing(c, "root", "out"); err != nil {
+		return err
+	}
 	if err := checkPublish(c); err != nil {
 		return daemon.Usage(err)
+	}
+	if err := apartFromTree(c, "out"); err != nil {
+		return err
 	}
 	keys, err := signingKeys(c, func(warning string) { fmt.Fprintln(c.App.ErrWriter, "warning: "+warning) })
 	if err != nil {
@@ -85,8 +91,6 @@ func publishTree(c *cli.Context) error {
 func checkPublish(c *cli.Context) error {
 	expires := c.Duration("expires")
 	switch {
-	case c.Args().Present():
-		return fmt.Errorf("publish takes no argument, got %q", c.Args().First())
 	case len(c.StringSlice("sign")) == 0 && !c.Bool("unsigned"):
 		return errors.New("--sign KEY is missing (ssh-keygen -t ed25519 makes one); --unsigned publishes without")
 	case len(c.StringSlice("sign")) > 0 && c.Bool("unsigned"):
@@ -111,7 +115,7 @@ func compileTree(c *cli.Context) (*tree.Tree, map[string]*tree.Blob, error) {
 
 // sayPublished prints what was done, and the settings that go with the keys.
 func sayPublished(w io.Writer, r docroot.Result, o docroot.Options) error {
-	line := fmt.Sprintf("%d containers: ", r.Containers)
+	line := counted(r.Containers, "container") + ": "
 	switch {
 	case r.Changed == 0:
 		line += "none changed"

@@ -126,7 +126,9 @@ func TestPublishCommand(t *testing.T) {
 	}{
 		{"no key", "--root tree --out out", "", "--sign KEY is missing (ssh-keygen -t ed25519 makes one); --unsigned publishes without"},
 		{"both", "--root tree --out out --unsigned --sign " + plain, "", "--sign and --unsigned exclude each other"},
-		{"an argument", "--root tree --out out --unsigned web", "", `publish takes no argument, got "web"`},
+		{"an argument", "--root tree --out out --unsigned web", "", `publish takes no arguments, got "web"`},
+		{"within the tree", "--root tree --out tree/out --unsigned", "", "--out: tree/out lies in the tree of --root, which would be broken by it"},
+		{"nowhere", "--unsigned", "", "--root is missing\n--out is missing"},
 		{"expires at once", "--root tree --out out --unsigned --expires 1s", "", "--expires must be between 1m0s and 87600h0m0s, got 1s"},
 		{"above all", "--root tree --out out --unsigned --above 9007199254740992", "", "--above must be less than 9007199254740992, got 9007199254740992"},
 		{"a broken tree", "--root broken --out out --sign " + plain, "", "services/web/data/a.json:1:"},
@@ -175,7 +177,7 @@ func TestPublishCommand(t *testing.T) {
 	// One that leaves the tree leaves the docroot.
 	putFiles(t, dir, map[string]string{"tree/hosts/vm1/host.json": `{"stacks": {"shop": {"services": ["web"]}}}`})
 	if out, err := command(publishCommand(), "--root", "tree", "--out", "out", "--expires", "720h", "--sign", plain); err != nil ||
-		!strings.HasPrefix(out, "1 containers: none changed; 1 are no longer placed and removed\n") {
+		!strings.HasPrefix(out, "1 container: none changed; 1 are no longer placed and removed\n") {
 		t.Errorf("printed %q: %v", out, err)
 	}
 }

@@ -80,7 +80,9 @@ func parseRecipients(file, text string) ([]recipient, error) {
 		}
 		err := errors.New("must be the name of a container and its recipient: web.shop.vm1 age1…")
 		if len(fields) == 2 {
-			err = errors.Join(checkContainer(fields[0]), seal.CheckRecipient(fields[1]))
+			if err = checkContainer(fields[0]); err == nil {
+				err = seal.CheckRecipient(fields[1])
+			}
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s:%d: %w", file, number, err))

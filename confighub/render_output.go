@@ -104,7 +104,7 @@ func warn(c *cli.Context, warnings []string) {
 }
 
 func renderBundle(c, flags *cli.Context, dir string, data map[string]any, o output) error {
-	read, err := bundle.Read(os.DirFS(dir))
+	read, err := readBundle(dir)
 	if err != nil {
 		return err
 	}

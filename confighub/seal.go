@@ -54,6 +54,12 @@ cannot send one that writes it into a page.`,
 			&cli.StringFlag{Name: "recipients", Usage: "`FILE` of recipients to seal for instead: a name and its recipient a line"},
 			&cli.StringSliceFlag{Name: "recipient", Usage: "`age1…` to seal for instead; without --for the value opens under any name"},
 		},
+		Before: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return daemon.Usage(errors.New("seal takes no argument, and no value from the command line, which others can see: give it on stdin, or with --in FILE"))
+			}
+			return nil
+		},
 		Action: sealValue,
 	}
 }
@@ -95,9 +101,6 @@ func sealValue(c *cli.Context) error {
 func checkSeal(c *cli.Context) ([]string, error) {
 	var problems []error
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if c.Args().Present() {
-		wrong("seal takes no argument, and no value from the command line, which others can see: give it on stdin, or with --in FILE")
-	}
 	if err := seal.CheckKey(c.String("key")); err != nil {
 		wrong("--key: %w", err)
 	}

@@ -58,7 +58,7 @@ func TestSealCommand(t *testing.T) {
 	putFiles(t, dir, map[string]string{
 		"recipients": "# pinned\n\nweb.shop.vm1 " + web.Recipient() + " # replica 0\nweb.shop.vm1\t" + replica.Recipient() + "\ndb.shop.vm1 " + db.Recipient() + "\n",
 		"value":      "from a file\r\n", "latin1": "\xfcber", "large": strings.Repeat("x", maxValue+1), "empty": "\n",
-		"wrong": "web.shop.vm1\nweb.shop.vm1 age1x\nWEB " + web.Recipient() + "\n",
+		"wrong": "web.shop.vm1\nweb.shop.vm1 age1x\nWEB " + web.Recipient() + "\nWEB age1x\n",
 	})
 	for name, tt := range map[string]struct {
 		value, args string
@@ -109,7 +109,8 @@ func TestSealCommand(t *testing.T) {
 		"--recipients recipients --for web.shop.vm1 --key p --json --in value":                "the value is no JSON",
 		"--identity none --for web.shop.vm1 --key p":                                          "reading the identity in none: no identity yet: give --identity DIR of an operator or a genesis server",
 		"--recipients wrong --for web.shop.vm1 --key p": "wrong:1: must be the name of a container and its recipient: web.shop.vm1 age1…\n" +
-			"wrong:2: must be an X25519 recipient of age, age1… with 62 characters\n" + `wrong:3: must be the name of a container, <service>.<stack>.<host>, got "WEB"`,
+			"wrong:2: must be an X25519 recipient of age, age1… with 62 characters\n" + `wrong:3: must be the name of a container, <service>.<stack>.<host>, got "WEB"` + "\n" +
+			`wrong:4: must be the name of a container, <service>.<stack>.<host>, got "WEB"`,
 	} {
 		if out, stderr, err := sealing(t, "s3cret", strings.Fields(args)...); err == nil || err.Error() != want || out != "" || strings.Contains(stderr, "sealed for") {
 			t.Errorf("%s: %v; printed %q", args, err, out)

@@ -46,7 +46,7 @@ With --sign a container that names the key in config.trusted_keys takes nothing 
 Operators ask for the fleet with confighub fleet; they and genesis/health read GET /metrics (OpenMetrics).
 TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree, or with --ref the git repository", Required: true},
+			&cli.StringFlag{Name: "root", Usage: "`DIR` that holds the tree, or with --ref the git repository"},
 			&cli.StringFlag{Name: "ref", Usage: "`BRANCH` or tag of the git repository to read the tree from"},
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to serve on", Value: ":8443"},
 			&cli.StringFlag{Name: "identity", Usage: "`DIR` of id.pem and roots.pem (default: this container's)"},
@@ -56,6 +56,9 @@ TERM and INT end it. Exit codes: 0 told to stop, 1 failed, 2 wrong usage.`,
 			&cli.StringFlag{Name: "webhook-secret", Usage: "`FILE` of the secret that webhooks are signed with"},
 		}, signFlags()...),
 		Action: func(c *cli.Context) error {
+			if err := daemon.Missing(c, "root"); err != nil {
+				return err
+			}
 			if c.Bool("check") {
 				return checkTree(c)
 			}
@@ -75,6 +78,9 @@ func runServe(c *cli.Context, log zerolog.Logger) error {
 	o := serve.Options{
 		Root: c.String("root"), Ref: c.String("ref"), State: c.String("state"), Listen: c.String("listen"),
 		Webhook: c.String("webhook"), IdentityDir: c.String("identity"), Log: log,
+	}
+	if err := apartFromTree(c, "state"); err != nil {
+		return err
 	}
 	if o.State == "" {
 		o.State = filepath.Join(initctl.StateDir(), "serve")
@@ -110,12 +116,39 @@ func webhookSecret(c *cli.Context) ([]byte, error) {
 	return webhook.ReadSecret(file)
 }
 
+// counted is how many there are, in words: 1 container, 2 containers.
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// apartFromTree says that a directory which is written to lies within the tree, which may hold nothing else.
+func apartFromTree(c *cli.Context, flag string) error {
+	if c.String("ref") != "" || c.String(flag) == "" {
+		return nil // what git holds was committed
+	}
+	root, err := filepath.Abs(c.String("root"))
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(c.String(flag))
+	if err != nil {
+		return err
+	}
+	if below, err := filepath.Rel(root, dir); err == nil && filepath.IsLocal(below) {
+		return daemon.Usage(fmt.Errorf("--%s: %s lies in the tree of --root, which would be broken by it: put it beside the tree", flag, c.String(flag)))
+	}
+	return nil
+}
+
 // checkTree is `confighub serve --check`, for the hook or the job that looks after a tree.
 func checkTree(c *cli.Context) error {
 	read, blobs, err := compileTree(c)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "the tree is good: revision %s, %d containers\n", read.Revision, len(blobs))
+	_, err = fmt.Fprintf(c.App.Writer, "the tree is good: revision %s, %s\n", read.Revision, counted(len(blobs), "container"))
 	return err
 }

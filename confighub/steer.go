@@ -30,10 +30,10 @@ func holdCommand() *cli.Command {
 replaces the first. Certificates are renewed all the same, and what was rendered from them; drift is judged as ever. A
 version that the service does not live with is taken back. Health passes and names the hold; it warns while a newer
 version waits.` + steered,
-		Flags: []cli.Flag{&cli.DurationFlag{Name: "for", Usage: "for how `LONG`, as in 8h; without it until resume"}, reasonFlag},
+		Flags: []cli.Flag{&cli.DurationFlag{Name: "for", Usage: "`TIME` to hold for, such as 8h", DefaultText: "until resume"}, reasonFlag},
 		Action: func(c *cli.Context) error {
 			if c.IsSet("for") && c.Duration("for") <= 0 {
-				return daemon.Usage(errors.New("--for: must be at least 1s"))
+				return daemon.Usage(fmt.Errorf("--for: must be at least 1s, got %s", c.Duration("for")))
 			}
 			return steer(c, control.Request{Verb: control.Hold, For: c.Duration("for"), Reason: c.String("reason")})
 		},
@@ -76,8 +76,11 @@ func acceptCommand() *cli.Command {
 back by mistake. The version must be the one that the source offers now, by its serial; that one alone may be taken, and
 no other of the same serial. From then on versions above it are new again. config.min_serial, an expiry and the signature bind all
 the same. The leave holds, across restarts too, until it was used.` + steered,
-		Flags: []cli.Flag{&cli.Uint64Flag{Name: "serial", Usage: "`SERIAL` of the version, as confighub status shows it", Required: true}},
+		Flags: []cli.Flag{&cli.Uint64Flag{Name: "serial", Usage: "`SERIAL` of the version, as confighub status shows it", DefaultText: "none"}},
 		Action: func(c *cli.Context) error {
+			if err := daemon.Missing(c, "serial"); err != nil {
+				return err
+			}
 			if c.Uint64("serial") == 0 {
 				return daemon.Usage(errors.New("--serial: must be at least 1"))
 			}
@@ -88,9 +91,6 @@ the same. The leave holds, across restarts too, until it was used.` + steered,
 
 // steer asks the running hub and prints its answer.
 func steer(c *cli.Context, r control.Request) error {
-	if c.Args().Present() {
-		return daemon.Usage(fmt.Errorf("unexpected argument %q", c.Args().First()))
-	}
 	if err := r.Check(); err != nil {
 		return daemon.Usage(fmt.Errorf("--%w", err))
 	}

@@ -33,31 +33,26 @@ func tokenCommand() *cli.Command {
 			&cli.StringFlag{Name: "ca-url", Usage: "the authority's `URL` as the containers reach it"},
 			&cli.StringFlag{Name: "fingerprint", Usage: "`SHA`-256 of the authority's root"},
 			&cli.StringFlag{Name: "trust-domain", Usage: "the fleet's `NAME`", Value: identity.DefaultTrustDomain},
-			&cli.StringFlag{Name: "host", Usage: "docker host; alone, the token is the host's own"},
-			&cli.StringFlag{Name: "stack", Usage: "compose stack, with --host and --service"},
-			&cli.StringFlag{Name: "service", Usage: "service, with --host and --stack"},
+			&cli.StringFlag{Name: "host", Usage: "`NAME` of the docker host; alone, the token is the host's own"},
+			&cli.StringFlag{Name: "stack", Usage: "`NAME` of the compose stack, with --host and --service"},
+			&cli.StringFlag{Name: "service", Usage: "`NAME` of the service, with --host and --stack"},
 			&cli.IntFlag{Name: "replicas", Usage: "tokens for replicas 0 to `N`-1 of a service", Value: 1},
-			&cli.StringFlag{Name: "genesis", Usage: "genesis server: config, health or log"},
+			&cli.StringFlag{Name: "genesis", Usage: "`ROLE` of a genesis server: config, health or log"},
 			&cli.StringFlag{Name: "operator", Usage: "operator's `NAME`"},
-			&cli.DurationFlag{Name: "ttl", Usage: "lifetime of the token, 10s to 1h", Value: enrol.MaxTokenTTL},
+			&cli.DurationFlag{Name: "ttl", Usage: "`TIME` for which the token is good, 10s to 1h", Value: enrol.MaxTokenTTL},
 		},
 		Action: mintTokens,
 	}
 }
 
 func mintTokens(c *cli.Context) error {
-	if c.Args().Present() {
-		return daemon.Usage(fmt.Errorf("token takes no argument, got %q", c.Args().First()))
-	}
 	settings := identity.Settings{
 		TrustDomain: c.String("trust-domain"), CAURL: c.String("ca-url"), CAFingerprint: c.String("fingerprint"),
 		Host: c.String("host"), Stack: c.String("stack"), Service: c.String("service"),
 		Genesis: c.String("genesis"), Operator: c.String("operator"),
 	}
-	for _, flag := range []string{"key", "ca-url", "fingerprint"} {
-		if c.String(flag) == "" {
-			return daemon.Usage(fmt.Errorf("--%s is missing", flag))
-		}
+	if err := daemon.Missing(c, "key", "ca-url", "fingerprint"); err != nil {
+		return err
 	}
 	ids, err := tokenOwners(settings, c.Int("replicas"))
 	if err != nil {

@@ -14,15 +14,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
+
+	"cloud4.internal/hub/internal/daemon"
 )
 
 // command runs one of our commands and returns what it printed.
 func command(cmd *cli.Command, args ...string) (string, error) {
 	var out bytes.Buffer
-	app := &cli.App{
-		Name: "confighub", Writer: &out, ErrWriter: &out, Commands: []*cli.Command{cmd},
-		ExitErrHandler: func(*cli.Context, error) {},
-	}
+	app := daemon.New("confighub", "", sections, cmd)
+	app.Writer, app.ErrWriter, app.ExitErrHandler = &out, &out, func(*cli.Context, error) {}
 	err := app.Run(append([]string{"confighub", cmd.Name}, args...))
 	return out.String(), err
 }
@@ -64,7 +64,7 @@ func TestTokenCommand(t *testing.T) {
 		{"for too long", []string{"--host", "vm1", "--ttl", "2h"}, nil, "--ttl must be between 10s and 1h0m0s, got 2h0m0s"},
 		{"fingerprint", []string{"--host", "vm1", "--fingerprint", "12"}, nil, "--fingerprint must be 64 hex digits"},
 		{"URL", []string{"--host", "vm1", "--ca-url", "genesis.internal:9000"}, nil, "--ca-url must be https://"},
-		{"an argument", []string{"--host", "vm1", "web"}, nil, `takes no argument, got "web"`},
+		{"an argument", []string{"--host", "vm1", "web"}, nil, `takes no arguments, got "web"`},
 		{"no key", []string{"--host", "vm1", "--key", ""}, nil, "--key is missing"},
 	}
 	for _, test := range tests {

@@ -111,9 +111,6 @@ func forward(ctx context.Context, changed <-chan struct{}, sender *report.Sender
 }
 
 func checkServeFlags(c *cli.Context) error {
-	if c.Args().Present() {
-		return fmt.Errorf("serve takes no arguments, got %q", c.Args().First())
-	}
 	if to := c.String("report-to"); to != "" {
 		if u, err := url.Parse(to); err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {
 			return fmt.Errorf("--report-to (or HUB_HEALTH_REPORT_TO) must be https://<host>[:port], got %q", to)

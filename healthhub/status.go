@@ -104,8 +104,6 @@ func statusServer(c *cli.Context) (*http.Client, string, error) {
 		level = ownLevel(daemon.Source(c))
 	}
 	switch {
-	case c.Args().Present():
-		return nil, "", fmt.Errorf("status takes no arguments, got %q", c.Args().First())
 	case dashboard != "" && host != "":
 		return nil, "", errors.New("--dashboard and --host are two ways to ask: give one")
 	case dashboard != "":

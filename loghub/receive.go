@@ -29,7 +29,7 @@ func receiveCommand() *cli.Command {
 		Name:  "receive",
 		Usage: "take logs over mutual TLS and keep them as JSON lines, a file for each peer",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "dir", Usage: "`DIR`ectory of the files", Required: true},
+			&cli.StringFlag{Name: "dir", Usage: "`DIR`ectory of the files"},
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":4318"},
 			&cli.StringFlag{Name: "identity", Usage: "`DIR`ectory with id.pem and roots.pem (default: <state>/identity)"},
 			&cli.StringFlag{Name: "quota", Usage: "`BYTES` of records one peer may send in a minute", Value: "64MiB"},
@@ -56,8 +56,8 @@ func receiveCommand() *cli.Command {
 func receiveOptions(c *cli.Context) (receive.Options, error) {
 	o := receive.Options{Dir: c.String("dir"), Keep: c.Int("keep")}
 	var errs []error
-	if c.Args().Present() {
-		errs = append(errs, fmt.Errorf("receive takes no arguments, got %q", c.Args().First()))
+	if err := daemon.Missing(c, "dir"); err != nil {
+		errs = append(errs, err)
 	}
 	size := func(flag string, into *int64, low, high hubfile.Bytes) {
 		n, err := hubfile.ParseBytes(c.String(flag))

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -49,9 +48,6 @@ func runCommand() *cli.Command {
 		Name:  "run",
 		Usage: "the hub in the container: pipes and files to events, spool and receiver",
 		Action: daemon.Service(func(c *cli.Context, log zerolog.Logger) error {
-			if c.Args().Present() {
-				return daemon.Usage(fmt.Errorf("run takes no arguments, got %q", c.Args().First()))
-			}
 			var id identity.Settings
 			var settings Settings
 			if _, err := daemon.Settings(c, log,

@@ -26,7 +26,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -38,7 +40,9 @@ import (
 
 // New makes a program with the flags that all of them have. With --check it loads the sections and
 // says everything that is wrong with them; sections is called once per use, for values nobody else holds.
+// A command without ArgsUsage is given no arguments: with one it ends as wrong usage.
 func New(name, usage string, sections func() []hubfile.Section, commands ...*cli.Command) *cli.App {
+	takeNoArguments(commands)
 	return &cli.App{
 		Name:                 name,
 		Usage:                usage,
@@ -68,6 +72,23 @@ func New(name, usage string, sections func() []hubfile.Section, commands ...*cli
 			}
 			return Usage(fmt.Errorf("a command is missing; %s --help lists them", name))
 		},
+	}
+}
+
+// takeNoArguments makes commands that say nothing of arguments refuse them, where the library would pass over them.
+func takeNoArguments(commands []*cli.Command) {
+	for _, command := range commands {
+		takeNoArguments(command.Subcommands)
+		if command.ArgsUsage != "" || len(command.Subcommands) > 0 {
+			continue
+		}
+		action := command.Action
+		command.Action = func(c *cli.Context) error {
+			if c.Args().Present() {
+				return Usage(fmt.Errorf("%s takes no arguments, got %q", c.Command.Name, c.Args().First()))
+			}
+			return action(c)
+		}
 	}
 }
 
@@ -139,6 +160,8 @@ func prepare(app *cli.App) {
 	each = func(commands []*cli.Command) {
 		for _, command := range commands {
 			command.OnUsageError = onUsageError
+			// It would be listed as a command below each one that parses its own flags.
+			command.HideHelpCommand = true
 			each(command.Subcommands)
 		}
 	}
@@ -146,4 +169,28 @@ func prepare(app *cli.App) {
 }
 
 // onUsageError replaces the library's habit of printing the help over the error.
-func onUsageError(_ *cli.Context, err error, _ bool) error { return Usage(err) }
+func onUsageError(_ *cli.Context, err error, _ bool) error { return FlagError(err) }
+
+// libraryFlag is how package flag writes a flag in its errors: with one hyphen.
+var libraryFlag = regexp.MustCompile(`^(?:flag provided but not defined:|flag needs an argument:|(invalid (?:boolean )?value ".*") for(?: flag)?) -`)
+
+// FlagError makes an error of package flag one of usage, with the flag as people type it.
+func FlagError(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	at := libraryFlag.FindStringSubmatchIndex(text)
+	if at == nil {
+		return Usage(err)
+	}
+	flag := text[at[1]:]
+	switch {
+	case strings.HasPrefix(text, "flag provided"):
+		return Usage(fmt.Errorf("unknown flag --%s", flag))
+	case strings.HasPrefix(text, "flag needs"):
+		return Usage(fmt.Errorf("--%s: a value is missing", flag))
+	}
+	name, why, _ := strings.Cut(flag, ": ")
+	return Usage(fmt.Errorf("--%s: %s: %s", name, text[at[2]:at[3]], why))
+}

@@ -45,8 +45,8 @@ func testApp() *cli.App {
 		ends("said", ErrSaid),
 		&cli.Command{
 			Name:        "flags",
-			Flags:       []cli.Flag{&cli.StringFlag{Name: "must", Required: true}, &cli.IntFlag{Name: "count"}},
-			Action:      func(*cli.Context) error { return nil },
+			Flags:       []cli.Flag{&cli.StringFlag{Name: "must"}, &cli.StringFlag{Name: "too"}, &cli.IntFlag{Name: "count"}},
+			Action:      func(c *cli.Context) error { return Missing(c, "must", "too") },
 			Subcommands: []*cli.Command{ends("below", nil)},
 		},
 		&cli.Command{Name: "panicking", Action: Service(func(c *cli.Context, log zerolog.Logger) error {
@@ -98,11 +98,14 @@ func TestExitCodes(t *testing.T) {
 		"wrong settings":             {[]string{"settings"}, 2, "prog: hub.json:1: a: is bad\nprog: hub.json:2: b: is bad\n"},
 		"no command":                 {nil, 2, "prog: a command is missing; prog --help lists them\n"},
 		"unknown command":            {[]string{"fail"}, 2, "prog: unknown command \"fail\"; prog --help lists them\n"},
-		"unknown flag":               {[]string{"--colour"}, 2, "prog: flag provided but not defined: -colour\n"},
-		"unknown flag of a command":  {[]string{"done", "--colour"}, 2, "prog: flag provided but not defined: -colour\n"},
-		"unknown flag further below": {[]string{"flags", "--must=1", "below", "--colour"}, 2, "prog: flag provided but not defined: -colour\n"},
-		"missing flag":               {[]string{"flags"}, 2, "prog: Required flag \"must\" not set\n"},
-		"not a number":               {[]string{"flags", "--must=1", "--count", "x"}, 2, "prog: invalid value \"x\" for flag -count: parse error\n"},
+		"unknown flag":               {[]string{"--colour"}, 2, "prog: unknown flag --colour\n"},
+		"unknown flag of a command":  {[]string{"done", "--colour"}, 2, "prog: unknown flag --colour\n"},
+		"unknown flag further below": {[]string{"flags", "--must=1", "below", "--colour"}, 2, "prog: unknown flag --colour\n"},
+		"missing flag":               {[]string{"flags"}, 2, "prog: --must is missing\n--too is missing\n"},
+		"missing flag's value":       {[]string{"flags", "--count"}, 2, "prog: --count: a value is missing\n"},
+		"all flags":                  {[]string{"flags", "--must=1", "--too=2"}, 0, ""},
+		"an argument":                {[]string{"done", "now"}, 2, "prog: done takes no arguments, got \"now\"\n"},
+		"not a number":               {[]string{"flags", "--must=1", "--count", "x"}, 2, "prog: --count: invalid value \"x\": parse error\n"},
 		"check and command":          {[]string{"--check", "done"}, 2, "prog: --check and --schema stand alone, without \"done\"\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,9 @@ package daemon
 
 import (
 	"errors"
-	"strings"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/internal/hubfile"
 )
@@ -29,6 +31,18 @@ func Usage(err error) error {
 	return usageError{err}
 }
 
+// Missing says which of the flags that a command cannot do without were not given, or are empty; nil when all were. It is used in place of
+// the library's Required, which prints the help of the command over the error.
+func Missing(c *cli.Context, flags ...string) error {
+	var problems []error
+	for _, name := range flags {
+		if !c.IsSet(name) || c.String(name) == "" {
+			problems = append(problems, fmt.Errorf("--%s is missing", name))
+		}
+	}
+	return Usage(errors.Join(problems...))
+}
+
 // saidError marks an error that is in the log already.
 type saidError struct{ error }
 
@@ -39,8 +53,7 @@ var ErrSaid = error(saidError{errors.New("failed")})
 
 // wrongUsage reports whether the same command line and settings will end in the same error.
 func wrongUsage(err error) bool {
-	// The library's error of a required flag that is missing has no exported type, and does not go through OnUsageError.
-	return errors.As(err, new(usageError)) || errors.As(err, new(hubfile.Problems)) || strings.HasPrefix(err.Error(), "Required flag")
+	return errors.As(err, new(usageError)) || errors.As(err, new(hubfile.Problems))
 }
 
 // lines splits an error into what is printed a line each.

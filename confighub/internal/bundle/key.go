@@ -93,7 +93,7 @@ func ParsePrivateKey(text, passphrase []byte) (ed25519.PrivateKey, error) {
 	case *ed25519.PrivateKey:
 		return whole(*key)
 	}
-	return nil, fmt.Errorf("is a key of another kind (%T): it must be ed25519, as ssh-keygen -t ed25519 makes it", parsed)
+	return nil, errors.New("is a key of another kind: it must be ed25519, as ssh-keygen -t ed25519 makes it")
 }
 
 func parseOpenSSH(text, passphrase []byte) (any, error) {

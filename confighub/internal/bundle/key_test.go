@@ -109,8 +109,8 @@ func TestParsePrivateKey(t *testing.T) {
 		want string
 	}{
 		{"PKCS #8", pkcs8(key), "<nil>"},
-		{"ECDSA", pkcs8(curve), "is a key of another kind (*ecdsa.PrivateKey): it must be ed25519"},
-		{"RSA of OpenSSH", rsa, "is a key of another kind (*rsa.PrivateKey): it must be ed25519"},
+		{"ECDSA", pkcs8(curve), "is a key of another kind: it must be ed25519"},
+		{"RSA of OpenSSH", rsa, "is a key of another kind: it must be ed25519"},
 		{"the public half", []byte(line), "is no private key in PEM: make one with ssh-keygen -t ed25519"},
 		{"nothing", nil, "is no private key in PEM"},
 		{"a certificate", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE"}), `is a PEM "CERTIFICATE", not a private key`},
