@@ -41,7 +41,7 @@ func fleetCommand() *cli.Command {
                 behind: it has said nothing of it yet; unknown: it never said anything; unseen: it was never heard of
    SEEN         when it was last heard of
    CERTIFICATE  how long the certificate that it used last is still good for
-   ERROR        the serial and the first reason of what it refused last, until it has something newer
+   ERROR        the first reason of what it refused last, until it has something newer; with its serial where TRIED is another
 
 --watch shows changes as they come: on a terminal by drawing the table anew, else by a line for each. It ends when it is
 interrupted. GET /metrics of the same server counts the states for a monitoring system.`,

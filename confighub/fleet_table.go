@@ -59,16 +59,19 @@ func rowOf(row fleetRow, i serve.Instance, now time.Time) fleetRow {
 	}
 	if i.Failed != nil {
 		row.tried = fmt.Sprint(i.Failed.Version.Serial)
-		row.err = health.CleanText(row.tried + ": " + firstError(i.Failed.Errors))
+		row.err = health.CleanText(firstError(i.Failed.Errors))
 	}
 	if i.State == bundle.StatePending {
 		row.tried = fmt.Sprint(i.Version.Serial)
+		if i.Failed != nil && i.Failed.Version.Serial != i.Version.Serial {
+			row.err = fmt.Sprint(i.Failed.Version.Serial) + ": " + row.err
+		}
 	}
 	row.state, row.seen = health.CleanText(i.Status), ago(now, i.Seen)
 	switch left := i.NotAfter.Sub(now); {
 	case i.NotAfter.IsZero():
 	case left > 0:
-		row.certificate = left.Round(time.Minute).String()
+		row.certificate = short(left)
 	default:
 		row.certificate = "expired"
 	}
@@ -128,7 +131,21 @@ func ago(now, then time.Time) string {
 	if then.IsZero() {
 		return "-"
 	}
-	return now.Sub(then).Round(time.Second).String() + " ago"
+	return short(now.Sub(then)) + " ago"
+}
+
+// short is a duration in the largest unit of which there are at least two, for people: 90s, 24h.
+func short(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d.Round(unit.length) >= 2*unit.length {
+			return fmt.Sprint(int64(d.Round(unit.length)/unit.length)) + unit.name
+		}
+	}
+	return fmt.Sprint(int64(d.Round(time.Second)/time.Second)) + "s"
 }
 
 // firstError is the first line of the first error, and how many more there are.

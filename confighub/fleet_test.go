@@ -43,7 +43,10 @@ func someFleet() serve.Fleet {
 					Failed: &serve.Failure{Version: current, State: bundle.StateRejected, Errors: []string{"nginx.conf:3:7: no value\nmore", "another"}},
 				},
 				{Instance: "3", Status: "unknown", NotAfter: ends, Seen: now},
-				{Instance: "4", Status: "pending", Version: current, State: bundle.StatePending, Applied: old, NotAfter: ends, Seen: now},
+				{
+					Instance: "4", Status: "pending", Version: current, State: bundle.StatePending, Applied: old, NotAfter: ends, Seen: now,
+					Failed: &serve.Failure{Version: old, State: bundle.StateRejected, Errors: []string{"too old"}},
+				},
 			}},
 			{Identity: "web.shop.vm2", Desired: rolled, Instances: []serve.Instance{{
 				Status: "applied", Version: old, State: bundle.StateApplied, Applied: old, Seen: now,
@@ -59,14 +62,14 @@ func TestFleetTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `the newest tree is not served: services/db/data/db.json:3: column 7: invalid character
-IDENTITY      INSTANCE  DESIRED  APPLIED  TRIED  STATE     SEEN       CERTIFICATE  ERROR
-db.shop.vm1   -         17       -        -      unseen    -          -            -
-web.shop.vm1  -         17       17       -      applied   2s ago     23h59m0s     -
-web.shop.vm1  1         17       16       -      behind    1m30s ago  expired      -
-web.shop.vm1  2         17       16       17     rejected  0s ago     23h59m0s     17: nginx.conf:3:7: no value (and 1 more)
-web.shop.vm1  3         17       -        -      unknown   0s ago     23h59m0s     -
-web.shop.vm1  4         17       16       17     pending   0s ago     23h59m0s     -
-web.shop.vm2  -         18       16       17     applied   0s ago     -            17: health/page [31mfailed
+IDENTITY      INSTANCE  DESIRED  APPLIED  TRIED  STATE     SEEN    CERTIFICATE  ERROR
+db.shop.vm1   -         17       -        -      unseen    -       -            -
+web.shop.vm1  -         17       17       -      applied   2s ago  24h          -
+web.shop.vm1  1         17       16       -      behind    2m ago  expired      -
+web.shop.vm1  2         17       16       17     rejected  0s ago  24h          nginx.conf:3:7: no value (and 1 more)
+web.shop.vm1  3         17       -        -      unknown   0s ago  24h          -
+web.shop.vm1  4         17       16       17     pending   0s ago  24h          16: too old
+web.shop.vm2  -         18       16       17     applied   0s ago  -            health/page [31mfailed
 `
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)

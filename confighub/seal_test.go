@@ -176,7 +176,7 @@ func TestFleetRecipients(t *testing.T) {
 		t.Errorf("got %v, %v", list, err)
 	}
 	_, err = fleetRecipients(fleet, []string{"web.shop.vm1", "old.shop.vm1", "db.shop.vm1", "web.shop.vm2", "mail.shop.vm1"}, now)
-	want := "old.shop.vm1 (replica 1, seen 1h0m0s ago) has told no recipient: it has not yet had a version, or has no key (confighub status there says why). " +
+	want := "old.shop.vm1 (replica 1, seen 60m ago) has told no recipient: it has not yet had a version, or has no key (confighub status there says why). " +
 		"Once that is mended seal again, or name the others with --recipients\n" +
 		"db.shop.vm1 was never heard of: start it, and seal then\n" +
 		"web.shop.vm2 is not placed: add it to its host's host.json, and start it\n" +
@@ -193,7 +193,7 @@ func TestFleetRecipients(t *testing.T) {
 	printed := `# db.shop.vm1 was never heard of
 # mail.shop.vm1 has told no recipient # replica 0, seen 0s ago
 old.shop.vm1 ` + web.Recipient() + ` # replica 0, seen 0s ago
-# old.shop.vm1 has told no recipient # replica 1, seen 1h0m0s ago
+# old.shop.vm1 has told no recipient # replica 1, seen 60m ago
 web.shop.vm1 ` + web.Recipient() + ` # replica 0, seen 2s ago
 web.shop.vm1 ` + replica.Recipient() + ` # replica 1, seen 0s ago
 `

@@ -319,7 +319,7 @@ show_state() {
     tick "the identity of web"
     inside "$shop" web confighub status | quote
     tick "the health of vm1, also at http://127.0.0.1:$CLOUD4_HOST_PORT/"
-    inside "$shop" host healthhub status --all | cut -c 1-110 | quote
+    inside "$shop" host healthhub status --all | cut -c 1-136 | quote
     work "this visit and other events have reached the genesis machine" within 10 visit_arrived
     last_events 4 | quote
 }
@@ -373,7 +373,7 @@ show_refusal() {
     work "the health of vm1 says so" within 30 status_says "$shop" host lisen
     inside "$shop" host healthhub status | grep -F web.shop.vm1 | cut -c 1-104 | tail -n 1 | quote
     work "the genesis machine knows" within 30 fleet_says rejected
-    inside "$genesis" config confighub fleet | cut -c 1-110 | quote
+    inside "$genesis" config confighub fleet | cut -c 1-136 | quote
     edit 's/lisen 80;/listen 80;/' services/web/templates/nginx.conf
     work "mended, and the fleet is as it is to be" within 60 fleet_is_well
 }
