@@ -25,7 +25,7 @@ import (
 func runs(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	app := daemon.New("confighub", "", sections, renderCommand(), lintCommand(), statusCommand(),
+	app := daemon.New("confighub", "", sections, newCommand(), renderCommand(), lintCommand(), serveCommand(), statusCommand(),
 		holdCommand(), resumeCommand(), rollbackCommand(), acceptCommand())
 	app.Writer, app.ErrWriter = &out, &errs
 	err = app.RunContext(t.Context(), append([]string{"confighub"}, args...))

@@ -110,6 +110,9 @@ func newPlacement(s *scaffold.Service, host bool) (p placement, err error) {
 	if s.Tree == "" {
 		return p, nil
 	}
+	if holds(s.Tree, "HEAD") && holds(s.Tree, "objects") {
+		return p, daemon.Usage(fmt.Errorf("--tree %s is a git repository without its files: give a clone of it, and push what is written", s.Tree))
+	}
 	t, err := tree.Read(s.Tree)
 	if err != nil {
 		return p, fmt.Errorf("--tree %s: nothing is written: %w", s.Tree, err)

@@ -94,6 +94,10 @@ func TestNewWeb(t *testing.T) {
 		}
 	}
 
+	dockertest.WaitFor(t, time.Minute, "the requests are in docker logs", func() bool {
+		return strings.Contains(web.Stdout(t), `"GET /a/b?c HTTP/1.1" 200`)
+	})
+
 	php.Shell(t, `sed -i 's/"128M"/"96M"/' /etc/hub/bundle/data/php.json`)
 	dockertest.WaitFor(t, time.Minute, "php-fpm has taken up its configuration anew", func() bool {
 		return strings.Count(php.Logs(t), "ready to handle connections") == 2
