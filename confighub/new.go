@@ -3,19 +3,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"cloud4.internal/hub/confighub/internal/scaffold"
-	"cloud4.internal/hub/confighub/internal/tree"
-	"cloud4.internal/hub/internal/atomicfile"
 	"cloud4.internal/hub/internal/daemon"
 )
 
@@ -76,12 +71,12 @@ func runNew(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPlacement(s, flags.IsSet("host"))
+	p, err := placement(s, flags.IsSet("host"))
 	if err != nil {
 		return err
 	}
 	if flags.Bool("dry-run") || flags.Bool("stdout") {
-		return printFiles(c.App.Writer, append(files, p.files()...))
+		return printFiles(c.App.Writer, append(files, p.Files()...))
 	}
 	if err := scaffold.Write(files); err != nil {
 		return err
@@ -89,82 +84,28 @@ func runNew(c *cli.Context) error {
 	for _, f := range files {
 		fmt.Fprintln(c.App.Writer, "wrote", f.Path)
 	}
-	if err := p.write(c.App.Writer); err != nil {
-		return err
+	if err := p.Write(); err != nil {
+		return fmt.Errorf("the files of the service are written, and it is not placed: %w", err)
+	}
+	if said := p.String(); said != "" {
+		fmt.Fprintln(c.App.Writer, said)
 	}
 	return printNext(c.App.Writer, s)
 }
 
-// placement is what becomes of the host.json of the host.
-type placement struct {
-	// file as it is, nil if it is not there, and as it is to be; both nil: it is not touched.
-	file     string
-	old, new []byte
-	mode     fs.FileMode
-	// line says what to do where nobody said the host.
-	line string
-}
-
-// newPlacement reads the tree, which must be whole.
-func newPlacement(s *scaffold.Service, host bool) (p placement, err error) {
-	if s.Tree == "" {
-		return p, nil
+// placement plans what becomes of the host.json, where the service has a tree.
+func placement(s *scaffold.Service, host bool) (scaffold.Placement, error) {
+	switch {
+	case !s.InTree():
+		return scaffold.Placement{}, nil
+	case holds(s.Tree, "HEAD") && holds(s.Tree, "objects"):
+		return scaffold.Placement{}, daemon.Usage(fmt.Errorf("--tree %s is a git repository without its files: give a clone of it, and push what is written", s.Tree))
 	}
-	if holds(s.Tree, "HEAD") && holds(s.Tree, "objects") {
-		return p, daemon.Usage(fmt.Errorf("--tree %s is a git repository without its files: give a clone of it, and push what is written", s.Tree))
-	}
-	t, err := tree.Read(s.Tree)
+	p, err := s.Placement(host)
 	if err != nil {
 		return p, fmt.Errorf("--tree %s: nothing is written: %w", s.Tree, err)
 	}
-	if there := t.Hosts[s.Host]; there.Has(s.Stack, s.Name) {
-		return p, nil
-	}
-	if !host {
-		p.line = t.Missing(s.Host, s.Stack, s.Name)
-		return p, nil
-	}
-	p.file, p.mode = filepath.Join(s.Tree, "hosts", s.Host, "host.json"), 0o644
-	if info, err := os.Stat(p.file); err == nil {
-		p.mode = info.Mode().Perm()
-		if p.old, err = os.ReadFile(p.file); err != nil {
-			return p, err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return p, err
-	}
-	p.new, err = scaffold.Place(p.file, p.old, s.Stack, s.Name)
-	return p, err
-}
-
-// files is the host.json as it is to be, if it is to be written.
-func (p placement) files() []scaffold.File {
-	if p.new == nil {
-		return nil
-	}
-	return []scaffold.File{{Path: p.file, Mode: p.mode, Text: p.new}}
-}
-
-// write puts the service into the host.json, or says that somebody has to.
-func (p placement) write(w io.Writer) error {
-	switch {
-	case p.line != "":
-		_, err := fmt.Fprintln(w, "to place it:", p.line)
-		return err
-	case p.new == nil:
-		return nil
-	case p.old == nil:
-		if err := scaffold.Write(p.files()); err != nil {
-			return fmt.Errorf("the files of the service are written, and it is not placed: %w", err)
-		}
-		_, err := fmt.Fprintln(w, "wrote", p.file)
-		return err
-	}
-	if err := atomicfile.Write(p.file, p.new, p.mode); err != nil {
-		return fmt.Errorf("the files of the service are written, and it is not placed: %w", err)
-	}
-	_, err := fmt.Fprintln(w, "added to", p.file)
-	return err
+	return p, nil
 }
 
 // printFiles prints files as render does those of a bundle.

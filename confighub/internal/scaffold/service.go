@@ -6,6 +6,8 @@
 //	s := scaffold.Service{Kind: "nginx", Name: "web", Stack: "shop", Host: "vm1"}
 //	files, err := s.Files()                       // all of them, in the order in which one reads them
 //	err = scaffold.Write(files)                   // none is overwritten; all or none
+//	p, err := s.Placement(true)                   // what becomes of the host.json of its host
+//	err = p.Write()
 //
 // The texts are in files/, by kind, as templates with [[ ]], since {{ }} is mustache's:
 //
@@ -13,7 +15,7 @@
 //	<kind>/bundle/                   a layer of the tree: services/<name>/, or /etc/hub/bundle of the image
 //	compose.yaml                     for every kind
 //
-// Place adds a service to a host.json that people wrote, and keeps their comments.
+// A host.json that people wrote is the one file that is added to; their comments and order stay.
 package scaffold
 
 import (
