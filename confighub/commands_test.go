@@ -112,6 +112,14 @@ targets   /etc/a
 	if err != nil || stdout != want {
 		t.Errorf("got\n%s%v", stdout, err)
 	}
+	s.Rejected, s.Pending = nil, &pendingState{Version: bundle.Version{Serial: 9, Digest: "e"}}
+	if err := health.WriteFile(run, health.ConfigFile, node, s, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	stdout, _, err = runs(t, "status")
+	if err != nil || !strings.Contains(stdout, "\npending   9 (e): is being put in place: checked, swapped, and watched for config.settle\n") {
+		t.Errorf("got\n%s%v", stdout, err)
+	}
 	stdout, _, err = runs(t, "status", "--json")
 	if err != nil || !strings.Contains(stdout, `"serial": 7`) || !strings.Contains(stdout, `"state": "valid"`) {
 		t.Errorf("got\n%s%v", stdout, err)

@@ -85,7 +85,7 @@ func (h *here) inPlace() (bundle.Pointer, *bundle.Bundle, error) {
 
 // readBundle reads the bundle that somebody named. A directory with nothing of one is not an empty bundle, but the wrong one.
 func readBundle(dir string) (*bundle.Bundle, error) {
-	if info, err := os.Stat(dir); err == nil && info.IsDir() && !holds(dir, bundleParts...) {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() && !bundle.Present(os.DirFS(dir)) {
 		return nil, daemon.Usage(fmt.Errorf("%s is no bundle: it holds neither bundle.json nor templates/ nor data/", dir))
 	}
 	return bundle.Read(os.DirFS(dir))

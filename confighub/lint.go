@@ -127,7 +127,7 @@ func lintGiven(ctx context.Context, dir string, flags *cli.Context, o lint.Optio
 		if t, err = readTree(ctx, dir, ref); err == nil {
 			findings, err = lint.Tree(t, o, source)
 		}
-	case holds(dir, bundleParts...):
+	case bundle.Present(os.DirFS(dir)):
 		id, idErr := spiffe.ParseBundleName(identity.DefaultTrustDomain, flags.String("as"))
 		if idErr != nil {
 			return nil, daemon.Usage(fmt.Errorf("--as: %w", idErr))
@@ -144,9 +144,6 @@ func lintGiven(ctx context.Context, dir string, flags *cli.Context, o lint.Optio
 	}
 	return findings, err
 }
-
-// bundleParts are what the directory of a bundle holds, one of them at least.
-var bundleParts = []string{"bundle.json", "templates", "data"}
 
 // holds reports whether one of the names is in dir.
 func holds(dir string, names ...string) bool {

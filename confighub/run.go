@@ -197,6 +197,19 @@ func (h *hub) judge(p bundle.Pointer) error {
 	return h.store.Accept(p, h.conf.MinSerial, time.Now())
 }
 
+// judgeDir is judge for a directory, which takes nothing away because it is empty: as a rule it is not mounted then.
+func (h *hub) judgeDir(dir string) source.Accept {
+	return func(p bundle.Pointer) error {
+		if err := h.judge(p); err != nil {
+			return err
+		}
+		if _, have := h.store.Current(); have && !bundle.Present(os.DirFS(dir)) {
+			return fmt.Errorf("%s is empty, and held a bundle before: is it mounted? A bundle.json without targets takes everything away", dir)
+		}
+		return nil
+	}
+}
+
 func (h *hub) openSource() (source.Source, error) {
 	kind, where, err := h.conf.sourceKind()
 	if err != nil {
@@ -208,7 +221,7 @@ func (h *hub) openSource() (source.Source, error) {
 		if h.id != (spiffe.ID{}) {
 			name = h.id.BundleName()
 		}
-		return source.NewDir(where, name, serial, h.judge, h.log), nil
+		return source.NewDir(where, name, serial, h.judgeDir(where), h.log), nil
 	}
 	h.remote = true
 	remote, err := source.NewRemote(source.RemoteOptions{

@@ -149,6 +149,11 @@ func (h *hub) configNode(s section) health.Node {
 		n.State, n.Text = health.Warn, "the configuration is a sibling replica's: this one runs without identity"
 	case s.Stale:
 		n.State, n.Text = health.Warn, "stale: version "+s.Applied.Version.String()+" is in place, and the source is in trouble: "+h.whyWaiting()
+	case !h.keepAt.IsZero():
+		n.State, n.Text = health.Warn, "version "+s.Applied.Version.String()+" is in place and cannot be kept, so that a start without the source knows nothing of it"
+		n.Action = "make room in " + h.dir
+	case h.applying != nil:
+		n.Text = "version " + s.Pending.Version.String() + " is being put in place, " + s.Applied.Version.String() + " is the last good one"
 	default:
 		n.Text = "version " + s.Applied.Version.String() + " is in place"
 		if s.Source.Unsigned {

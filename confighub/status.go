@@ -96,10 +96,13 @@ func writeStatus(w io.Writer, file *health.File, who identity.Status) error {
 	}
 	if s.Pending != nil {
 		why := s.Pending.Error
-		if s.Pending.Held {
+		switch {
+		case s.Pending.Held:
 			why = "held, confighub resume takes it"
+		case why == "":
+			why = "is being put in place: checked, swapped, and watched for config.settle"
 		}
-		row("pending", "%s", strings.TrimSuffix(s.Pending.Version.String()+": "+why, ": "))
+		row("pending", "%s", s.Pending.Version.String()+": "+why)
 	}
 	if s.Source.Refused != "" {
 		row("refused", "%s", s.Source.Refused)

@@ -202,7 +202,10 @@ func TestRollbackKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c.waitFor("one to be in place, and not yet settled", func() bool { return c.target() == "value=one host=vm1\n" })
+	c.waitFor("one to be in place, and not yet settled", func() bool {
+		n, _ := c.state()
+		return c.target() == "value=one host=vm1\n" && strings.Contains(n.Text, " is being put in place, "+two.String()+" is the last good one")
+	})
 	if err := c.kill(state.Hubs["confighub"].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -352,6 +355,57 @@ func TestSteerDirectory(t *testing.T) {
 	if out := c.steered("resume"); out != "new versions are taken again\nversion "+four.String()+" is in place\n" {
 		t.Errorf("resume says %q", out)
 	}
+}
+
+// A directory that is not mounted, now or at a start, takes nothing away; one that says that it wants nothing does.
+func TestEmptiedDirectory(t *testing.T) {
+	t.Parallel()
+	c := newContainer(t)
+	held := c.path("etc/bundle")
+	if err := os.MkdirAll(held+"/templates", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	manifest := fmt.Sprintf(`{"targets": {%q: {"template": "app.conf", "reload": "signal:HUP"}}}`, c.path("etc/app/app.conf"))
+	for name, text := range map[string]string{"templates/app.conf": "value=one host=vm1\n", "bundle.json": manifest} {
+		if err := os.WriteFile(filepath.Join(held, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.configure(map[string]any{"config": map[string]any{"settle": "300ms", "start_wait": "200ms", "targets": []string{c.path("etc/app")}}})
+	c.start()
+	c.runsWith("one")
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	empty := func() bool {
+		n, s := c.state()
+		return s.Stale && n.State == health.Warn && strings.Contains(s.Source.Error, "is empty, and held a bundle before: is it mounted?")
+	}
+	move(held, c.path("etc/away"))
+	if err := os.Mkdir(held, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.waitFor("health to say that it is empty", empty)
+	c.again()
+	c.waitFor("health to say so after a restart", empty)
+	if c.target() != "value=one host=vm1\n" {
+		t.Errorf("%q is in place", c.target())
+	}
+	if err := os.Remove(held); err != nil {
+		t.Fatal(err)
+	}
+	move(c.path("etc/away"), held)
+	c.runsWith("one")
+	if err := os.RemoveAll(held + "/templates"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(held+"/bundle.json", []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.waitFor("the target to be taken away", func() bool { _, err := os.Stat(c.path("etc/app/app.conf")); return os.IsNotExist(err) })
 }
 
 // Commands say it when there is nobody to ask.

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/initctl"
 )
 
@@ -48,7 +49,10 @@ func TestFullVolume(t *testing.T) {
 	c.start()
 	c.says("could not be kept")
 	c.waitFor("the service to see two", func() bool { return strings.Contains(c.text("seen"), "value=two") })
-	c.waitFor("config.json to say so", func() bool { _, s := c.state(); return s.Applied != nil && s.Pending == nil })
+	c.waitFor("config.json and health to say so", func() bool {
+		n, s := c.state()
+		return s.Applied != nil && s.Pending == nil && n.State == health.Warn && strings.Contains(n.Text, "is in place and cannot be kept")
+	})
 }
 
 // In a full run directory, where nobody can say that the service runs, a confighub that is started again changes

@@ -75,6 +75,17 @@ type Bundle struct {
 	Origins *Origins
 }
 
+// Present reports whether anything of a bundle lies in fsys. Read takes a directory with nothing of one for a bundle that
+// wants nothing.
+func Present(fsys fs.FS) bool {
+	for _, name := range []string{manifestFile, templatesDir, dataDir} {
+		if _, err := fs.Stat(fsys, name); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Read reads the bundle that lies in fsys.
 func Read(fsys fs.FS) (*Bundle, error) {
 	f, err := ReadFragment(fsys, "")
