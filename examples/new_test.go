@@ -16,6 +16,9 @@ import (
 	"cloud4.internal/hub/baseimage/dockertest"
 )
 
+// newTime is what a step may take while other images are built.
+const newTime = 3 * time.Minute
+
 // scaffolded writes a service by `confighub new` and returns its directory.
 func scaffolded(t *testing.T, name, args string) string {
 	t.Helper()
@@ -36,7 +39,7 @@ func built(t *testing.T, dir string) (image string) {
 // healthy waits until the service is well on the configuration that the image brings.
 func healthy(t *testing.T, c dockertest.Container) {
 	t.Helper()
-	dockertest.WaitFor(t, time.Minute, "healthy", func() bool {
+	dockertest.WaitFor(t, newTime, "healthy", func() bool {
 		return c.Inspect(t, "{{.State.Health.Status}}") == "healthy"
 	})
 	if out := c.Shell(t, "confighub status"); !strings.Contains(out, "is in place") || !strings.Contains(out, "dir:/etc/hub/bundle") {
@@ -79,6 +82,7 @@ func edit(t *testing.T, file, old, replacement string) {
 
 // TestNewWeb runs what `confighub new` writes of nginx and php, without a genesis machine: a page of PHP behind nginx.
 func TestNewWeb(t *testing.T) {
+	t.Parallel() // most of it is apt-get
 	network := "cloud4-test-" + strings.ToLower(rand.Text()[:10])
 	dockertest.Docker(t, "network", "create", "--label", "cloud4-test", network)
 	t.Cleanup(func() { dockertest.Docker(t, "network", "rm", network) })
@@ -94,12 +98,12 @@ func TestNewWeb(t *testing.T) {
 		}
 	}
 
-	dockertest.WaitFor(t, time.Minute, "the requests are in docker logs", func() bool {
+	dockertest.WaitFor(t, newTime, "the requests are in docker logs", func() bool {
 		return strings.Contains(web.Stdout(t), `"GET /a/b?c HTTP/1.1" 200`)
 	})
 
 	php.Shell(t, `sed -i 's/"128M"/"96M"/' /etc/hub/bundle/data/php.json`)
-	dockertest.WaitFor(t, time.Minute, "php-fpm has taken up its configuration anew", func() bool {
+	dockertest.WaitFor(t, newTime, "php-fpm has taken up its configuration anew", func() bool {
 		return strings.Count(php.Logs(t), "ready to handle connections") == 2
 	})
 	if got := fetched(t, "http://"+address+"/"); !strings.Contains(got, "app runs PHP ") {
@@ -133,6 +137,7 @@ func fetched(t *testing.T, url string) string {
 // TestNewPostgres runs the database that `confighub new` writes: who has the password logs in, what is written stays, and a
 // setting that PostgreSQL does not take never reaches it.
 func TestNewPostgres(t *testing.T) {
+	t.Parallel() // most of it is apt-get
 	image := built(t, scaffolded(t, "db", "postgres db"))
 	secret := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(secret, []byte("it's \"secret\"\n"), 0o600); err != nil {
@@ -155,18 +160,18 @@ func TestNewPostgres(t *testing.T) {
 	}
 
 	db.Shell(t, `sed -i 's/"max_connections": 100/"max_connections": "many"/' /etc/hub/bundle/data/postgres.json`)
-	dockertest.WaitFor(t, time.Minute, "the refusal is told", func() bool {
+	dockertest.WaitFor(t, newTime, "the refusal is told", func() bool {
 		return strings.Contains(db.Logs(t), `invalid value for parameter \"max_connections\": \"many\"`)
 	})
 	db.Shell(t, `sed -i 's/"max_connections": "many"/"max_connections": 50/' /etc/hub/bundle/data/postgres.json`)
-	dockertest.WaitFor(t, time.Minute, "PostgreSQL has 50 connections", func() bool {
+	dockertest.WaitFor(t, newTime, "PostgreSQL has 50 connections", func() bool {
 		out, code := query(`it's "secret"`, "show max_connections")
 		return code == 0 && out == "50"
 	})
 	stops(t, db)
 
 	dockertest.Docker(t, "start", string(db))
-	dockertest.WaitFor(t, time.Minute, "what was written is there", func() bool {
+	dockertest.WaitFor(t, newTime, "what was written is there", func() bool {
 		out, code := query(`it's "secret"`, "select n from kept")
 		return code == 0 && out == "42"
 	})
@@ -175,14 +180,15 @@ func TestNewPostgres(t *testing.T) {
 
 // TestNewJob runs the job that `confighub new` writes: again and again, failing too, and once.
 func TestNewJob(t *testing.T) {
+	t.Parallel()
 	dir := scaffolded(t, "backup", "job backup")
 	edit(t, filepath.Join(dir, "bundle/data/job.json"), `"every": 3600`, `"every": 1`)
 	edit(t, filepath.Join(dir, "job.sh"), `echo "the job runs"`, `echo "the job runs"; [ ! -e /tmp/fail ]`)
 	image := built(t, dir)
 	job := started(t, image)
-	dockertest.WaitFor(t, time.Minute, "the job ran twice", func() bool { return strings.Count(job.Stdout(t), "the job runs") >= 2 })
+	dockertest.WaitFor(t, newTime, "the job ran twice", func() bool { return strings.Count(job.Stdout(t), "the job runs") >= 2 })
 	job.Shell(t, "touch /tmp/fail")
-	dockertest.WaitFor(t, time.Minute, "its failure is the container's health", func() bool {
+	dockertest.WaitFor(t, newTime, "its failure is the container's health", func() bool {
 		out, _ := job.Exec(t, "healthhub", "probe")
 		return strings.Contains(out, "exit code 1")
 	})
@@ -197,6 +203,7 @@ func TestNewJob(t *testing.T) {
 // TestNewExisting puts the programs into images that have a user of their own, asking docker what they run: one with a
 // shell, and one with nothing but a program.
 func TestNewExisting(t *testing.T) {
+	t.Parallel()
 	base := dockertest.Docker(t, "inspect", "--format", `{{index .Config.Labels "org.opencontainers.image.base.name"}}`, "cloud4/base")
 	parent := parentImage(t, "parent", "FROM "+base+`
 USER 12345:0
