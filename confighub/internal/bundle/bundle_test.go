@@ -104,6 +104,7 @@ func TestProblems(t *testing.T) {
 	}{
 		{"syntax", map[string]string{"bundle.json": "{\n \"targets\": }", "data/a.json": "[\n1,,2]"}, []string{
 			"bundle.json:2: column 13: invalid character '}' at start of value", "data/a.json:2: column 3: invalid character ',' at start of value"}},
+		{"cut off", map[string]string{"data/a.json": "{\"a\": {"}, []string{"data/a.json:2: column 1: parsing value: the file ends too early"}},
 		{"not objects", map[string]string{"bundle.json": "[]", "data/a.json": "\n3"}, []string{
 			"bundle.json:1: must be a JSON object, is a list", "data/a.json:2: must be a JSON object, is a number"}},
 		{"twice", map[string]string{"data/a.json": "{\"a\": 1,\n\"a\": 2}"}, []string{"data/a.json:2: a: stands twice"}},

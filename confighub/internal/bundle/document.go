@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 
@@ -76,7 +77,7 @@ func ParseObject(file string, raw []byte) (map[string]any, error) {
 // syntaxError takes the line out of the parser's message, so that it stands where our own do.
 func syntaxError(err error) (int, string) {
 	var line, column int
-	message := err.Error()
+	message := strings.ReplaceAll(err.Error(), io.ErrUnexpectedEOF.Error(), "the file ends too early")
 	if n, _ := fmt.Sscanf(message, "hujson: line %d, column %d:", &line, &column); n == 2 {
 		_, message, _ = strings.Cut(message, fmt.Sprintf("column %d: ", column))
 		return line, fmt.Sprintf("column %d: %s", column, message)

@@ -32,10 +32,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/dirlock"
 	"cloud4.internal/hub/confighub/internal/tree"
 )
 
@@ -86,7 +86,10 @@ func publish(dir string, t *tree.Tree, blobs map[string]*tree.Blob, o Options) (
 	if err := makeDir(dir, rootMode); err != nil {
 		return Result{}, err
 	}
-	unlock, err := lock(dir)
+	unlock, err := dirlock.Take(dir)
+	if errors.Is(err, dirlock.ErrTaken) {
+		err = ErrBusy
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -253,22 +256,6 @@ func each(steps []step, do func(step) error) error {
 
 // ErrBusy means that somebody else publishes in the same directory just now.
 var ErrBusy = errors.New("another confighub publish is at work there: wait for it to end")
-
-// lock keeps others of our kind out until unlock, or the end of the process.
-func lock(dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, ErrBusy
-		}
-		return nil, fmt.Errorf("locking it: %w", err)
-	}
-	return func() { f.Close() }, nil
-}
 
 // makeDir makes a directory and the ones above it, on the disk when it returns. Those above have the usual mode.
 func makeDir(dir string, mode fs.FileMode) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/confighub/internal/dirlock"
 	"cloud4.internal/hub/confighub/internal/tree"
 )
 
@@ -276,7 +277,7 @@ func TestRefuses(t *testing.T) {
 	r := newRoot(t)
 	web := bundles(t, "web.shop.vm1=one")
 	r.publish(web, Options{})
-	unlock, err := lock(r.dir)
+	unlock, err := dirlock.Take(r.dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -367,8 +367,19 @@ func TestTokensFrom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := file(); len(got) != 0 || err != nil {
-		t.Errorf("no file yet: %v, %v", got, err)
+	missing := func(why string) {
+		t.Helper()
+		if got, err := file(); len(got) != 0 || err == nil || !strings.HasPrefix(err.Error(), "no token: ") || !strings.HasSuffix(err.Error(), ": HUB_TOKEN_FILE names "+path+", which is "+why) {
+			t.Errorf("%s: %v, %v", why, got, err)
+		}
+	}
+	missing("not there")
+	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing("empty")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte("x\ny"), 0o400); err != nil {
 		t.Fatal(err)

@@ -26,8 +26,8 @@ type Tokens func() ([]string, error)
 const maxTokenFileBytes = 1 << 20
 
 // TokensFrom returns the tokens in HUB_TOKEN or in the file that HUB_TOKEN_FILE names, one a line; empty lines do
-// not count. Both set is an error; a file that does not exist holds no token yet, and one
-// that is no regular file is an error each time.
+// not count. Both set is an error; a file that is not there or empty, which holds no token yet, is one each time, and so is one
+// that is no regular file.
 func TokensFrom(getenv func(string) string) (Tokens, error) {
 	text, path := getenv(initctl.EnvToken), getenv(initctl.EnvTokenFile)
 	switch {
@@ -40,12 +40,16 @@ func TokensFrom(getenv func(string) string) (Tokens, error) {
 	return func() ([]string, error) {
 		data, err := hubfile.ReadFile(path, maxTokenFileBytes)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+			return nil, fmt.Errorf("%w: %s names %s, which is not there", errNoToken, initctl.EnvTokenFile, path)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the token (%s): %w", initctl.EnvTokenFile, err)
 		}
-		return tokenLines(string(data)), nil
+		lines := tokenLines(string(data))
+		if len(lines) == 0 {
+			return nil, fmt.Errorf("%w: %s names %s, which is empty", errNoToken, initctl.EnvTokenFile, path)
+		}
+		return lines, nil
 	}, nil
 }
 
@@ -65,6 +69,9 @@ func (k *Keeper) token() (string, error) {
 		return "", nil
 	}
 	lines, err := k.conf.Tokens()
+	if k.conf.Slot > 0 && errors.Is(err, errNoToken) {
+		return "", nil // a replica without a token of its own is so by intent
+	}
 	if err != nil || k.conf.Slot >= len(lines) {
 		return "", err
 	}

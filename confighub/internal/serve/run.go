@@ -5,12 +5,15 @@ package serve
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"cloud4.internal/hub/confighub/internal/dirlock"
 	"cloud4.internal/hub/confighub/internal/tree"
 	"cloud4.internal/hub/confighub/internal/webhook"
 	"cloud4.internal/hub/internal/daemon"
@@ -57,6 +60,18 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	// Two would give serials and write reports over each other.
+	if err := os.MkdirAll(o.State, 0o700); err != nil {
+		return fmt.Errorf("making the state directory: %w", err)
+	}
+	unlock, err := dirlock.Take(o.State)
+	if errors.Is(err, dirlock.ErrTaken) {
+		return fmt.Errorf("another confighub serve works with the state directory %s: give this one its own (--state), or stop that one", o.State)
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	published, err := OpenPublication(o.State, o.Keys...)
 	if err != nil {
 		return err
@@ -69,6 +84,7 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("the identity in %s is %s, but clients accept genesis/%s only: set identity.genesis to %q where it enrols",
 			o.IdentityDir, own, spiffe.KindConfig, spiffe.KindConfig)
 	}
+	o.sayExpired()
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -93,6 +109,16 @@ func Run(ctx context.Context, o Options) error {
 	tasks = append(tasks, daemon.Task{Name: "following the tree", Run: func(ctx context.Context) error { return Follow(ctx, root, look, published, o.Log) }})
 	o.Log.Info().Str("address", listener.Addr().String()).Str("root", o.Root).Str("ref", o.Ref).Str("identity", own.String()).Msg("serving configuration")
 	return daemon.Run(ctx, tasks...)
+}
+
+// sayExpired warns of a certificate that no container will take. It is used all the same: a renewal is seen while serving.
+func (o Options) sayExpired() {
+	certificate, err := o.Files.Certificate()
+	if err != nil || certificate.Leaf == nil || time.Now().Before(certificate.Leaf.NotAfter) {
+		return
+	}
+	o.Log.Warn().Time("not_after", certificate.Leaf.NotAfter).Str("directory", o.IdentityDir).
+		Msg("the certificate has expired, and no container connects: is confighub run at work where it is renewed?")
 }
 
 func waitForIdentity(ctx context.Context, o Options) (spiffe.ID, error) {

@@ -4,7 +4,9 @@ package serve_test
 
 import (
 	"context"
+	"crypto/x509"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +20,36 @@ import (
 	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/spiffe"
 )
+
+// One state directory has one server. An identity that nobody renews is told of.
+func TestStateOfAnother(t *testing.T) {
+	ca := identitytest.New(t)
+	own, err := spiffe.ForGenesis(td, "config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := ca.DirOf(t, x509.Certificate{URIs: []*url.URL{own.URI()}, DNSNames: own.DNSNames(), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute)})
+	options := serve.Options{Root: t.TempDir(), State: filepath.Join(t.TempDir(), "serve"), Listen: "127.0.0.1:0", IdentityDir: dir, Files: identity.Open(dir)}
+	log := &logLines{}
+	options.Log = zerolog.New(log)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- serve.Run(ctx, options) }()
+	log.wait(t, "the certificate has expired, and no container connects", dir)
+	log.wait(t, "serving configuration")
+	if err := serve.Run(t.Context(), options); err == nil || !strings.Contains(err.Error(), "another confighub serve works with the state directory "+options.State) {
+		t.Errorf("a second one: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if err := serve.Run(ctx, options); err != nil {
+		t.Errorf("after the end of the first: %v", err)
+	}
+}
 
 func TestWaitsForItsIdentity(t *testing.T) {
 	tests := []struct {
