@@ -48,7 +48,7 @@ func TestFreshStart(t *testing.T) {
 		a := g.WaitApplied(t, "web.shop.vm1", "applied", "", soon)
 		operator := g.CA.Dir(t, genesistest.ID(t)(spiffe.ForOperator(genesistest.TrustDomain, "anna")))
 		table := g.Run(t, "confighub", "fleet", "--server", g.Config.URL, "--identity", operator)
-		row := regexp.MustCompile(fmt.Sprintf(`(?m)^web\.shop\.vm1 +- +%d +%d +applied +\d+s ago +-$`, a.Desired, a.Serial))
+		row := regexp.MustCompile(fmt.Sprintf(`(?m)^web\.shop\.vm1 +- +%d +%d +- +applied +\d+s ago +24h +-$`, a.Desired, a.Serial))
 		if !row.MatchString(table) {
 			t.Errorf("confighub fleet shows no row %s:\n%s", row, table)
 		}
