@@ -50,7 +50,7 @@ docs/publish.md shows the configuration of nginx.`,
 			&cli.BoolFlag{Name: "unsigned", Usage: "do not sign: whoever can write the server's files decides what containers get"},
 			&cli.StringFlag{Name: "revision", Usage: "`TEXT` that says for people what this is (default: the commit, or a hash of the tree)"},
 			&cli.DurationFlag{Name: "expires", Usage: "`TIME` for which a version may be taken as a new one, such as 720h", DefaultText: "for ever"},
-			&cli.Uint64Flag{Name: "above", Usage: "`SERIAL` that the containers have from another server or docroot, for the first publication here", DefaultText: "none"},
+			&cli.Uint64Flag{Name: "above", Usage: "`SERIAL` that the containers have from another server or docroot, which all that is published is to be above", DefaultText: "none"},
 		}, signFlags()...),
 		Action: publishTree,
 	}

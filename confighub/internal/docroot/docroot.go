@@ -47,8 +47,8 @@ type Options struct {
 	Revision string
 	// Expires is how long a pointer is good for taking its version as a new one; 0: for ever.
 	Expires time.Duration
-	// Above is a serial that those of new versions are above, besides those in the docroot: the highest that the containers
-	// have from elsewhere.
+	// Above is a serial that all versions are above: the highest that the containers have from elsewhere. A version in the
+	// docroot that is not gets a new serial.
 	Above uint64
 	// Now is the time to go by.
 	Now time.Time
@@ -165,7 +165,7 @@ func (p *plan) add(c *container, blob *tree.Blob) error {
 	p.result.Containers++
 	pointer := c.pointer
 	switch {
-	case pointer.Digest != blob.Digest:
+	case pointer.Digest != blob.Digest || pointer.Serial <= p.options.Above:
 		p.result.Changed++
 		pointer = bundle.Pointer{
 			Schema: bundle.PointerSchema, Identity: c.name, Serial: p.serial, Revision: p.options.Revision,

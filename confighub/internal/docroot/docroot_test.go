@@ -141,12 +141,18 @@ func TestSerialNeverGoesBack(t *testing.T) {
 	if got := r.publish(bundles(t, "web.shop.vm1=g"), Options{Above: 1}); got.Serial != 1_900_000_000_002 {
 		t.Errorf("above less: serial %d", got.Serial)
 	}
+	// That the containers have a higher one may be found out when nothing changes.
+	for _, want := range []uint64{1_950_000_000_001, 0} {
+		if got := r.publish(bundles(t, "web.shop.vm1=g"), Options{Above: 1_950_000_000_000}); got.Serial != want {
+			t.Errorf("above, unchanged: serial %d, want %d", got.Serial, want)
+		}
+	}
 	// The pointers alone tell it too.
 	file := filepath.Join(r.dir, ".publish.json")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.publish(bundles(t, "web.shop.vm1=h"), Options{}); got.Serial != 1_900_000_000_003 {
+	if got := r.publish(bundles(t, "web.shop.vm1=h"), Options{}); got.Serial != 1_950_000_000_002 {
 		t.Errorf("without its state: serial %d", got.Serial)
 	}
 	if err := os.WriteFile(file, []byte("{"), 0o644); err != nil {
