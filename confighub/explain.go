@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -65,10 +64,7 @@ func runExplain(c *cli.Context) error {
 				return err
 			}
 		}
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(explained)
+		return printJSON(c.App.Writer, explained)
 	case number > 0:
 		return explained.WriteLine(c.App.Writer, number)
 	}

@@ -8,18 +8,17 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
 	"cloud4.internal/hub/confighub/internal/seal"
+	"cloud4.internal/hub/internal/hubfile"
 	"cloud4.internal/hub/internal/identity"
 )
 
@@ -53,23 +52,9 @@ func readSecrets(files map[string]string, log zerolog.Logger) map[string]string 
 
 // readSecret reads a file without the one newline that editors put at its end.
 func readSecret(file string) (string, error) {
-	// Opening a pipe would wait for its writer.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	raw, err := hubfile.ReadFile(file, maxSecret)
 	if err != nil {
 		return "", err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return "", err
-	} else if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is not a regular file", file)
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err != nil {
-		return "", err
-	}
-	if len(raw) > maxSecret {
-		return "", fmt.Errorf("%s is larger than %d bytes", file, maxSecret)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r"), nil
 }

@@ -19,8 +19,8 @@ func TestReadSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{
-		name("good"): "s3cret", name("link"): "s3cret", name("large"): "is larger than", name("pipe"): "is not a regular file",
-		"/dev/zero": "is not a regular file", name("none"): "no such file",
+		name("good"): "s3cret", name("link"): "s3cret", name("large"): "larger than 1024 KiB", name("pipe"): "is a pipe, not a regular file",
+		"/dev/zero": "is a device, not a regular file", name("none"): "no such file",
 	} {
 		got, err := readSecret(file)
 		if err != nil {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -159,10 +158,7 @@ func writeFindings(w io.Writer, findings []lint.Finding, asJSON bool) error {
 		if findings == nil {
 			findings = []lint.Finding{}
 		}
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(findings)
+		return printJSON(w, findings)
 	case coloured(w):
 		return writeAligned(w, findings)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,14 @@ func variables(raw []byte) []byte {
 		return nil
 	}
 	return changes.Variables(strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"))
+}
+
+// printJSON writes what --json prints: indented, with < and > as they are.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 // coloured reports whether people look at what is written, and like colours (https://no-color.org).

@@ -240,7 +240,7 @@ func TestRenderSealed(t *testing.T) {
 		"bundle --set db.password=x":                              "==> /etc/a (0644) <==\npw=x\n",
 		"bundle --as web.shop.vm1 --seal-key damaged":             "--seal-key: the key for sealed values is damaged: damaged:1: is no X25519 key of age",
 		"t --data data.json --as db.shop.vm1 --seal-key " + file:  "data: db.password: is sealed for web.shop.vm1, and this is db.shop.vm1: seal the value for that one too",
-		"t --data data.json --seal-key none":                      "--seal-key: reading the key for sealed values: open none: no such file or directory",
+		"t --data data.json --seal-key none":                      "--seal-key: the key for sealed values: reading \"none\": no such file or directory",
 	} {
 		out, _, err := runs(t, append([]string{"render"}, strings.Fields(args)...)...)
 		if err != nil {

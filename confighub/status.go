@@ -46,9 +46,7 @@ func showStatus(w io.Writer, runDir string, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(map[string]any{"health": file.Health, "config": file.Section, "identity": who, "stale": file.Stale()})
+		err = printJSON(w, map[string]any{"health": file.Health, "config": file.Section, "identity": who, "stale": file.Stale()})
 	} else {
 		err = writeStatus(w, file, who)
 	}

@@ -66,10 +66,7 @@ func runTree(c *cli.Context) error {
 		return err
 	}
 	if flags.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(view)
+		return printJSON(c.App.Writer, view)
 	}
 	return printView(c.App.Writer, view)
 }

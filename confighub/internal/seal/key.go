@@ -6,16 +6,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"filippo.io/age"
 
 	"cloud4.internal/hub/internal/atomicfile"
+	"cloud4.internal/hub/internal/hubfile"
 )
 
 // KeyFile is the name of a container's key below its identity directory.
@@ -70,9 +69,9 @@ var errDamaged = errors.New("the key for sealed values is damaged")
 // ReadKey reads a key file, in the form of age-keygen(1): one line AGE-SECRET-KEY-1…, comments, empty lines. The error
 // is fs.ErrNotExist when there is none; it never quotes the file.
 func ReadKey(file string) (*Key, error) {
-	raw, err := readRegular(file, maxKeyFile)
+	raw, err := hubfile.ReadFile(file, maxKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("reading the key for sealed values: %w", err)
+		return nil, fmt.Errorf("the key for sealed values: %w", err)
 	}
 	var key *Key
 	number := 0
@@ -95,28 +94,6 @@ func ReadKey(file string) (*Key, error) {
 		return nil, fmt.Errorf("%w: %s holds none", errDamaged, file)
 	}
 	return key, nil
-}
-
-// readRegular reads a regular file of at most limit bytes. Opening a pipe would wait for its writer.
-func readRegular(file string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", file)
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes", file, limit)
-	}
-	return raw, nil
 }
 
 // CheckRecipient says what is wrong with the text of a recipient: one of X25519 is "age1" and 58 letters and digits.

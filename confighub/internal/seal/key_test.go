@@ -68,7 +68,7 @@ func TestDamagedKeyStays(t *testing.T) {
 		"one letter":  {strings.Replace(good, "1Q", "1P", 1)[:len(good)-1] + "x\n", "seal.key:1: is no X25519 key of age"},
 		"zeros":       {strings.Repeat("\x00", 74), "seal.key:1: is no X25519 key of age"},
 		"two":         {good + "\n" + good + "\n", "seal.key:2: is a second key"},
-		"much":        {strings.Repeat("#\n", maxKeyFile), "is larger than 16384 bytes"},
+		"much":        {strings.Repeat("#\n", maxKeyFile), "larger than 16 KiB"},
 		"a recipient": {newKey(t).Recipient(), "seal.key:1: is no X25519 key of age"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestKeyFileIsRegular(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, KeyFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := EnsureKey(dir); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+	if _, err := EnsureKey(dir); err == nil || !strings.Contains(err.Error(), "is a pipe, not a regular file") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := ReadKey(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {

@@ -25,14 +25,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/hubfile"
 	"cloud4.internal/hub/internal/mtls"
 )
 
@@ -57,22 +56,13 @@ const (
 
 // ReadSecret reads the secret from a file, without the white space around it.
 func ReadSecret(file string) ([]byte, error) {
-	// A pipe without a writer must not hang us.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	raw, err := hubfile.ReadFile(file, maxSecret)
 	if err != nil {
-		return nil, fmt.Errorf("reading the webhook's secret: %w", err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("reading the webhook's secret: %s is not a regular file", file)
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the webhook's secret: %w", err)
+		return nil, fmt.Errorf("the webhook's secret: %w", err)
 	}
 	secret := bytes.TrimSpace(raw)
-	if len(secret) < minSecret || len(raw) > maxSecret {
-		return nil, fmt.Errorf("reading the webhook's secret: %s holds %d bytes: it must be %d to %d, for example of openssl rand -hex 32",
+	if len(secret) < minSecret {
+		return nil, fmt.Errorf("the webhook's secret: %s holds %d bytes: it must be %d to %d, for example of openssl rand -hex 32",
 			file, len(secret), minSecret, maxSecret)
 	}
 	return secret, nil

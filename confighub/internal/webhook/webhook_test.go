@@ -203,7 +203,7 @@ func TestReadSecret(t *testing.T) {
 	}
 	for file, want := range map[string]string{
 		put("short", "0123456789abcde\n"): "holds 15 bytes: it must be 16 to 4096", put("empty", ""): "holds 0 bytes",
-		put("long", strings.Repeat("x", 5000)): "it must be 16 to 4096", pipe: "is not a regular file", dir: "is not a regular file", filepath.Join(dir, "none"): "no such file",
+		put("long", strings.Repeat("x", 5000)): "larger than 4 KiB", pipe: "is a pipe, not a regular file", dir: "is a directory, not a regular file", filepath.Join(dir, "none"): "no such file",
 	} {
 		if _, err := webhook.ReadSecret(file); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "0123") {
 			t.Errorf("%s: got %v, want %s", file, err, want)
