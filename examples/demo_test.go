@@ -28,8 +28,8 @@ const (
 	pageURL = "http://127.0.0.1:8080/"
 )
 
-// TestDemo is one story, in order: an interrupted demo, the demo as the README has it, proofs on what then runs, and
-// the end of it, which must leave nothing of the demo and everything else.
+// TestDemo is one story, in order: an interrupted demo, the demo and the look inside as the README has them, proofs on
+// what then runs, and the end of it, which must leave nothing of the demo and everything else.
 func TestDemo(t *testing.T) {
 	bystander := dockertest.Run(t, []string{"--env", "HUB_HUBS=none"}, "cloud4/base", "sleep", "infinity")
 	t.Cleanup(func() { run(t, "examples/demo.sh down") })
@@ -43,6 +43,7 @@ func TestDemo(t *testing.T) {
 	for _, command := range session[:len(session)-1] {
 		t.Logf("$ %s\n%s", command, run(t, command))
 	}
+	t.Logf("%s", run(t, strings.Join(commands(t, "docker exec"), "\n")))
 
 	proofs := []struct {
 		name string

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"cloud4.internal/hub/baseimage/dockertest"
 )
 
 // block is one fenced block of README.md.
@@ -93,5 +95,27 @@ func TestReadmeLinks(t *testing.T) {
 		if _, err := os.Stat("../" + link[1]); err != nil {
 			t.Errorf("README.md points at %s: %v", link[1], err)
 		}
+	}
+}
+
+// TestReadmeCommands holds that every command of a hub which the README names is one.
+func TestReadmeCommands(t *testing.T) {
+	raw, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, found := range regexp.MustCompile("\\b(confighub|healthhub|loghub) ([a-z][a-z-]+)\\b[^:]").FindAllStringSubmatch(string(raw), -1) {
+		named[found[1]+" "+found[2]] = true
+	}
+	if len(named) == 0 {
+		t.Fatal("no command found: the expression is wrong")
+	}
+	script := "set -e\n"
+	for command := range named {
+		script += command + " --help >/dev/null\n"
+	}
+	if _, err := dockertest.Try(t.Context(), "run", "--rm", "--entrypoint", "sh", "cloud4/base", "-c", script); err != nil {
+		t.Errorf("README.md names a command that is none: %v", err)
 	}
 }
