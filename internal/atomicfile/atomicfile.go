@@ -16,6 +16,7 @@
 package atomicfile
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -45,7 +46,7 @@ func replace(path string, data []byte, mode fs.FileMode, flush func(*os.File) er
 	// CreateTemp makes the file 0600: a secret is never readable by others, not even before its mode is set.
 	f, err := os.CreateTemp(dir, "."+name+".*.tmp")
 	if err != nil {
-		return fmt.Errorf("creating a temporary file for %q: %w", path, err)
+		return fmt.Errorf("creating a temporary file for %q: %w", path, cause(err))
 	}
 	defer func() {
 		if err != nil {
@@ -54,22 +55,35 @@ func replace(path string, data []byte, mode fs.FileMode, flush func(*os.File) er
 		}
 	}()
 	if _, err := f.Write(data); err != nil {
-		return fmt.Errorf("writing %q: %w", path, err)
+		return fmt.Errorf("writing %q: %w", path, cause(err))
 	}
 	if err := f.Chmod(mode.Perm()); err != nil {
-		return fmt.Errorf("setting the mode of %q: %w", path, err)
+		return fmt.Errorf("setting the mode of %q: %w", path, cause(err))
 	}
 	if err := flush(f); err != nil {
-		return fmt.Errorf("syncing %q: %w", path, err)
+		return fmt.Errorf("syncing %q: %w", path, cause(err))
 	}
 	// Close before the rename: network file systems tell of a full disk only here.
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("closing %q: %w", path, err)
+		return fmt.Errorf("closing %q: %w", path, cause(err))
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("replacing %q: %w", path, err)
+		return fmt.Errorf("replacing %q: %w", path, cause(err))
 	}
 	return nil
+}
+
+// cause takes the path off an error of package os: ours have it, and that of the temporary file is another one each time.
+func cause(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
 }
 
 // syncDir forces the entries of dir to the disk.

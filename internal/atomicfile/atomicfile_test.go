@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -195,5 +196,23 @@ func TestNeverPartial(t *testing.T) {
 			return
 		default:
 		}
+	}
+}
+
+// Who says an error once has to find it the same the next time: the temporary file has another name then.
+func TestErrorsStayTheSame(t *testing.T) {
+	dir := t.TempDir()
+	taken := filepath.Join(dir, "taken")
+	if err := os.Mkdir(taken, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{taken, filepath.Join(dir, "none", "file")} {
+		first, second := atomicfile.Write(path, []byte("x"), 0o644), atomicfile.Write(path, []byte("x"), 0o644)
+		if first == nil || second == nil || first.Error() != second.Error() || strings.Contains(first.Error(), ".tmp") {
+			t.Errorf("%v, then %v", first, second)
+		}
+	}
+	if err := atomicfile.Write(filepath.Join(dir, "none", "file"), nil, 0o644); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
 }

@@ -257,6 +257,13 @@ func (p *Publication) sweep(keep map[string]bool) error {
 	return nil
 }
 
+// count is how many containers have a version.
+func (p *Publication) count() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return len(p.entries)
+}
+
 // Reject notes that the tree on disk is broken; what is published stays.
 func (p *Publication) Reject(problems []string, now time.Time) {
 	p.mu.Lock()

@@ -5,6 +5,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -44,6 +45,9 @@ func (f *follower) reload(ctx context.Context) bool {
 		return true
 	}
 	var blobs map[string]*tree.Blob
+	if before := f.published.count(); err == nil && read.Empty() && before > 0 {
+		err = fmt.Errorf("it is empty, and placed containers before (%d): is it mounted? A tree that is to place none keeps a file, such as hosts/vm1/host.json with {}", before)
+	}
 	if err == nil {
 		blobs, err = f.compiler.Compile(read)
 	}

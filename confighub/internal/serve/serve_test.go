@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -316,6 +318,25 @@ func TestBrokenTreeKeepsLastGood(t *testing.T) {
 			t.Errorf("problems: %q", got)
 		}
 	})
+}
+
+// A root that is not mounted, while serving or at a start, takes nobody's configuration; a tree that places none does.
+func TestEmptiedTreeKeepsLastGood(t *testing.T) {
+	s := newServer(t, shop())
+	c := s.client(s.container("vm1", "shop", "web", ""))
+	first := c.pointer("web.shop.vm1")
+	if err := errors.Join(os.Rename(s.root, s.root+".away"), os.Mkdir(s.root, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	s.log.wait(t, "the tree is broken: it is empty, and placed containers before")
+	s.stop()
+	s.start()
+	c = s.client(s.container("vm1", "shop", "web", ""))
+	if diff := cmp.Diff(first, c.pointer("web.shop.vm1")); diff != "" {
+		t.Errorf("pointer (-before +after):\n%s", diff)
+	}
+	s.put("hosts/vm1/host.json", "{}")
+	waitFor(t, 10*time.Second, func() bool { return c.get("/v1/bundles/web.shop.vm1/current").status == http.StatusForbidden }, s.log.String)
 }
 
 func TestNothingEverPublished(t *testing.T) {

@@ -62,6 +62,9 @@ type fragment struct {
 	sum string
 }
 
+// Empty reports whether there is nothing in the tree at all, as in a directory that is not mounted.
+func (t *Tree) Empty() bool { return len(t.Hosts) == 0 && len(t.fragments) == 0 }
+
 func newTree(revision string) *Tree {
 	return &Tree{Revision: revision, Hosts: map[string]*Host{}, fragments: map[string]*fragment{}}
 }
