@@ -31,9 +31,10 @@ func lintCommand() *cli.Command {
 		Usage:     "find what is likely wrong with a bundle, or with a tree for any of its containers",
 		ArgsUsage: "DIR",
 		Description: `Looks for data that no template uses, names that stand nowhere in the data, templates that no target needs, raw
-tags, secrets in files that others may read, files of known programs without a check, output that is not of
-its format, and targets outside of what images allow. With --user, owners that this user cannot give files
-to; with --config, the settings file of the image, actions, secrets and variables that it does not have.
+tags, values that go unescaped into a file of nginx, secrets in files that others may read, files of known programs
+without a check, output that is not of its format, and targets outside of what images allow. With --user, owners that
+this user cannot give files to; with --config, the settings file of the image, actions, secrets and variables that it
+does not have.
 
    confighub lint ./tree
    confighub --config image/hub.json lint ./bundle --user 101 --as web.shop.vm1

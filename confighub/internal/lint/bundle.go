@@ -71,6 +71,7 @@ func (j *judge) target(name string, t bundle.Target) {
 		if rendered {
 			secret = result.Secret
 			j.output(at, name, t, result.Output)
+			j.format(at, name, t)
 		}
 	}
 	j.secret(at, name, t, secret)

@@ -12,6 +12,7 @@
 //	unplaced         no host places a container that a layer of the tree is for
 //	raw              a tag writes its value as it is, {{{ }}} or {{& }}
 //	readable-secret  the mode of a target with a secret lets others read it
+//	no-format        values go unescaped into a file whose format is known, but not by its name
 //	missing-check    a file of a known program is put in place unchecked
 //	owner            the user of the image cannot give files to the owner of a target
 //	action           an action is not among those of the image's settings

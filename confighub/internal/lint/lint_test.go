@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -129,6 +130,28 @@ func TestOutput(t *testing.T) {
 		lines := found(t, Options{}, map[string]string{"bundle.json": fmt.Sprintf(`{"targets": {%q: {"template": "a"}}}`, tt.target), "templates/a": tt.template})
 		if bad := len(lines) == 1 && strings.HasPrefix(lines[0], "output "); bad != tt.bad || len(lines) > 1 {
 			t.Errorf("%s with %q: %v", tt.target, tt.template, lines)
+		}
+	}
+}
+
+func TestFormat(t *testing.T) {
+	for _, tt := range []struct {
+		target, escape, template string
+		bad                      bool
+	}{
+		{"/etc/nginx/conf.d/a.conf", "", "listen {{port}};", true}, {"/etc/nginx/conf.d/a.conf", "nginx", "listen {{port}};", false},
+		{"/etc/nginx/conf.d/a.conf", "none", "listen {{port}};", false}, {"/etc/nginx/conf.d/a.conf", "", "listen 80;", false},
+		{"/etc/nginx/a.nginx", "", "listen {{port}};", false}, {"/etc/app/a.conf", "", "listen {{port}};", false},
+	} {
+		target := fmt.Sprintf(`{"template": "a", "escape": %q}`, tt.escape)
+		if tt.escape == "" {
+			target = `{"template": "a"}`
+		}
+		lines := found(t, Options{}, map[string]string{
+			"bundle.json": fmt.Sprintf(`{"targets": {%q: %s}}`, tt.target, target), "templates/a": tt.template, "data/a.json": `{"port": 80}`,
+		})
+		if bad := slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "no-format ") }); bad != tt.bad {
+			t.Errorf("%s, escape %q: %v", tt.target, tt.escape, lines)
 		}
 	}
 }

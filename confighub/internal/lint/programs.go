@@ -63,6 +63,20 @@ func (j *judge) check(at Place, name string, t bundle.Target) {
 	}
 }
 
+// nginxFiles are those in which values want to be escaped for nginx, which .conf does not say.
+const nginxFiles = "/**/nginx/**/*.conf"
+
+// format finds values that are written into a file of nginx as they are, since nobody said its format.
+func (j *judge) format(at Place, name string, t bundle.Target) {
+	if ok, err := doublestar.Match(nginxFiles, name); !ok || err != nil || t.Env || t.Escape != "" || template.FormatOf(name) != "none" {
+		return
+	}
+	if _, text, _ := j.bundle.Template(t.Template); bytes.Contains(text, []byte("{{")) {
+		j.report(at, Warning, "no-format", `add "escape": "nginx"; "none" says that it is meant so`,
+			"%s: values are written as they are, whatever is in them: the name does not say the format", name)
+	}
+}
+
 // output reads a rendered target as its format, where that is one thing only.
 func (j *judge) output(at Place, name string, t bundle.Target, text []byte) {
 	var err error
