@@ -23,6 +23,15 @@ import (
 // watchEvery is the pause between two looks at the fleet.
 const watchEvery = 2 * time.Second
 
+// windowSize is how many characters a terminal shows. One that does not know, as docker's before it was told, has the usual.
+func windowSize(f *os.File) (width, height int) {
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 1 || height < 1 {
+		return 80, 24
+	}
+	return width, height
+}
+
 // watchFleet is `confighub fleet --watch`, until it is interrupted.
 func watchFleet(c *cli.Context) error {
 	files, err := fleetIdentity(c)
@@ -38,13 +47,7 @@ func watchFleet(c *cli.Context) error {
 	defer stop()
 	var shown view = &journal{out: c.App.Writer}
 	if f, ok := c.App.Writer.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		shown = &screen{out: f, server: c.String("server"), colour: coloured(f), size: func() (width, height int) {
-			width, height, err := term.GetSize(int(f.Fd()))
-			if err != nil {
-				return 80, 24
-			}
-			return width, height
-		}}
+		shown = &screen{out: f, server: c.String("server"), colour: coloured(f), size: func() (width, height int) { return windowSize(f) }}
 	}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
