@@ -61,6 +61,7 @@ check: ## gofmt, vet, staticcheck, and who may import whom
 	@unformatted=$$(gofmt -l .)
 	[[ -z $$unformatted ]] || { printf 'not gofmt-ed:\n%s\n' "$$unformatted"; exit 1; }
 	go vet ./...
+	GOARCH=arm GOARM=7 go vet ./... # where an int has 32 bits
 	go tool staticcheck ./...
 	go test ./internal
 	echo "check: good"

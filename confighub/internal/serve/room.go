@@ -123,7 +123,8 @@ func (r *room) spread(list []*waiter) {
 	tick := time.NewTicker(spreadTick)
 	defer tick.Stop()
 	const ticks = int(spreadTime / spreadTick)
-	share := max(perSecond*int(spreadTick)/int(time.Second), (len(list)+ticks-1)/ticks)
+	const least = perSecond * spreadTick / time.Second
+	share := max(int(least), (len(list)+ticks-1)/ticks)
 	for ; len(list) > 0; <-tick.C {
 		n := min(share, len(list))
 		r.callAll(list[:n])
