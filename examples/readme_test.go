@@ -105,7 +105,7 @@ func TestReadmeCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	named := map[string]bool{}
-	for _, found := range regexp.MustCompile("\\b(confighub|healthhub|loghub) ([a-z][a-z-]+)\\b[^:]").FindAllStringSubmatch(string(raw), -1) {
+	for _, found := range regexp.MustCompile(`\b(confighub|healthhub|loghub) ([a-z][a-z-]+)\b[^:]`).FindAllStringSubmatch(string(raw), -1) {
 		named[found[1]+" "+found[2]] = true
 	}
 	if len(named) == 0 {

@@ -156,7 +156,7 @@ func TestCheck(t *testing.T) {
 		})
 	}
 	t.Run("missing file", func(t *testing.T) {
-		want := result{0, "settings are good: /nowhere/hub.json does not exist, so they have their defaults\n", warning}
+		want := result{2, "", warning + "prog: /nowhere/hub.json does not exist: give the settings file that there is, or none\n"}
 		if diff := cmp.Diff(want, runApp(t, t.Context(), "--config", "/nowhere/hub.json", "--check")); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

@@ -39,7 +39,7 @@ func Settings(c *cli.Context, log zerolog.Logger, sections ...hubfile.Section) (
 		return nil, Usage(err)
 	}
 	if c.IsSet("config") && missing(src) {
-		log.Warn().Str("path", src.Path).Msg("the settings file does not exist, so settings have their defaults")
+		log.Warn().Str("path", src.Path).Msg("the settings file does not exist: drop-ins and the environment alone count")
 	}
 	for _, warning := range settings.Warnings() {
 		log.Warn().Str("origin", warning.Origin).Msg(warning.String())
@@ -59,8 +59,11 @@ func check(c *cli.Context, sections []hubfile.Section) error {
 	if err != nil {
 		return Usage(err)
 	}
-	if missing(src) {
-		_, err = fmt.Fprintf(c.App.Writer, "settings are good: %s does not exist, so they have their defaults\n", src.Path)
+	switch {
+	case missing(src) && c.IsSet("config"):
+		return Usage(fmt.Errorf("%s does not exist: give the settings file that there is, or none", src.Path))
+	case missing(src):
+		_, err = fmt.Fprintf(c.App.Writer, "settings are good: %s does not exist, so drop-ins and the environment alone count\n", src.Path)
 		return err
 	}
 	_, err = io.WriteString(c.App.Writer, "settings are good\n")

@@ -116,7 +116,7 @@ func (d *decoder) object(n *node, s *shape, v reflect.Value, key string) {
 			}
 		}
 	}
-	good := true
+	bad := map[string]bool{}
 	for _, f := range s.fields {
 		child, childKey := n.member(f.name), join(key, f.name)
 		if f.removed != "" {
@@ -132,12 +132,25 @@ func (d *decoder) object(n *node, s *shape, v reflect.Value, key string) {
 			}
 		}
 		if !d.value(child, f.shape, target, childKey) {
-			good = false
+			bad[f.name] = true
 		}
 	}
-	if checker, ok := v.Addr().Interface().(Checker); ok && good && d.checkers {
-		checker.CheckSettings(func(relative, message string) { d.report(n, key, relative, message) })
+	if checker, ok := v.Addr().Interface().(Checker); ok && d.checkers {
+		checker.CheckSettings(func(relative, message string) {
+			// What is said of an item is about that item; what is said of a field may come from another one that is bad.
+			if name, item := cutItem(relative); len(bad) == 0 || item && !bad[name] {
+				d.report(n, key, relative, message)
+			}
+		})
 	}
+}
+
+// cutItem returns the field that a relative key leads through, and whether it leads to an item of that.
+func cutItem(relative string) (field string, item bool) {
+	if i := strings.IndexAny(relative, ".["); i >= 0 {
+		return relative[:i], true
+	}
+	return relative, false
 }
 
 // names lists the keys of a struct that are in use.

@@ -21,9 +21,9 @@ type Section struct {
 }
 
 // Checker is implemented by a settings struct, at any depth, that has rules of more than one field.
-// CheckSettings is called once the struct is decoded, if each of its fields is good by itself. It calls report for
-// every rule that does not hold; key is relative to the struct: "timeout" is one of its fields,
-// "files.access.path" something below, "" the struct as a whole.
+// CheckSettings is called once the struct is decoded. It calls report for every rule that does not hold; key is
+// relative to the struct: "timeout" is one of its fields, "files.access.path" something below, "" the struct as a
+// whole. When a field is bad by itself it has its default here, and only reports on items of other fields count.
 type Checker interface {
 	CheckSettings(report func(key, message string))
 }
