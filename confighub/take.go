@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"cloud4.internal/hub/confighub/internal/apply"
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/render"
@@ -237,9 +239,14 @@ func verdictOf(err error) string {
 
 // postpone remembers that the machine is in the way, and tries again later.
 func (h *hub) postpone(err error) {
-	if h.retry.later(err) {
-		h.log.Error().Msg("the configuration cannot be put in place now, and is tried again: " + err.Error())
+	if !h.retry.later(err) {
+		return
 	}
+	level := zerolog.ErrorLevel
+	if errors.Is(err, errEnrolling) {
+		level = zerolog.InfoLevel // every first start goes through it
+	}
+	h.log.WithLevel(level).Msg("the configuration cannot be put in place now, and is tried again: " + err.Error())
 }
 
 // park lets a version wait for the end of a hold, and reports whether there is one. What was in place when it began is
