@@ -103,6 +103,8 @@ func (d *drain) peek(buf []byte, wait bool) ([]byte, error) {
 		}
 		return teeErr != unix.EAGAIN || !wait
 	})
+	// Where an int has 32 bits, package unix joins the count and a register that means nothing.
+	count := int(uint32(n))
 	switch {
 	case err != nil:
 		return nil, err
@@ -110,12 +112,12 @@ func (d *drain) peek(buf []byte, wait bool) ([]byte, error) {
 		return nil, errEmpty
 	case teeErr != nil:
 		return nil, os.NewSyscallError("tee", teeErr)
-	case n == 0:
+	case count == 0:
 		return nil, io.EOF
 	}
 	got := 0
-	for got < int(n) {
-		m, err := unix.Read(d.scratch[0], buf[got:n])
+	for got < count {
+		m, err := unix.Read(d.scratch[0], buf[got:count])
 		if err == unix.EINTR {
 			continue
 		}
@@ -124,7 +126,7 @@ func (d *drain) peek(buf []byte, wait bool) ([]byte, error) {
 		}
 		got += m
 	}
-	return buf[:n], nil
+	return buf[:count], nil
 }
 
 var errEmpty = errors.New("nothing in the pipe")
