@@ -86,6 +86,10 @@ var forbidden = []struct {
 		reason: "who can open what is decided in one place",
 	},
 	{
+		from: []string{"..."}, to: []string{"github.com/blues/..."},
+		reason: "an engine for tests; nothing here reads JSONata",
+	},
+	{
 		from: []string{"internal/daemon"}, to: []string{"internal/..."}, but: []string{"internal/hubfile", "internal/initctl"},
 		reason: "every program links it: it brings nothing that one of them could do without",
 	},
@@ -124,9 +128,12 @@ var (
 // modules are those that go.mod may require directly, each with its reason. Other modules come with these.
 var modules = map[string]string{
 	"filippo.io/age":                                                    "seals values for single containers, in a form that other tools read too",
+	"github.com/blues/jsonata-go":                                       "the tests run the expressions of docs/dashboards.md as Uptime Kuma and Grafana Infinity do",
 	"github.com/bmatcuk/doublestar/v4":                                  "globs with ** for targets and log files; path.Match has none",
 	"github.com/BurntSushi/toml":                                        "lint reads what is rendered to TOML, and so do the tests of the template escapers: what was put in comes out",
 	"github.com/cbroglie/mustache":                                      "templates",
+	"github.com/chromedp/cdproto":                                       "likewise, what chromedp has no word for itself: colour scheme, without scripts, console",
+	"github.com/chromedp/chromedp":                                      "the dashboard is tested in a real browser; tests alone import it",
 	"github.com/fsnotify/fsnotify":                                      "a change of the genesis tree is seen at once",
 	"github.com/go-chi/chi/v5":                                          "the router that the authority's API registers itself with (identitytest)",
 	"github.com/google/go-cmp":                                          "tests say what differs",
@@ -150,7 +157,7 @@ var modules = map[string]string{
 	"go.step.sm/crypto":                                                 "one-time tokens, in step-ca's form",
 	"go.yaml.in/yaml/v3":                                                "likewise, YAML",
 	"golang.org/x/crypto":                                               "reads OpenSSH's private keys, encrypted ones too, to sign versions with",
-	"golang.org/x/net":                                                  "likewise, HTML",
+	"golang.org/x/net":                                                  "likewise, HTML; a check asks a name server (dns/dnsmessage, which the standard library has, and keeps to itself)",
 	"golang.org/x/sys":                                                  "system calls that package syscall lacks: prctl, tee, memfd_create, openat2",
 	"golang.org/x/term":                                                 "is this a terminal; reads a passphrase from one",
 	"google.golang.org/protobuf":                                        "runs the generated code that internal/otlp is tested against",

@@ -28,7 +28,9 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -131,7 +133,7 @@ func Main(app *cli.App) int {
 // run is Main without the process around it.
 func run(ctx context.Context, app *cli.App, args []string) int {
 	prepare(app)
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, completing(args))
 	if err == nil {
 		return ExitDone
 	}
@@ -144,6 +146,14 @@ func run(ctx context.Context, app *cli.App, args []string) int {
 		return ExitUsage
 	}
 	return ExitFailed
+}
+
+// completing makes a single -- that the shell is to complete a -, since after a -- the library completes nothing and runs the command.
+func completing(args []string) []string {
+	if n := len(args); n > 2 && args[n-1] == "--generate-bash-completion" && args[n-2] == "--" {
+		args = append(slices.Clone(args[:n-2]), "-", args[n-1])
+	}
+	return args
 }
 
 // prepare takes from the command line library what is ours: printing errors and ending the process.
@@ -171,8 +181,11 @@ func prepare(app *cli.App) {
 // onUsageError replaces the library's habit of printing the help over the error.
 func onUsageError(_ *cli.Context, err error, _ bool) error { return FlagError(err) }
 
-// libraryFlag is how package flag writes a flag in its errors: with one hyphen.
-var libraryFlag = regexp.MustCompile(`^(?:flag provided but not defined:|flag needs an argument:|(invalid (?:boolean )?value ".*") for(?: flag)?) -`)
+// libraryFlag is how package flag writes a flag in its errors: with one hyphen. It is made when there is one: every hub would
+// keep it.
+var libraryFlag = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:flag provided but not defined:|flag needs an argument:|(invalid (?:boolean )?value ".*") for(?: flag)?) -`)
+})
 
 // FlagError makes an error of package flag one of usage, with the flag as people type it.
 func FlagError(err error) error {
@@ -180,7 +193,7 @@ func FlagError(err error) error {
 		return nil
 	}
 	text := err.Error()
-	at := libraryFlag.FindStringSubmatchIndex(text)
+	at := libraryFlag().FindStringSubmatchIndex(text)
 	if at == nil {
 		return Usage(err)
 	}

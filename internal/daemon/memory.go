@@ -18,7 +18,7 @@ import (
 )
 
 // started is when the work of a start is over: settings, enrolment, first connections. From then on, releaseEvery is how
-// often what was read of the program itself is given back.
+// often what nobody uses is given back.
 const (
 	started      = 10 * time.Second
 	releaseEvery = time.Minute
@@ -27,21 +27,20 @@ const (
 // Small is for hubs, of which every container has some: it trades CPU time, of which they need next to none, for memory.
 // Go code runs on at most procs threads at a time; each has its own store of half-used pages. Garbage is collected when
 // the heap has grown by gcPercent since the last time. What starting took and nobody uses goes back to the machine once it
-// is over, and the program's own pages again and again, until done is called.
+// is over, and again and again what has become free since, and the program's own pages, until done is called: some milliseconds
+// a minute, for a tenth of what a hub holds.
 func Small(procs, gcPercent int) (done func()) {
 	runtime.GOMAXPROCS(min(procs, runtime.GOMAXPROCS(0)))
 	debug.SetGCPercent(gcPercent)
 	quit := make(chan struct{})
 	go func() {
-		for wait, first := started, true; ; wait, first = releaseEvery, false {
+		for wait := started; ; wait = releaseEvery {
 			select {
 			case <-quit:
 				return
 			case <-time.After(wait):
 			}
-			if first {
-				debug.FreeOSMemory()
-			}
+			debug.FreeOSMemory()
 			releaseProgram()
 		}
 	}()

@@ -6,8 +6,11 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,6 +47,30 @@ func TestReleaseProgram(t *testing.T) {
 	if after := residentProgram(t); after >= before {
 		t.Errorf("%d kB of the program in memory before, %d kB after", before, after)
 	}
+}
+
+// TestSmallGivesBack: what became free after the start goes back to the machine within a minute.
+func TestSmallGivesBack(t *testing.T) {
+	held := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapSys - m.HeapReleased
+	}
+	synctest.Test(t, func(t *testing.T) {
+		defer Small(runtime.GOMAXPROCS(0), 100)()
+		time.Sleep(started + time.Second)
+		before := held()
+		waste := make([]byte, 64<<20)
+		runtime.KeepAlive(&waste)
+		if held() < before+32<<20 {
+			t.Fatal("nothing was taken")
+		}
+		time.Sleep(releaseEvery)
+		synctest.Wait()
+		if after := held(); after > before+32<<20 {
+			t.Errorf("%d MB before, %d MB after", before>>20, after>>20)
+		}
+	})
 }
 
 // residentProgram is how much of the program's read-only mappings is in memory, in kB (proc_pid_smaps(5)).

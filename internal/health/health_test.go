@@ -129,7 +129,15 @@ func TestCleanText(t *testing.T) {
 		"":                        "",
 		"fine":                    "fine",
 		" two\r\n\tlines \n":      "two lines",
-		"red \x1b[31malert\x07":   "red [31malert",
+		"red \x1b[1;31malert\x07": "red alert",
+		"\x1b]0;title\x07shown":   "shown",
+		"\x1b]8;;https://a/\x1b\\link\x1b]8;;\x1b\\": "link",
+		"\u009b31mred":            "red",
+		"\x1bPq#0;2;0;0;0\x1b\\x": "x",
+		"\x1b(0box\x1bc":          "box",
+		"\x1b]0;no end":           "0;no end",
+		"cut \x1b[38;5":           "cut",
+		"end\x1b":                 "end",
 		"back\u202ewards":         "backwards",
 		"bad \xff utf-8":          "bad � utf-8",
 		strings.Repeat("ä", 5000): strings.Repeat("ä", 2046) + "…",
@@ -203,6 +211,23 @@ func TestStale(t *testing.T) {
 				t.Errorf("stale %t, want %t", got, test.want)
 			}
 		})
+	}
+}
+
+// Setting the date, by hand or by NTP after a start without a battery, makes no file older or younger.
+func TestStaleIgnoresTheDate(t *testing.T) {
+	now, err := bootSeconds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shift := range []time.Duration{-time.Hour, time.Hour, -50 * 365 * 24 * time.Hour} {
+		written := time.Now().Add(shift)
+		if (&File{WrittenAt: written, ValidUntilBoot: now + 30}).Stale() {
+			t.Errorf("written %s ago by the date: stale, though it is valid for 30 s more", -shift)
+		}
+		if !(&File{WrittenAt: written, ValidUntilBoot: now - 1}).Stale() {
+			t.Errorf("written %s ago by the date: believed, though it has expired", -shift)
+		}
 	}
 }
 

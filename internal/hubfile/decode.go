@@ -42,7 +42,7 @@ func (d *decoder) judgeTop(root *node, sections []Section) {
 // unknownKey tells of a member that nothing knows; known are the names that could stand there.
 func (d *decoder) unknownKey(m member, key string, known []string) {
 	const few = 12 // names that fit on the line of a message
-	key = join(key, m.name)
+	key = Join(key, m.name)
 	switch near := nearest(m.name, known); {
 	case near != "":
 		d.found.problem(m.value.at, key, "unknown key, did you mean %q?", near)
@@ -118,7 +118,7 @@ func (d *decoder) object(n *node, s *shape, v reflect.Value, key string) {
 	}
 	bad := map[string]bool{}
 	for _, f := range s.fields {
-		child, childKey := n.member(f.name), join(key, f.name)
+		child, childKey := n.member(f.name), Join(key, f.name)
 		if f.removed != "" {
 			if child != nil {
 				d.found.warn(child.at, childKey, "is no longer used: %s", f.removed)
@@ -173,7 +173,7 @@ func (d *decoder) entries(n *node, s *shape, v reflect.Value, key string) bool {
 			continue
 		}
 		entry := reflect.New(s.typ.Elem()).Elem()
-		if !d.value(m.value, s.elem, entry, join(key, m.name)) {
+		if !d.value(m.value, s.elem, entry, Join(key, m.name)) {
 			good = false
 		}
 		entries.SetMapIndex(reflect.ValueOf(m.name).Convert(s.typ.Key()), entry)
@@ -220,7 +220,7 @@ func (d *decoder) report(n *node, key, relative, message string) {
 	}
 	if relative != "" {
 		full = key + "." + relative
-		if strings.HasPrefix(relative, "[") {
+		if key == "" || strings.HasPrefix(relative, "[") {
 			full = key + relative
 		}
 		at = locate(n, relative, at)
@@ -243,7 +243,7 @@ func locate(n *node, key string, at position) position {
 		return locate(child, rest, child.at), true
 	}
 	for _, m := range n.members {
-		if found, ok := below(m.value, join("", m.name)); ok {
+		if found, ok := below(m.value, Join("", m.name)); ok {
 			return found
 		}
 	}

@@ -190,9 +190,9 @@ func (p *parser) node(value hujson.Value, at position, key string) *node {
 		for _, m := range v.Members {
 			name := m.Name.Value.(hujson.Literal).String()
 			at := p.position(m.Name.StartOffset)
-			value := p.node(m.Value, at, join(key, name))
+			value := p.node(m.Value, at, Join(key, name))
 			if i, ok := first[name]; ok {
-				p.found.problem(at, join(key, name), "is given twice, first in line %d", n.members[i].value.at.line)
+				p.found.problem(at, Join(key, name), "is given twice, first in line %d", n.members[i].value.at.line)
 				n.members[i].value = value
 				continue
 			}
@@ -215,8 +215,8 @@ func (p *parser) node(value hujson.Value, at position, key string) *node {
 	return n
 }
 
-// join is the key of a member: "a.b", or "a["b.c"]" for a name that would be misread.
-func join(key, name string) string {
+// Join is the key of a member, as a [Checker] reports it: "a.b", or "a["b.c"]" for a name that would be misread.
+func Join(key, name string) string {
 	odd := func(r rune) bool {
 		return strings.ContainsRune(`.[]"\`, r) || !unicode.IsGraphic(r) || unicode.IsSpace(r)
 	}

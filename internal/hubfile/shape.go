@@ -136,7 +136,7 @@ func compileField(sf reflect.StructField, i int, key string, outer []reflect.Typ
 	if !sf.IsExported() || name == "-" {
 		return field{}, false
 	}
-	key = join(key, name)
+	key = Join(key, name)
 	if name == "" {
 		panic(fmt.Sprintf("hubfile: %s: field %s has no json tag", key, sf.Name))
 	}

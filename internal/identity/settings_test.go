@@ -29,7 +29,7 @@ func TestSettingsID(t *testing.T) {
 		{"other trust domain", identity.Settings{TrustDomain: "x.y", Host: "vm1"}, 0, "spiffe://x.y/host/vm1"},
 		{"host in a later slot", identity.Settings{Host: "vm1"}, 3, "spiffe://cloud4.internal/host/vm1"},
 		{"genesis", identity.Settings{Genesis: "log"}, 0, "spiffe://cloud4.internal/genesis/log"},
-		{"operator", identity.Settings{Operator: "anna"}, 0, "spiffe://cloud4.internal/operator/anna"},
+		{"operator", identity.Settings{Operator: "desk"}, 0, "spiffe://cloud4.internal/operator/desk"},
 		{"nobody", identity.Settings{CAURL: "https://x:1"}, 0, "no name: set identity.host"},
 		{"no host", identity.Settings{Stack: "shop", Service: "web"}, 0, "identity.host: is missing"},
 		{"no stack", identity.Settings{Host: "vm1", Service: "web"}, 0, "identity.stack: is missing"},
@@ -37,7 +37,7 @@ func TestSettingsID(t *testing.T) {
 		{"upper case", identity.Settings{Host: "VM1"}, 0, `identity.host: "VM1" must be a lower-case DNS label`},
 		{"genesis kind", identity.Settings{Genesis: "ca"}, 0, "identity.genesis: must be config, health or log"},
 		{"two roles", identity.Settings{Genesis: "log", Host: "vm1"}, 0, "identity.genesis: a genesis server has no host"},
-		{"two other roles", identity.Settings{Operator: "anna", Host: "vm1"}, 0, "identity.operator: an operator has no host"},
+		{"two other roles", identity.Settings{Operator: "desk", Host: "vm1"}, 0, "identity.operator: an operator has no host"},
 		{"trust domain", identity.Settings{TrustDomain: "X", Host: "vm1"}, 0, "trust domain"},
 	}
 	for _, test := range tests {

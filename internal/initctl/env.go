@@ -3,6 +3,7 @@
 package initctl
 
 import (
+	"fmt"
 	"os"
 	"strings"
 )
@@ -15,7 +16,7 @@ const (
 	EnvLogFDs  = "HUB_LOG_FDS"  // "stdout=5,stderr=6,hubs=7": read ends, for loghub
 	EnvOutFDs  = "HUB_OUT_FDS"  // "stdout=8,stderr=9": the container's own, for loghub
 	EnvSpoolFD = "HUB_SPOOL_FD" // memfd that outlives loghub, for loghub
-	EnvGate    = "HUB_GATE"     // GateOpen once the start of the service has gone on, for a confighub started then
+	EnvGate    = "HUB_GATE"     // GateOpen once the start of the service has gone on, for a confighub or healthhub started then
 
 	EnvRunDir   = "HUB_RUN_DIR"   // volatile state files; default DefaultRunDir
 	EnvVarDir   = "HUB_VAR_DIR"   // where the slots live; default DefaultVarDir
@@ -33,6 +34,7 @@ const (
 	EnvRestartMax    = "HUB_RESTART_MAX"    // longest pause before a hub is started again; default 30s
 	EnvStopSignal    = "HUB_STOP_SIGNAL"    // what an in-place restart stops the service with; default TERM
 	EnvSuccessCodes  = "HUB_SUCCESS_CODES"  // comma list of exit codes that count as 0
+	EnvNotify        = "HUB_NOTIFY"         // 1: the service speaks sd_notify(3), and healthhub listens; default 0
 )
 
 // Default places, and the value of HUB_SLOT in a container that has no slot.
@@ -43,6 +45,20 @@ const (
 	NoSlot        = "-"
 	GateOpen      = "open"
 )
+
+// NotifySocket is the name of healthhub's datagram socket in the run directory, there where HUB_NOTIFY is 1.
+const NotifySocket = "notify.sock"
+
+// ParseSwitch reads a variable that is on or off: 1 or true, 0, false or nothing.
+func ParseSwitch(v string) (on bool, err error) {
+	switch v {
+	case "1", "true":
+		return true, nil
+	case "", "0", "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("want 1 or 0, got %q", v)
+}
 
 // The hubs by name, which is the program's name too.
 const (
@@ -65,7 +81,7 @@ func Reserved() []string {
 		EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvGate,
 		EnvRunDir, EnvVarDir, EnvStateDir, EnvSlot,
 		EnvConfig, EnvToken, EnvTokenFile,
-		EnvHubs, EnvUser, EnvStartDeadline, EnvStopGrace, EnvRestartMax, EnvStopSignal, EnvSuccessCodes,
+		EnvHubs, EnvUser, EnvStartDeadline, EnvStopGrace, EnvRestartMax, EnvStopSignal, EnvSuccessCodes, EnvNotify,
 	}
 }
 

@@ -138,6 +138,19 @@ func (h *Hub) Release(ctx context.Context) error {
 	return h.ask(ctx, Request{Verb: Release})
 }
 
+// waitLimit bounds the write of a Wait: what is not said now is said with the next one.
+const waitLimit = time.Second
+
+// Wait asks, while the service has not been started, to keep it from that for d (at most MaxWait) or until Ready. what says
+// what for, for people. Who still waits renews it in time. Only healthhub's counts. It does not wait for an answer.
+func (h *Hub) Wait(d time.Duration, what string) error {
+	if !h.Supervised() {
+		return nil
+	}
+	_, err := h.write(Request{Verb: Wait, Wait: d, What: cleanWhat(what)}, time.Now().Add(waitLimit))
+	return err
+}
+
 // Restart stops the service and starts it anew in the same container; it
 // returns when the new process runs.
 func (h *Hub) Restart(ctx context.Context) error {
@@ -159,23 +172,15 @@ func (h *Hub) ask(ctx context.Context, r Request) error {
 	if !h.Supervised() {
 		return ErrUnsupervised
 	}
-	r.ID = h.ids + strconv.FormatInt(h.count.Add(1), 10)
-	if _, err := ParseRequest(r.String()); err != nil {
-		return err
-	}
-	// A stopped hubinit must not hang its hubs: past the deadline a write to the
-	// full pipe fails. Without a deadline in ctx the zero time means none.
 	deadline, _ := ctx.Deadline()
-	if err := h.ctl.SetWriteDeadline(deadline); err != nil {
-		return fmt.Errorf("asking hubinit to %s: %w", r.Verb, err)
-	}
-	if _, err := h.ctl.Write([]byte(r.String() + "\n")); err != nil {
-		return fmt.Errorf("asking hubinit to %s: %w", r.Verb, err)
+	id, err := h.write(r, deadline)
+	if err != nil {
+		return err
 	}
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		answer, err := h.answer(r.ID)
+		answer, err := h.answer(id)
 		if err == nil && answer.State == AnswerOK {
 			return nil
 		}
@@ -191,6 +196,22 @@ func (h *Hub) ask(ctx context.Context, r Request) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// write sends a request under a name of its own. A stopped hubinit must not hang its hubs: past the deadline a write to
+// the full pipe fails; the zero time means none.
+func (h *Hub) write(r Request, deadline time.Time) (id string, err error) {
+	r.ID = h.ids + strconv.FormatInt(h.count.Add(1), 10)
+	if _, err := ParseRequest(r.String()); err != nil {
+		return "", err
+	}
+	if err = h.ctl.SetWriteDeadline(deadline); err == nil {
+		_, err = h.ctl.Write([]byte(r.String() + "\n"))
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking hubinit to %s: %w", r.Verb, err)
+	}
+	return r.ID, nil
 }
 
 func (h *Hub) answer(id string) (Answer, error) {

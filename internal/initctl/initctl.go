@@ -12,9 +12,9 @@
 //     exits 0 after it, without hubinit's TERM, is started again.
 //   - HUB_CTL_FD: requests, one a line of at most 512 bytes, which a pipe takes
 //     in one piece: "<id> hold 30s", "<id> release", "<id> restart",
-//     "<id> signal HUP".
-//   - HUB_GATE: "open" for a confighub that is started again after the start of the
-//     service has gone on.
+//     "<id> signal HUP", "<id> wait 30s tcp://db:5432: connection refused".
+//   - HUB_GATE: "open" for a confighub or healthhub that is started again after the start
+//     of the service has gone on.
 //   - HUB_LOG_FDS, HUB_OUT_FDS, HUB_SPOOL_FD: for loghub alone, the read ends of
 //     the log pipes, the container's own stdout and stderr, and a memory file
 //     that survives loghub.

@@ -29,6 +29,8 @@ func TestParseRequest(t *testing.T) {
 		"s signal RTMIN+3":                   {ID: "s", Verb: Signal, Signal: 37},
 		"s signal 10":                        {ID: "s", Verb: Signal, Signal: 10},
 		"_ hold 10m":                         {ID: "_", Verb: Hold, Hold: MaxHold},
+		"w wait 30s tcp://db:1: no, not yet": {ID: "w", Verb: Wait, Wait: 30 * time.Second, What: "tcp://db:1: no, not yet"},
+		"w wait 1m x":                        {ID: "w", Verb: Wait, Wait: MaxWait, What: "x"},
 		"_ hold 1ms":                         {ID: "_", Verb: Hold, Hold: time.Millisecond},
 		strings.Repeat("i", 64) + " release": {ID: strings.Repeat("i", 64), Verb: Release},
 	} {
@@ -55,6 +57,12 @@ func TestParseRequestRefused(t *testing.T) {
 		"a hold 0s":             {"a", "must be between"},
 		"a hold -3s":            {"a", "must be between"},
 		"a hold 11m":            {"a", "must be between"},
+		"a wait 30s":            {"a", "takes 2 argument(s), got 1"},
+		"a wait 30s ":           {"a", "printable words"},
+		"a wait 30s a  b":       {"a", "printable words"},
+		"a wait 30s a\x1b[2J":   {"a", "printable words"},
+		"a wait 61s x":          {"a", "must be between"},
+		"a wait x y":            {"a", "want a duration"},
 		"a signal":              {"a", "takes 1"},
 		"a signal NONE":         {"a", "unknown signal"},
 		"a signal 0":            {"a", "unknown signal"},
@@ -79,7 +87,7 @@ func TestParseRequestRefused(t *testing.T) {
 // FuzzParseRequest: what is taken can be written and read again, and stays within
 // its bounds.
 func FuzzParseRequest(f *testing.F) {
-	for _, seed := range []string{"a hold 30s", "a release", "a restart\n", "a signal RTMAX-2", "a signal sigterm", "a  b", "a hold 1e9h", "\x00"} {
+	for _, seed := range []string{"a hold 30s", "a release", "a restart\n", "a signal RTMAX-2", "a signal sigterm", "a  b", "a hold 1e9h", "\x00", "a wait 9s b c"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
@@ -90,7 +98,7 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r.Hold < 0 || r.Hold > MaxHold || r.Signal < 0 || r.Signal > sigRTMax {
+		if r.Hold < 0 || r.Hold > MaxHold || r.Wait < 0 || r.Wait > MaxWait || r.Signal < 0 || r.Signal > sigRTMax {
 			t.Errorf("%q: out of bounds: %+v", line, r)
 		}
 		again, err := ParseRequest(r.String())
@@ -249,6 +257,9 @@ func TestWithoutHubinit(t *testing.T) {
 	if err := errors.Join(h.Ready(), h.Hold(ctx, time.Second), h.Release(ctx)); err != nil {
 		t.Error(err)
 	}
+	if err := h.Wait(time.Second, "x"); err != nil {
+		t.Error(err)
+	}
 	if err := h.Restart(ctx); !errors.Is(err, ErrUnsupervised) {
 		t.Errorf("restart: %v", err)
 	}
@@ -329,6 +340,32 @@ func TestAskHungHubinit(t *testing.T) {
 	defer cancel()
 	if err := h.Hold(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "asking hubinit to hold") {
 		t.Errorf("hold: %v", err)
+	}
+}
+
+// TestWait: whatever words an error has, they arrive as one line.
+func TestWait(t *testing.T) {
+	_, ctl := handed(t, t.TempDir())
+	h, err := FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"tcp://db:1: no\nsuch\x1b[2J host \xff", strings.Repeat("ä", 400)} {
+		if err := h.Wait(30*time.Second, what); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := bufio.NewScanner(ctl)
+	for _, want := range []string{"tcp://db:1: no such [2J host ?", strings.Repeat("ä", 150)} {
+		if !lines.Scan() {
+			t.Fatal(lines.Err())
+		}
+		if r, err := ParseRequest(lines.Text()); err != nil || r.Verb != Wait || r.Wait != 30*time.Second || r.What != want {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if err := h.Wait(time.Hour, "x"); err == nil || !strings.Contains(err.Error(), "must be between") {
+		t.Errorf("long wait: %v", err)
 	}
 }
 

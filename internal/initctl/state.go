@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cloud4.internal/hub/internal/atomicfile"
@@ -56,9 +57,10 @@ type State struct {
 	PID       int                  `json:"pid"`        // hubinit's own
 	StartedAt time.Time            `json:"started_at"` // of hubinit
 	Version   string               `json:"version,omitempty"`
-	Slot      string               `json:"slot"`      // "0", …; NoSlot
-	StateDir  string               `json:"state_dir"` // the slot's directory
-	Stopping  string               `json:"stopping,omitempty"`
+	Slot      string               `json:"slot"`                // "0", …; NoSlot
+	StateDir  string               `json:"state_dir"`           // the slot's directory
+	Stopping  string               `json:"stopping,omitempty"`  // why the container ends: StoppedBy and a signal, or what happened
+	ExitCode  *int                 `json:"exit_code,omitempty"` // the code the container ends with; nil: it does not end yet
 	Hold      *HoldState           `json:"hold,omitempty"`
 	Service   ServiceState         `json:"service"`
 	Hubs      map[string]*HubState `json:"hubs"`  // hub's name → its state; a hub that is not wanted is absent
@@ -169,6 +171,12 @@ func (s *State) AddAnswer(a Answer) {
 		s.Requests = append([]Answer(nil), s.Requests[n:]...)
 	}
 }
+
+// StoppedBy begins State.Stopping where somebody told the container to end, and not the service itself ended it.
+const StoppedBy = "signal "
+
+// ToldToStop reports whether somebody told the container to stop, so that the end of the service is no trouble of its own.
+func (s *State) ToldToStop() bool { return strings.HasPrefix(s.Stopping, StoppedBy) }
 
 // Answer finds the answer to the request id.
 func (s *State) Answer(id string) (Answer, bool) {

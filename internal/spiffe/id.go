@@ -147,7 +147,7 @@ func (id ID) URI() *url.URL {
 }
 
 // BundleName returns the name under which the genesis keeps what belongs to this identity:
-// web.shop.vm1 for a container (its replicas share it), else host.vm1, genesis.config, operator.anna.
+// web.shop.vm1 for a container (its replicas share it), else host.vm1, genesis.config, operator.desk.
 func (id ID) BundleName() string {
 	switch id.Role {
 	case Container:

@@ -52,9 +52,9 @@ func TestNames(t *testing.T) {
 			"genesis.config", "genesis.internal", []string{"genesis.internal"},
 		},
 		{
-			"spiffe://cloud4.internal/operator/anna",
-			spiffe.ID{TrustDomain: td, Role: spiffe.Operator, Name: "anna"},
-			"operator.anna", "operator/anna", nil,
+			"spiffe://cloud4.internal/operator/desk",
+			spiffe.ID{TrustDomain: td, Role: spiffe.Operator, Name: "desk"},
+			"operator.desk", "operator/desk", nil,
 		},
 		{
 			"spiffe://x/host/" + long + "/stack/0/service/9-9",
@@ -133,7 +133,7 @@ func TestParseRefuses(t *testing.T) {
 		{"spiffe://cloud4.internal/host/vm1/stack/shop/service/web/9999999999", "instance"},
 		{"spiffe://cloud4.internal/genesis/ca", "config, health or log"},
 		{"spiffe://cloud4.internal/genesis", "path"},
-		{"spiffe://cloud4.internal/operator/Anna", "operator"},
+		{"spiffe://cloud4.internal/operator/Desk", "operator"},
 		{"spiffe://cloud4.internal/" + strings.Repeat("a", 3000), "longer than 2048"},
 	}
 	for _, test := range tests {
