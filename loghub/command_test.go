@@ -101,6 +101,9 @@ func TestCopyOnly(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(c.state, "log")); err == nil {
 		t.Error("a spool was made")
 	}
+	if _, s := c.logState(); s.Severities != nil {
+		t.Errorf("severities of what is not parsed: %+v", *s.Severities)
+	}
 }
 
 func TestWhereTheSpoolIs(t *testing.T) {

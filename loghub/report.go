@@ -31,6 +31,8 @@ type section struct {
 	Spool    *spool.Stats  `json:"spool,omitempty"`
 	Sender   *sink.State   `json:"sender,omitempty"`
 	Sources  []source.Stat `json:"sources"`
+	// Severities counts what the container wrote, not the hubs; absent where nothing is parsed.
+	Severities *source.Severities `json:"severities,omitempty"`
 }
 
 // report keeps log.json up to date.
@@ -99,6 +101,10 @@ func (p *report) section() section {
 	if r.tails != nil {
 		s.Sources = append(s.Sources, r.tails.Stats()...)
 	}
+	if r.spool != nil || r.shared.Emit != nil {
+		counts := r.shared.Counts.Severities()
+		s.Severities = &counts
+	}
 	if r.spool != nil {
 		stats, state := r.spool.Stats(), r.sender.State()
 		s.Spool, s.Sender = &stats, &state
@@ -114,6 +120,9 @@ func (p *report) node(s section) health.Node {
 	for _, src := range s.Sources {
 		lost += src.Lost + src.LostBytes
 	}
+	if s.Sender != nil {
+		lost += s.Sender.DeadLost
+	}
 	if lost != p.lost {
 		p.lost, p.lostT = lost, now
 	}
@@ -125,11 +134,12 @@ func (p *report) node(s section) health.Node {
 		n.State, n.Text = health.Warn, "the receiver refuses logs: "+s.Sender.Error
 		n.Action = "look at log.otlp and otlp_path, and at what the receiver says; nothing is lost until the spool is full"
 	case s.Sender != nil && !s.Sender.OK && now.Sub(s.Sender.Since) >= troubleWait:
-		n.State, n.Text = health.Warn, fmt.Sprintf("logs wait in the spool (%d): %s", s.Spool.Backlog, s.Sender.Error)
-		n.Action = "nothing here: they are sent when the receiver is back"
+		n.State, n.Text = health.Warn, fmt.Sprintf("logs wait in the spool since %s (%d events): %s",
+			s.Sender.Since.UTC().Format(time.RFC3339), s.Spool.Backlog, s.Sender.Error)
+		n.Action = "see that the receiver (log.otlp) runs and is reachable from here; the logs are sent when it is back, and none is lost until the spool is full"
 	case !p.lostT.IsZero() && now.Sub(p.lostT) < lossShown:
 		n.State, n.Text = health.Warn, "log lines were lost in the last minutes; the events say which"
-		n.Action = "see log.quota, or write less"
+		n.Action = "see that the receiver keeps up; log.quota gives them more room to wait in, and the service may write less"
 	case s.Spool != nil && s.Spool.Bytes > s.Spool.Quota*8/10:
 		n.State, n.Text = health.Warn, fmt.Sprintf("the spool is nearly full: %d of %d bytes", s.Spool.Bytes, s.Spool.Quota)
 		n.Action = "the receiver is too slow for what is written, or away"

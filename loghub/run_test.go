@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/identity/identitytest"
+	"cloud4.internal/hub/loghub/internal/source"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -88,6 +89,9 @@ func TestEndToEnd(t *testing.T) {
 	node, s := c.logState()
 	if s.Spool == nil || s.Spool.Backlog != 0 || s.Sender.LastAck.IsZero() || node.State.String() != "pass" {
 		t.Errorf("log.json: %+v %+v", node, s)
+	}
+	if want := (source.Severities{Warn: 1, Error: 1}); s.Severities == nil || *s.Severities != want { // without the hubs' own
+		t.Errorf("severities %+v, want %+v", s.Severities, want)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 // access reads nginx's combined format, which is Apache's too:
 //
-//	1.2.3.4 - ann [21/Nov/2026:07:55:42 +0000] "GET /a?b=1 HTTP/1.1" 200 612 "-" "curl/8"
+//	1.2.3.4 - ops [21/Nov/2026:07:55:42 +0000] "GET /a?b=1 HTTP/1.1" 200 612 "-" "curl/8"
 //
 // The line is the body. The last two fields may lack (the common log format), and
 // more may follow them.

@@ -160,11 +160,11 @@ func TestPeers(t *testing.T) {
 	if got := w.messages("web.shop.vm1.jsonl"); len(got) != 2 {
 		t.Errorf("two replicas have %q", got)
 	}
-	resp, words := w.post(w.client(id(spiffe.ForOperator("cloud4.internal", "ann"))), request("0", "u1"))
+	resp, words := w.post(w.client(id(spiffe.ForOperator("cloud4.internal", "ops"))), request("0", "u1"))
 	if resp.StatusCode != 403 || !strings.Contains(words, "may not send logs here") {
 		t.Errorf("operator: %s %q", resp.Status, words)
 	}
-	if !strings.Contains(w.log.String(), "operator/ann") {
+	if !strings.Contains(w.log.String(), "operator/ops") {
 		t.Errorf("the refusal is not logged: %s", w.log)
 	}
 	bare := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}

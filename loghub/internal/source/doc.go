@@ -79,6 +79,8 @@ type Shared struct {
 	// Emit gets every record kept, for the JSON copy; nil: nobody wants them.
 	Emit func(stream string, r *otlp.Record)
 	Log  zerolog.Logger
+
+	Counts Counts
 }
 
 // Marks of the spool's fill.

@@ -50,6 +50,7 @@ type Files struct {
 
 	globbed time.Time
 	began   time.Time // first look
+	first   bool      // it is under way
 	away    []*known  // files that an earlier life read and nobody found yet
 
 	mu    sync.Mutex
@@ -184,6 +185,7 @@ func (f *Files) say(key string, log func()) {
 // expand looks for files that match.
 func (f *Files) expand() {
 	first := f.began.IsZero()
+	f.first = first
 	if first {
 		f.began = time.Now()
 		if f.sh.Spool != nil {

@@ -230,6 +230,28 @@ func TestFilesWhatIsNotRead(t *testing.T) {
 	}
 }
 
+// TestFilesSeverities: what a file held before anybody followed it is an event, but no news.
+func TestFilesSeverities(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	line := "2026-11-21 08:00:01 ERROR it broke\n"
+	write(t, filepath.Join(dir, "a.log"), strings.Repeat(line, 5))
+	f := b.files(filepath.Join(dir, "*.log"))
+	f.lookNow(false)
+	if n := b.sh.Counts.Severities(); n != (Severities{}) {
+		t.Errorf("counted %+v", n)
+	}
+	write(t, filepath.Join(dir, "a.log"), line+"2026-11-21 08:00:01 WARN x\n2026-11-21 08:00:01 INFO x\n")
+	write(t, filepath.Join(dir, "b.log"), line+line)
+	f.lookNow(true)
+	if n := b.sh.Counts.Severities(); n != (Severities{Warn: 1, Error: 3}) {
+		t.Errorf("counted %+v", n)
+	}
+	if n := b.sp.Stats().Backlog; n != 10 {
+		t.Errorf("%d events, want all 10", n)
+	}
+}
+
 // TestFilesWaitWhenTheSpoolIsFull: no line is skipped, it stays in its file.
 func TestFilesWaitWhenTheSpoolIsFull(t *testing.T) {
 	b := newBench(t)
@@ -239,10 +261,11 @@ func TestFilesWaitWhenTheSpoolIsFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
 	var text strings.Builder
 	for i := range 8000 {
-		fmt.Fprintf(&text, "%d %s\n", i, strings.Repeat("x", 1000))
+		fmt.Fprintf(&text, "2026-11-21 08:00:01 ERROR %d %s\n", i, strings.Repeat("x", 1000))
 	}
-	write(t, path, text.String())
 	f := b.files(path)
+	f.lookNow(false)
+	write(t, path, text.String())
 	var got []string
 	for range 100 {
 		f.lookNow(false)
@@ -257,14 +280,16 @@ func TestFilesWaitWhenTheSpoolIsFull(t *testing.T) {
 		for i := range d.Len() {
 			var r otlp.Record
 			do(t, otlp.DecodeRecord(d.Record(i), &r))
-			n, _, _ := strings.Cut(string(r.Body.Bytes), " ")
-			got = append(got, n)
+			got = append(got, strings.Fields(string(r.Body.Bytes))[3])
 		}
 		_, err = sp.Ack(d, 0, d.Len())
 		do(t, err)
 	}
 	if len(got) != 8000 || got[7999] != "7999" {
 		t.Errorf("%d of 8000 lines", len(got))
+	}
+	if n := b.sh.Counts.Severities(); n != (Severities{Error: 8000}) { // what had to wait is counted once
+		t.Errorf("counted %+v", n)
 	}
 	if !strings.Contains(b.said(), "not read further") {
 		t.Error("not said")

@@ -198,6 +198,11 @@ func (p *Pipe) line(line []byte, continues bool) {
 		p.sh.Emit(p.o.Name, rec)
 	}
 	p.n.records.Add(1)
+	if p.o.Name != "hubs" {
+		var s Severities
+		s.add(rec.Severity)
+		p.sh.Counts.add(s)
+	}
 	if p.batch == nil {
 		p.seq++
 		return

@@ -32,6 +32,9 @@ type tail struct {
 	set   string
 	n     counters
 
+	severities Severities // in the batch
+	history    int64      // what is before it was there before loghub was: its severities are no news
+
 	builder *event.Builder
 	src     *spool.Source
 	batch   *spool.Batch
@@ -59,6 +62,9 @@ func (t *tail) start(k *known) error {
 	old := key
 	if k == nil {
 		t.begin()
+		if t.files.first {
+			t.history = t.size
+		}
 	} else {
 		old = k.key
 		t.resume(k)
@@ -237,6 +243,9 @@ func (t *tail) line(line []byte, taken int64, continues bool) {
 		t.sh.Emit("stdout", rec)
 	}
 	t.n.records.Add(1)
+	if t.next > t.history {
+		t.severities.add(rec.Severity)
+	}
 	t.seq++
 	if t.batch != nil {
 		t.batch.Record(uint64(t.next), t.seq, rec)
@@ -258,12 +267,15 @@ func (t *tail) commit(data []byte) error {
 			t.n.records.Add(-int64(t.batch.Records()))
 			t.seq -= uint64(t.batch.Records())
 			t.next = t.offset
+			t.severities = Severities{}
 			t.batch.Reset()
 			return err
 		}
 	}
 	t.offset, t.imprint = t.next, next
 	t.n.position.Store(t.offset)
+	t.sh.Counts.add(t.severities)
+	t.severities = Severities{}
 	return nil
 }
 
