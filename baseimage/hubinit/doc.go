@@ -11,8 +11,13 @@
 //
 // loghub, healthhub and confighub are started at once, in that order, each as
 // "<hub> run", found beside hubinit's own executable, else in PATH. The gate
-// opens when confighub says ready, is done (exit 0 without having said ready) or
-// is not wanted. Then the
+// opens when confighub and healthhub have each said ready, are done (exit 0 without
+// having said ready) or are not wanted. confighub is ready when the first
+// configuration is in place, healthhub when what health.wait_for names is there.
+// hubinit knows no settings: healthhub says "wait 30s tcp://db:5432" before that is over,
+// and renews it. One that says nothing for 15 s after its start, or does not
+// renew, ended three times, or is off because of its settings, is not waited for any more:
+// a broken healthhub keeps no service from starting. Then the
 // executables of init.d beside the settings file run in name order (a failing
 // one ends the start with its code), then the service. On a stop signal
 // (TERM, INT, QUIT, RTMIN+3): stop.d (3 s in all), then that very signal to the
@@ -33,6 +38,8 @@
 //	HUB_RESTART_MAX     longest pause before a hub that ended is started again (30s)
 //	HUB_STOP_SIGNAL     what an in-place restart stops the service with (TERM)
 //	HUB_SUCCESS_CODES   comma list of exit codes that become 0, as in 143
+//	HUB_NOTIFY          1: the service speaks sd_notify(3); it gets NOTIFY_SOCKET, which
+//	                    healthhub reads (0)
 //	HUB_CONFIG          settings file; init.d and stop.d stand beside it (/etc/hub/hub.json)
 //	HUB_RUN_DIR         volatile state files (/run/hub); emptied at the start
 //	HUB_VAR_DIR         state slots (/var/lib/hub)

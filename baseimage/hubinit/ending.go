@@ -59,8 +59,9 @@ func (s *supervisor) end(code int, why string) {
 		s.state.Stopping = why
 	}
 	s.state.Service.State, s.state.Service.PID, s.state.Service.Ready = initctl.ServiceExited, 0, false
-	s.state.Service.Waiting, s.state.Hold = "", nil
-	s.changed()
+	ends := e.code
+	s.state.Service.Waiting, s.state.Hold, s.state.ExitCode = "", nil, &ends
+	s.writeState() // healthhub reports how a job ended, and is told to stop next
 	s.alarms.set("end", e.limit, s.endNow)
 	s.advanceEnd()
 }

@@ -35,8 +35,10 @@ import (
 //	copy             loghub: read the pipes and write to the container's stdout and stderr
 //	hold:D release restart signal:NAME
 //	                 a request; the outcome goes into the journal
+//	keep:D,TEXT      ask to keep the start waiting for D, and what for
 //	raw:TEXT         a line on the request pipe, as it is
 //	deaf             ignore TERM
+//	ending           on TERM, how the container ends into the journal
 func playHub(name string) int {
 	hub, err := initctl.FromEnv()
 	if err != nil {
@@ -65,6 +67,9 @@ func playHub(name string) int {
 		return code
 	case <-term:
 		note("%s TERM", name)
+		if s, err := initctl.ReadState(hub.RunDir()); strings.Contains(play, "ending") && err == nil && s.ExitCode != nil && s.Service.LastExit != nil {
+			note("%s TERM code %d last %d", name, *s.ExitCode, s.Service.LastExit.Code)
+		}
 		close(stop)
 		if strings.Contains(play, "copy") {
 			<-done
@@ -114,6 +119,12 @@ func playSteps(name string, hub *initctl.Hub, steps []string, stop <-chan struct
 			}
 			note("spool held %d bytes", info.Size())
 			hub.Spool().WriteAt([]byte("spooled"), 0)
+		case "keep": // D,TEXT: keep the start waiting
+			d, what, _ := strings.Cut(value, ",")
+			limit, err := time.ParseDuration(d)
+			if err = errors.Join(err, hub.Wait(limit, what)); err != nil {
+				note("%s: %v", name, err)
+			}
 		case "raw":
 			rawRequest(hub, value)
 		case "hold", "release", "restart", "signal":

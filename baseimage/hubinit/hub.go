@@ -152,7 +152,7 @@ func (s *supervisor) hubFiles(h *hub, ready *readiness, null *os.File) (files []
 }
 
 // hubEnv is the container's environment and the protocol's; the tokens go to
-// confighub alone, which owns the identity, and so does whether the gate is open.
+// confighub alone, which owns the identity.
 func (s *supervisor) hubEnv(name string) []string {
 	env := withoutPrivate(s.env)
 	if name == initctl.Confighub {
@@ -160,22 +160,20 @@ func (s *supervisor) hubEnv(name string) []string {
 			key, _, _ := strings.Cut(kv, "=")
 			return private(key) && !strings.HasPrefix(key, initctl.EnvToken)
 		})
-		if s.phase > phaseGate {
-			env = setEnv(env, initctl.EnvGate+"="+initctl.GateOpen)
-		}
+	}
+	if s.phase > phaseGate && name != initctl.Loghub {
+		env = setEnv(env, initctl.EnvGate+"="+initctl.GateOpen)
 	}
 	return setEnv(env, s.protocolEnv()...)
 }
 
-// hubReady notes the hub's word; confighub's opens the gate.
+// hubReady notes the hub's word; confighub's and healthhub's open the gate.
 func (s *supervisor) hubReady(h *hub, which *readiness) {
 	if h.ready == which {
 		h.state.Ready = true
 		s.changed()
 	}
-	if h.name == initctl.Confighub {
-		s.openGate("confighub is ready")
-	}
+	s.letGo(h.name, h.name+" is ready")
 }
 
 // hubExited decides what the end of a hub means: 0 before it was ready done, 2
@@ -203,9 +201,7 @@ func (s *supervisor) hubExited(h *hub, status syscall.WaitStatus) {
 	if h.name == initctl.Loghub {
 		s.drainPipes()
 	}
-	if h.name == initctl.Confighub {
-		s.judgeGate(h, wasReady)
-	}
+	s.judgeGate(h, wasReady)
 }
 
 // backOff plans the hub's next start and returns the pause.

@@ -271,7 +271,7 @@ func TestBackoffPauses(t *testing.T) {
 func TestDeafHubs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "loghub,healthhub,confighub").
-		setenv("PLAY_LOGHUB=deaf;copy", "PLAY_HEALTHHUB=deaf;wait", "PLAY_CONFIGHUB=deaf;ready;wait").
+		setenv("PLAY_LOGHUB=deaf;copy", "PLAY_HEALTHHUB=deaf;ready;wait", "PLAY_CONFIGHUB=deaf;ready;wait").
 		start("sh", "-c", "sleep 0.2; exit 5")
 	w.waitRunning()
 	begin := time.Now()

@@ -19,7 +19,7 @@ import (
 const probeBytes = 200
 
 // probe is the HEALTHCHECK: it reads what hubinit and healthhub wrote, asks
-// nobody and runs nothing. 0: pass or warn; 1: all else.
+// nobody and runs nothing. 0: pass, or warn with everything up; 1: all else.
 func probe(runDir string, out io.Writer) int {
 	healthy, text := judge(runDir)
 	line := strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "?")
@@ -65,9 +65,9 @@ func judge(runDir string) (healthy bool, text string) {
 }
 
 func judgeHealth(runDir string) (healthy bool, text string) {
-	var schema, until, name, said string
+	var schema, until, name, said, ready string
 	err := readFields(filepath.Join(runDir, health.HealthFile+".json"), map[string]*string{
-		"schema": &schema, "valid_until_boot": &until, "health.state": &name, "health.text": &said,
+		"schema": &schema, "valid_until_boot": &until, "health.state": &name, "health.text": &said, "healthhub.ready": &ready,
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, "starting: healthhub has not reported yet"
@@ -82,6 +82,11 @@ func judgeHealth(runDir string) (healthy bool, text string) {
 		return false, "unknown: " + runDir + "/health.json was not written by this healthhub: schema " + schema + ", state " + name
 	case (&health.File{ValidUntilBoot: end}).Stale():
 		return false, "unknown: healthhub's report is stale"
+	}
+	// Healthhub's own word, where it says one: a warning does not make well what has not come up, which others wait for, and
+	// nobody is to restart the service for what is only forced.
+	if word, err := health.ParseState(ready); err == nil {
+		state, name = word, ready
 	}
 	text = name
 	if said != "" {

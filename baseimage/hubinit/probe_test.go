@@ -26,6 +26,7 @@ func TestProbe(t *testing.T) {
 		state *initctl.State
 		node  *health.Node
 		valid time.Duration
+		ready string // healthhub's own word
 		code  int
 		says  string
 	}{
@@ -39,6 +40,9 @@ func TestProbe(t *testing.T) {
 		{name: "no report", state: &initctl.State{Service: running, Hubs: healthhub}, code: 1, says: "starting"},
 		{name: "pass", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Pass), valid: time.Minute, code: 0, says: "pass: said by a check"},
 		{name: "warn", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Warn), valid: time.Minute, code: 0, says: "warn"},
+		{name: "warn while starting", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Warn), ready: "starting", valid: time.Minute, code: 1, says: "starting: said by a check"},
+		{name: "forced to fail", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Fail), ready: "pass", valid: time.Minute, code: 0, says: "pass: said by a check"},
+		{name: "warn and up", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Warn), ready: "warn", valid: time.Minute, code: 0, says: "warn: said by a check"},
 		{name: "starting", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Starting), valid: time.Minute, code: 1, says: "starting"},
 		{name: "unknown", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Unknown), valid: time.Minute, code: 1, says: "unknown"},
 		{name: "fail", state: &initctl.State{Service: running, Hubs: healthhub}, node: node(health.Fail), valid: time.Minute, code: 1, says: "fail"},
@@ -56,7 +60,7 @@ func TestProbe(t *testing.T) {
 				}
 			}
 			if test.node != nil {
-				if err := health.WriteFile(dir, health.HealthFile, *test.node, nil, test.valid); err != nil {
+				if err := health.WriteFile(dir, health.HealthFile, *test.node, map[string]string{"ready": test.ready}, test.valid); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Microsecond)

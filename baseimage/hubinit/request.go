@@ -112,6 +112,8 @@ func (s *supervisor) serve(h *hub, r initctl.Request) error {
 		}
 		s.log.info("signal for the service", "hub", h.name, "signal", initctl.SignalName(r.Signal))
 		return s.service.send(r.Signal)
+	case initctl.Wait:
+		return s.wait(h, r)
 	}
 	return errors.New("unknown request")
 }

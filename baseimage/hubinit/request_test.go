@@ -195,3 +195,34 @@ func TestManyRequests(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	w.wantExit(143)
 }
+
+// TestRestartWhileHeld: a hub does not restart what another one holds, so that a configuration is not judged by a service
+// that somebody else has just stopped.
+func TestRestartWhileHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "confighub,healthhub")
+	held, freed := w.path("held"), w.path("freed")
+	w.setenv("PLAY_CONFIGHUB=ready;hold:1m;await:"+freed+";release;wait", "PLAY_HEALTHHUB=ready;await:"+held+";restart;await:"+freed+";await:"+freed+"2;restart;wait").
+		start("sleep", "100")
+	w.waitRunning()
+	w.waitJournal("confighub hold:1m: <nil>")
+	os.WriteFile(held, nil, 0o644)
+	w.waitJournal("healthhub restart: asking hubinit to restart: refused: confighub holds the service")
+	if n := w.state().Service.Restarts; n != 0 {
+		t.Errorf("%d restarts", n)
+	}
+	os.WriteFile(freed, nil, 0o644)
+	w.waitJournal("confighub release: <nil>")
+	os.WriteFile(freed+"2", nil, 0o644)
+	w.waitJournal("healthhub restart: <nil>")
+	w.signal(syscall.SIGTERM)
+	w.wantExit(143)
+}
+
+// TestEndIsWrittenBeforeHealthhubIsTold: a job's healthhub reports how it ended.
+func TestEndIsWrittenBeforeHealthhubIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "healthhub").setenv("HUB_SUCCESS_CODES=5", "PLAY_HEALTHHUB=ready;ending;wait").start("sh", "-c", "exit 5")
+	w.waitJournal("healthhub TERM code 0 last 5")
+	w.wantExit(0)
+}

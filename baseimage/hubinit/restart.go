@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"syscall"
 	"time"
 
@@ -42,6 +43,8 @@ func (s *supervisor) requestRestart(h *hub, r initctl.Request) error {
 		return errStopping
 	case s.phase < phaseService:
 		return nil // the start, which is still to come, does it
+	case s.state.Hold != nil && s.state.Hold.By != h.name:
+		return fmt.Errorf("%s holds the service", s.state.Hold.By)
 	}
 	joined := v.restart.underway()
 	v.restart.asked = append(v.restart.asked, askedRestart{from: h.name, request: r})

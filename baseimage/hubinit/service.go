@@ -46,8 +46,15 @@ func (s *supervisor) serviceEnv() []string {
 	if err != nil {
 		s.log.warn("the service starts without the rendered environment", "error", err)
 	}
-	return setEnv(setEnv(env, added...), s.protocolEnv()...)
+	env = setEnv(setEnv(env, added...), s.protocolEnv()...)
+	if h := s.hubs[initctl.Healthhub]; s.set.notify && h != nil && h.state.State != initctl.HubOff && s.run.writable && getEnv(env, envNotifySocket) == "" {
+		env = setEnv(env, envNotifySocket+"="+filepath.Join(s.run.path, initctl.NotifySocket))
+	}
+	return env
 }
+
+// envNotifySocket names the socket that sd_notify(3) writes to. Somebody else's is left as it is.
+const envNotifySocket = "NOTIFY_SOCKET"
 
 // startService is the last step of the start.
 func (s *supervisor) startService() {

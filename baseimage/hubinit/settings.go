@@ -34,6 +34,7 @@ type settings struct {
 	restartMax    time.Duration // longest pause before a hub is started again
 	stopSignal    syscall.Signal
 	success       []int
+	notify        bool // the service speaks sd_notify(3)
 	runDir        string
 	varDir        string
 	hooksDir      string // where init.d and stop.d stand
@@ -71,6 +72,8 @@ func settingsFrom(getenv func(string) string) (settings, []error) {
 	}
 	s.success, err = parseCodes(getenv(initctl.EnvSuccessCodes))
 	note(initctl.EnvSuccessCodes, err)
+	s.notify, err = initctl.ParseSwitch(getenv(initctl.EnvNotify))
+	note(initctl.EnvNotify, err)
 	if v := getenv(initctl.EnvStopSignal); v != "" {
 		s.stopSignal, err = initctl.ParseSignal(v)
 		note(initctl.EnvStopSignal, err)

@@ -24,11 +24,11 @@ func (s *supervisor) stopSignal(sig syscall.Signal) {
 	switch {
 	case s.phase < phaseService:
 		s.cancelHooks(syscall.SIGTERM)
-		s.ending.asked = "signal " + name
+		s.ending.asked = initctl.StoppedBy + name
 		s.end(exitSignal+int(sig), "told to stop before the service ran")
 	case s.phase == phaseService:
 		s.log.info("told to stop", "signal", name)
-		s.ending.asked, s.ending.askedAt = "signal "+name, time.Now()
+		s.ending.asked, s.ending.askedAt = initctl.StoppedBy+name, time.Now()
 		s.beginStop(sig)
 	case s.phase == phaseStopping && !s.ending.forwarded:
 		s.cancelHooks(syscall.SIGKILL)

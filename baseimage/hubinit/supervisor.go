@@ -18,7 +18,7 @@ import (
 type phase int
 
 const (
-	phaseGate     phase = iota // waiting for confighub
+	phaseGate     phase = iota // waiting for confighub and healthhub
 	phaseHooks                 // init.d
 	phaseService               // the service runs, or is held or between two lives
 	phaseStopping              // stop.d, then the stop signal is out
@@ -44,6 +44,7 @@ type supervisor struct {
 	tasks  sync.WaitGroup // goroutines that end when quit is closed
 
 	phase    phase
+	gate     gate
 	alarms   alarms
 	children map[int]func(syscall.WaitStatus) // pid → what its end means; others are orphans
 	state    initctl.State
