@@ -3,13 +3,11 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"flag"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -18,86 +16,85 @@ import (
 	"cloud4.internal/hub/healthhub/internal/agent"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
-	"cloud4.internal/hub/internal/initctl"
 )
 
-const reportUsage = "usage: healthhub report NAME pass|warn|fail [--ttl 5m] [TEXT]"
-
 func reportCommand() *cli.Command {
-	return &cli.Command{
+	return withArguments(cli.Command{
 		Name:      "report",
-		Usage:     "report a push check of this container",
-		ArgsUsage: "NAME pass|warn|fail [--ttl 5m] [TEXT]",
-		Description: "The check is what the report says until its time to live is over; then it fails, since nobody reported again. A check that\n" +
-			"the settings do not declare is made as a degrading one. Checks that healthhub looks at itself cannot be set.\n\n" +
-			"   healthhub report backup pass --ttl 26h \"3 GiB in 4 min\"",
-		// The text may come before or after --ttl, which the library's own parser does not allow.
-		SkipFlagParsing: true,
-		Action:          reportAction,
+		Usage:     "report a push check of this container, as of a backup",
+		ArgsUsage: "NAME pass|warn|fail [TEXT]  or  NAME --remove",
+		Description: `The check is what the report says until its time to live is over; then it fails, since nobody reported again. A check that
+the settings do not declare is made as a degrading one. Checks that healthhub looks at itself cannot be set.
+
+   healthhub report backup pass --ttl 26h "3 GiB in 4 min"
+   restic check 2>&1 | healthhub report backup fail -
+   healthhub report backup --remove
+
+TEXT is - for what comes on stdin; of both the first 4 KiB count, made one line.`,
+	}, reportFlags, 1, -1, reportAction)
+}
+
+func reportFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.DurationFlag{Name: "ttl", Usage: "how long the report counts, at least 1s; without it what the check's settings say, else 5m", DefaultText: "5m"},
+		&cli.BoolFlag{Name: "remove", Usage: "take the check away, if the settings do not declare it: nobody will report on it any more"},
 	}
 }
 
-func reportAction(c *cli.Context) error {
-	push, err := parseReport(c.Args().Slice())
-	if err == flag.ErrHelp {
-		return cli.ShowSubcommandHelp(c)
+func reportAction(c *cli.Context, arguments []string) error {
+	s := ownServer()
+	remove := c.Bool("remove")
+	switch {
+	case remove && (len(arguments) > 1 || c.IsSet("ttl")):
+		return daemon.Usage(errors.New("--remove goes with a name alone"))
+	case remove:
+		if _, err := s.ask(c.Context, http.MethodDelete, "/v1/report?name="+url.QueryEscape(arguments[0]), nil); err != nil {
+			return fmt.Errorf("removing a check: %w", err)
+		}
+		return nil
+	case len(arguments) < 2:
+		return daemon.Usage(errors.New("usage: healthhub report NAME pass|warn|fail [TEXT]; --help says more"))
 	}
+	push, err := newReport(c, arguments)
 	if err != nil {
 		return daemon.Usage(err)
 	}
-	body, err := json.Marshal(push)
-	if err != nil {
-		return err
+	if len(arguments) == 3 && push.Text == "-" {
+		if push.Text, err = readText(c.App.Reader); err != nil {
+			return fmt.Errorf("reading the text of %s: %w", push.Name, err)
+		}
 	}
-	ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://healthhub/v1/report", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	resp, err := agent.Client(initctl.RunDir()).Do(req)
-	if err != nil {
-		return fmt.Errorf("reporting %s: healthhub does not answer on %s/%s: %w", push.Name, initctl.RunDir(), agent.Socket, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		why, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // a reason cut short is still one
-		return fmt.Errorf("reporting %s: %s", push.Name, strings.TrimSpace(string(why)))
+	if _, err := s.ask(c.Context, http.MethodPost, "/v1/report", push); err != nil {
+		return fmt.Errorf("reporting %s: %w", push.Name, err)
 	}
 	return nil
 }
 
-// parseReport reads the arguments, flags and words in any order.
-func parseReport(args []string) (agent.Push, error) {
-	flags := flag.NewFlagSet("report", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	ttl := flags.Duration("ttl", 0, "")
-	var words []string
-	for len(args) > 0 {
-		if err := flags.Parse(args); err != nil {
-			if err == flag.ErrHelp {
-				return agent.Push{}, err
-			}
-			return agent.Push{}, fmt.Errorf("%w; %s", err, reportUsage)
-		}
-		if args = flags.Args(); len(args) > 0 {
-			words, args = append(words, args[0]), args[1:]
-		}
-	}
-	if len(words) < 2 {
-		return agent.Push{}, fmt.Errorf("name and state are needed; %s", reportUsage)
-	}
-	push := agent.Push{Name: words[0], Text: strings.Join(words[2:], " ")}
+// newReport is the report that the command line asks for.
+func newReport(c *cli.Context, arguments []string) (agent.Push, error) {
+	push := agent.Push{Name: arguments[0], Text: health.CleanText(strings.Join(arguments[2:], " "))}
 	if err := health.CheckName(health.KindCheck, push.Name); err != nil {
 		return agent.Push{}, err
 	}
-	state, err := health.ParseState(words[1])
+	state, err := health.ParseState(arguments[1])
 	if err != nil || state == health.Starting || state == health.Unknown {
-		return agent.Push{}, fmt.Errorf("state must be pass, warn or fail, got %q", words[1])
+		return agent.Push{}, fmt.Errorf("state must be pass, warn or fail, got %q", arguments[1])
 	}
 	push.State = state
-	if *ttl != 0 {
+	if ttl := c.Duration("ttl"); c.IsSet("ttl") {
+		if ttl < time.Second {
+			return agent.Push{}, errors.New("--ttl must be at least 1s, as in 26h")
+		}
 		push.TTL = ttl.String()
 	}
 	return push, nil
+}
+
+// readText reads all of a stream, so that who writes it is not cut off, and returns its beginning as a text.
+func readText(r io.Reader) (string, error) {
+	head, err := io.ReadAll(io.LimitReader(r, 2*health.MaxTextBytes))
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+	}
+	return health.CleanText(string(head)), err
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -20,8 +21,12 @@ import (
 
 func runCommand() *cli.Command {
 	return &cli.Command{
-		Name:   "run",
-		Usage:  "run the checks of this container",
+		Name:  "run",
+		Usage: "run the checks of this container",
+		Description: `Takes the looks that health.checks of the settings ask for, without any at the service's process and ports, and answers for the
+container until it is told to stop. hubinit starts it.
+
+   healthhub --check && healthhub run`,
 		Action: daemon.Service(run),
 	}
 }
@@ -36,14 +41,31 @@ func run(c *cli.Context, log zerolog.Logger) error {
 	if _, err := daemon.Settings(c, log, sections...); err != nil {
 		return err
 	}
+	notify, err := initctl.ParseSwitch(os.Getenv(initctl.EnvNotify))
+	if err != nil {
+		return daemon.Usage(fmt.Errorf("%s: %w", initctl.EnvNotify, err))
+	}
 	a, err := agent.New(agent.Config{
-		Name: containerName(s.identity), RunDir: initctl.RunDir(), Settings: s.health, Supervised: hub.Supervised(),
-		Files: identity.Open(identity.Dir()), Log: log, Ready: hub.Ready,
+		Name: containerName(s.identity), RunDir: initctl.RunDir(), StateDir: stateDir(log), Settings: s.health,
+		Files: identity.Open(identity.Dir()), Log: log, Init: hub, Notify: notify,
 	})
 	if err != nil {
 		return daemon.Usage(err)
 	}
 	return a.Run(c.Context)
+}
+
+// stateDir makes the directory for what outlives healthhub: mutes and history. "": there is none.
+func stateDir(log zerolog.Logger) string {
+	if initctl.Slot() == initctl.NoSlot {
+		return ""
+	}
+	dir := filepath.Join(initctl.StateDir(), "health")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		log.Warn().Err(err).Msg("mutes and history do not outlive healthhub")
+		return ""
+	}
+	return dir
 }
 
 // containerName is what this container is called in reports: its identity's name, else the machine's.

@@ -1,28 +1,38 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package agent is healthhub in a container: it runs the checks (monitor), adds how the hubs themselves are
-// (hubs.go), keeps <run>/health.json, answers on <run>/health.sock (socket.go) and reports to the next level (report).
+// (hubs.go), keeps <run>/health.json, answers on <run>/health.sock (socket.go), reports to the next level (report), and
+// keeps the service from starting until what it needs is there (gate.go). A service may say itself how it is (notify.go), and one
+// that is a job is reported as it ended, until its next time (job.go).
 //
 // health.json is written when a state changes and every half a minute, and is to be believed for a minute: with
 // it hubinit's probe answers Docker without talking to anybody.
 //
-// Left out: deciding what to do about it. Nothing here touches the service.
+// What changed is kept (record), what somebody muted does not count (mute), and what somebody forces for a while to try out
+// the way to an alarm is shown so (chaos.go). With health.restart, off by default, hubinit is asked to restart a service that
+// hangs (restart.go); nothing else here touches the service, and nothing here signals it.
+//
+// Left out: how checks are looked at (probe) and what several looks mean (monitor); what hubinit does (initctl).
 package agent
 
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
 	"github.com/rs/zerolog"
 
 	"cloud4.internal/hub/healthhub/internal/monitor"
+	"cloud4.internal/hub/healthhub/internal/mute"
 	"cloud4.internal/hub/healthhub/internal/page"
 	"cloud4.internal/hub/healthhub/internal/probe"
+	"cloud4.internal/hub/healthhub/internal/record"
 	"cloud4.internal/hub/healthhub/internal/report"
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/healthhub/internal/setting"
@@ -35,45 +45,98 @@ const (
 	fileRefresh = fileValid / 2
 	hubInterval = 2 * time.Second        // between looks at the files of the other hubs, and at what is told of checks
 	viewFresh   = 250 * time.Millisecond // how old an answer on the socket may be
+	muteFile    = "mutes.json"           // in the state directory
 )
 
 // Config says what an agent watches.
 type Config struct {
-	Name       string // of the container's node
-	RunDir     string
-	Settings   setting.Settings
-	Supervised bool            // hubinit started this: there is a service to watch
-	Files      *identity.Files // to report with
-	Log        zerolog.Logger
-	Ready      func() error // called once, when the socket answers
+	Name     string // of the container's node
+	RunDir   string
+	StateDir string // for mutes and history; "": in memory alone
+	Settings setting.Settings
+	Files    *identity.Files // to report with
+	Log      zerolog.Logger
+	Init     Hubinit
+	Notify   bool // the service speaks sd_notify(3) (HUB_NOTIFY)
+}
+
+// Hubinit is what an agent asks of hubinit: *initctl.Hub.
+type Hubinit interface {
+	Supervised() bool // false: nobody answers, and there is no service to watch
+	GateOpen() bool   // the start of the service has gone on
+	Ready() error     // let it go on; called once
+	Wait(d time.Duration, what string) error
+	Restart(ctx context.Context) error
 }
 
 // Agent watches a container.
 type Agent struct {
 	Config
-	monitor *monitor.Monitor
-	hubs    *hubs
-	sender  *report.Sender // nil: reports to nobody
-	page    *page.Page
-	changed chan struct{}
+	monitor   *monitor.Monitor
+	hubs      *hubs
+	self      *self
+	gate      *gate
+	restarter *restarter
+	chaos     *chaos
+	mutes     *mute.List
+	recorder  *record.Recorder
+	sender    *report.Sender // nil: reports to nobody
+	page      *page.Page
+	changed   chan struct{}
+	looked    map[string]bool // the names of the checks that are looked at
+	settling  atomic.Int64    // settles under way
 
-	mu   sync.Mutex // guards what follows
-	view page.Snapshot
+	refreshing sync.Mutex // held from a look at the checks until it is told: one seen earlier is never told later
+
+	mu    sync.Mutex // guards what follows
+	view  page.Snapshot
+	ready health.State // whether the view, without what is forced, is ready
 }
 
 // New makes an agent. An error is one of the settings: a file that they name cannot be used.
 func New(c Config) (*Agent, error) {
-	a := &Agent{Config: c, changed: make(chan struct{}, 1), hubs: newHubs(c.RunDir)}
+	a := &Agent{
+		Config: c, changed: make(chan struct{}, 1), hubs: newHubs(c.RunDir, c.Init.Supervised(), c.Files),
+		self: &self{declared: c.Settings.Checks}, recorder: record.New(c.StateDir, record.Size),
+	}
+	a.hubs.job = c.Settings.Job.Every > 0
+	a.hubs.ends = earlierEnds(a.recorder, time.Now())
+	a.chaos = newChaos(a.poke)
+	a.looked = map[string]bool{}
+	a.restarter = newRestarter(c, func() bool { return a.settling.Load() > 0 }, func(text string) { a.recorder.Mark(text, time.Now()) })
+	a.openMutes()
 	checks, err := a.checks()
 	if err != nil {
 		return nil, err
 	}
-	a.monitor = monitor.New(c.RunDir, checks, a.poke)
+	for _, c := range checks {
+		a.looked[c.Name] = c.Look != nil
+	}
+	a.monitor = monitor.New(monitor.Config{
+		RunDir: c.RunDir, Checks: checks, Changed: a.poke, Log: c.Log, Job: c.Settings.Job, StateDir: c.StateDir, Watchdog: watchdog(),
+	})
+	if a.gate, err = newGate(c.Settings, a.place(), checks, a.monitor.Nodes); err != nil {
+		return nil, err
+	}
 	a.page = page.New(a.snapshot)
 	if c.Settings.ReportTo != "" {
 		a.sender = report.NewSender(c.Settings.ReportTo, c.Files, func() health.Node { return *a.snapshot().Node }, c.Log)
+		a.sender.Last = a.lastWord
 	}
 	return a, nil
+}
+
+// openMutes reads what was muted before. What cannot be read or kept is said, and counts as not muted.
+func (a *Agent) openMutes() {
+	file := ""
+	if a.StateDir != "" {
+		file = filepath.Join(a.StateDir, muteFile)
+	}
+	var err error
+	a.mutes, err = mute.Open(file, func(err error) { a.Log.Warn().Err(err).Msg("mutes end when healthhub does: they cannot be kept") })
+	if err != nil {
+		a.Log.Warn().Err(err).Msg("what was muted counts again")
+	}
 }
 
 // checks are those of the settings, or without any the service's process and its ports.
@@ -83,24 +146,35 @@ func (a *Agent) checks() ([]monitor.Check, error) {
 		if s.Kind == setting.KindPush && s.TTL == 0 {
 			s.TTL = setting.DefaultTTL
 		}
-		look, err := probe.New(s, probe.Place{RunDir: a.RunDir})
+		look, err := probe.New(s, a.place())
 		if err != nil {
 			return nil, fmt.Errorf("health.checks.%s: %w", name, err)
 		}
 		checks = append(checks, monitor.Check{Name: name, Check: s, Look: look})
 	}
-	if len(checks) > 0 || !a.Supervised {
+	if len(checks) > 0 || !a.Init.Supervised() {
 		return checks, nil
 	}
+	for name, s := range DefaultChecks() {
+		look, err := probe.New(s, a.place())
+		if err != nil {
+			return nil, err
+		}
+		checks = append(checks, monitor.Check{Name: name, Check: s, Look: look})
+	}
+	return checks, nil
+}
+
+// DefaultChecks are what a container without settings gets, where hubinit says which process the service is.
+func DefaultChecks() map[string]setting.Check {
 	process := setting.DefaultCheck(setting.KindProcess)
 	process.Class, process.Criticality = setting.ClassLive, setting.Critical
-	ports := setting.DefaultCheck(setting.KindProcess)
+	ports := setting.DefaultCheck(setting.KindPorts)
 	ports.DependsOn = []string{"service"}
-	return []monitor.Check{
-		{Name: "service", Check: process, Look: probe.Process(a.RunDir)},
-		{Name: "ports", Check: ports, Look: probe.Ports(a.RunDir)},
-	}, nil
+	return map[string]setting.Check{"service": process, "ports": ports}
 }
+
+func (a *Agent) place() probe.Place { return probe.Place{RunDir: a.RunDir, Files: a.Files} }
 
 func (a *Agent) poke() {
 	select {
@@ -120,18 +194,32 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer parts.Wait()
 	parts.Go(func() { serve(ctx) })
 	parts.Go(func() { a.monitor.Run(ctx) })
-	mute := a.write()
-	if deaf != nil || mute != nil {
-		a.Log.Warn().AnErr("socket", deaf).AnErr("file", mute).
+	recording, recorded := context.WithCancel(context.WithoutCancel(ctx)) // until the last word is noted
+	defer recorded()
+	parts.Go(func() { a.recorder.Run(recording, a.Log) })
+	defer a.mutes.Wait()
+	defer a.restarter.parts.Wait()
+	unwritten := a.write()
+	a.self.wrote(unwritten)
+	if deaf != nil || unwritten != nil {
+		a.Log.Warn().AnErr("socket", deaf).AnErr("file", unwritten).
 			Msg("the run directory cannot be used: healthhub works on and reports, but programs in this container, hubinit's probe among them, do not learn its health")
 	}
-	if err := a.Ready(); err != nil {
-		a.Log.Warn().Err(err).Msg("hubinit does not know that healthhub is ready")
+	if a.Notify && a.Init.Supervised() {
+		socket, err := openNotify(a.RunDir, a.monitor.Notify, a.Log)
+		if err != nil {
+			a.Log.Warn().Err(err).Msg("what the service says of itself is not heard")
+		} else {
+			parts.Go(func() { socket.run(ctx) })
+		}
 	}
+	parts.Go(func() { a.awaitStart(ctx) })
 	if a.sender != nil {
 		parts.Go(func() { a.sender.Run(ctx) })
 	}
-	a.keep(ctx, mute != nil)
+	a.keep(ctx, unwritten != nil)
+	a.done() // without a receiver too: the next healthhub knows it
+	a.noteEnd()
 	return nil
 }
 
@@ -153,7 +241,8 @@ func (a *Agent) keep(ctx context.Context, bad bool) {
 			due = true
 		}
 		now := a.refresh()
-		if told != nil && same(told, now) && !due {
+		a.restarter.judge(ctx, now.Children, time.Now())
+		if told != nil && same(told, now) && !due && !bad {
 			continue
 		}
 		if a.sender != nil && (told == nil || !same(told, now)) {
@@ -166,6 +255,7 @@ func (a *Agent) keep(ctx context.Context, bad bool) {
 			a.Log.Warn().Err(err).Msg("hubinit's probe will say that this container is not healthy")
 		}
 		bad = err != nil
+		a.self.wrote(err)
 	}
 }
 
@@ -223,26 +313,62 @@ func (a *Agent) snapshot() page.Snapshot {
 
 // refresh sums the checks up anew.
 func (a *Agent) refresh() *health.Node {
-	nodes := append(a.monitor.Nodes(), a.hubs.nodes()...) // takes the monitor's lock, which calls poke; so not under ours
+	a.refreshing.Lock()
+	defer a.refreshing.Unlock()
+	now := time.Now()
+	n, ready := a.sum(a.nodes(now), now)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := time.Now()
-	n := rollup.Container(a.Name, nodes)
 	rollup.CarrySince(a.view.Node, &n, now.Round(0).UTC())
 	n.ValidUntil = now.Round(0).UTC().Add(fileValid)
-	a.view = page.Snapshot{Node: &n, Generation: a.view.Generation + 1, At: now}
+	transitions := a.recorder.Note(a.view.Node, &n, now)
+	a.view, a.ready = page.Snapshot{Node: &n, Generation: a.view.Generation + 1, At: now}, ready
+	a.page.Tell(a.view, transitions)
 	return &n
+}
+
+// sum makes the container of its checks, which are its own from then on. What is muted does not count; what is forced
+// does, and ends no mute: it is not what really is. Nor does it count for ready, which Docker and who acts for it go by.
+func (a *Agent) sum(checks []health.Node, now time.Time) (n health.Node, ready health.State) {
+	n = rollup.Container(a.Name, checks)
+	for _, end := range a.mutes.Look(&n) {
+		a.noted("%s is not muted any more: %s", end.Mute.Path, end.Why)
+	}
+	if len(a.mutes.Apply(&n)) > 0 {
+		n = rollup.Container(a.Name, n.Children)
+	}
+	ready = rollup.Judge(&n, rollup.Ready)
+	if a.chaos.apply(n.Children, now) {
+		n = rollup.Container(a.Name, n.Children)
+	}
+	return n, ready
+}
+
+// nodes are all checks as of now: those of the container, and those in which the hubs tell of themselves.
+func (a *Agent) nodes(now time.Time) []health.Node {
+	nodes := append(a.monitor.Nodes(), a.hubs.nodes()...)
+	nodes = append(nodes, a.restarter.node(now)...)
+	var to *report.Status
+	if a.sender != nil {
+		status := a.sender.Status()
+		to = &status
+	}
+	return append(nodes, a.self.node(nodes, a.monitor.Lag(), to, now))
 }
 
 // Section is healthhub's own part of health.json.
 type Section struct {
 	Checks int            `json:"checks"`
+	Ready  health.State   `json:"ready"` // rollup's view of that name, without what is forced: what hubinit's probe tells Docker
 	Report *report.Status `json:"report,omitempty"`
 }
 
 func (a *Agent) write() error {
-	n := a.snapshot().Node
-	s := Section{Checks: len(n.Children)}
+	a.snapshot()
+	a.mu.Lock()
+	n, ready := a.view.Node, a.ready
+	a.mu.Unlock()
+	s := Section{Checks: len(n.Children), Ready: ready}
 	if a.sender != nil {
 		status := a.sender.Status()
 		s.Report = &status

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,38 +25,82 @@ import (
 	"cloud4.internal/hub/healthhub/internal/setting"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/identity"
-	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/initctl"
-	"cloud4.internal/hub/internal/mtls"
-	"cloud4.internal/hub/internal/spiffe"
 )
 
-// start runs an agent until the test ends.
+// hubinit stands in for hubinit's side of the pipes: it keeps what an agent says.
+type hubinit struct {
+	supervised, open bool
+	ready            chan struct{} // closed by Ready
+	waits            chan string   // what Wait was for
+	restarts         chan struct{} // one a Restart
+	refuse           error         // of Restart
+}
+
+func newHubinit(supervised bool) *hubinit {
+	return &hubinit{
+		supervised: supervised, ready: make(chan struct{}), waits: make(chan string, 100), restarts: make(chan struct{}, 100),
+	}
+}
+
+func (h *hubinit) Supervised() bool { return h.supervised }
+func (h *hubinit) GateOpen() bool   { return h.open }
+func (h *hubinit) Ready() error     { close(h.ready); return nil }
+
+func (h *hubinit) Wait(_ time.Duration, what string) error {
+	h.waits <- what
+	return nil
+}
+
+func (h *hubinit) Restart(context.Context) error {
+	if h.refuse == nil {
+		h.restarts <- struct{}{}
+	}
+	return h.refuse
+}
+
+// start runs an agent until the test ends, and waits until it is ready.
 func start(t *testing.T, dir string, s setting.Settings, supervised bool) *Agent {
 	t.Helper()
-	ready := make(chan struct{})
-	a, err := New(Config{
-		Name: "web.shop.vm1", RunDir: dir, Settings: s, Supervised: supervised, Files: identity.Open(dir),
-		Log: zerolog.New(t.Output()), Ready: func() error { close(ready); return nil },
-	})
+	init := newHubinit(supervised)
+	a := launch(t, dir, s, init)
+	select {
+	case <-init.ready:
+	case <-time.After(5 * time.Second):
+		t.Fatal("not ready within 5 s")
+	}
+	return a
+}
+
+// launch runs an agent until the test ends.
+func launch(t *testing.T, dir string, s setting.Settings, init *hubinit) *Agent {
+	t.Helper()
+	a, _ := launchIn(t, Config{RunDir: dir, Settings: s, Init: init})
+	return a
+}
+
+// launchIn is launch; stop ends the agent before the test does.
+func launchIn(t *testing.T, c Config) (a *Agent, stop func()) {
+	t.Helper()
+	c.Name, c.Log = "web.shop.vm1", zerolog.New(t.Output())
+	if c.Files == nil {
+		c.Files = identity.Open(c.RunDir)
+	}
+	a, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	select {
-	case <-ready:
-	case <-time.After(5 * time.Second):
-		t.Fatal("not ready within 5 s")
-	}
-	return a
+	t.Cleanup(stop)
+	return a, stop
 }
 
 func waitFor(t *testing.T, within time.Duration, done func() bool) {
@@ -110,6 +155,7 @@ func webCheck(url string) setting.Check {
 }
 
 func TestWatchesAndTells(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var broken atomic.Bool
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -124,20 +170,21 @@ func TestWatchesAndTells(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, Socket)); err != nil || info.Mode().Perm() != 0o666 {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}
-	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass backup=pass page=pass" })
+	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass backup=pass page=pass hub/health=pass" })
 	for path, want := range map[string]string{"/livez": "pass", "/readyz": "pass", "/health": `"status":"pass"`, "/v1/snapshot": `"name":"page"`} {
 		if code, body := ask(t, dir, "GET", path, ""); code != 200 || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
 	broken.Store(true)
-	waitFor(t, 10*time.Second, func() bool { return states(t, dir) == "fail backup=pass page=fail" })
+	waitFor(t, 10*time.Second, func() bool { return states(t, dir) == "fail backup=pass page=fail hub/health=pass" })
 	if code, body := ask(t, dir, "GET", "/readyz", ""); code != 503 || body != "fail\n" {
 		t.Errorf("readyz: %d %s", code, body)
 	}
 }
 
 func TestReports(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	start(t, dir, setting.Settings{Checks: map[string]setting.Check{"page": webCheck("http://127.0.0.1:1/")}}, false)
 	for _, test := range []struct {
@@ -160,9 +207,54 @@ func TestReports(t *testing.T) {
 		}
 	}
 	waitFor(t, 5*time.Second, func() bool { return strings.Contains(states(t, dir), "backup=warn") })
+	for name, code := range map[string]int{"page": 409, "hub/health": 404, "": 404, "nothing": 404} {
+		if got, body := ask(t, dir, "DELETE", "/v1/report?name="+name, ""); got != code {
+			t.Errorf("withdrawing %q: %d %s", name, got, body)
+		}
+	}
+	if code, body := ask(t, dir, "DELETE", "/v1/report?name=backup", ""); code != 204 {
+		t.Errorf("withdrawing: %d %s", code, body)
+	}
+	waitFor(t, 5*time.Second, func() bool { return !strings.Contains(states(t, dir), "backup") })
+}
+
+// Whoever sums the checks up at the same moment, what was seen later is told later: nothing is well again, and ill, that never was.
+func TestRefreshInOrder(t *testing.T) {
+	t.Parallel()
+	a, err := New(Config{Name: "web.shop.vm1", RunDir: t.TempDir(), Files: identity.Open(t.TempDir()), Log: zerolog.Nop(), Init: newHubinit(false)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	for range 4 {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				a.refresh()
+			}
+		})
+	}
+	const reports = 2000
+	for i := range reports {
+		if err := a.monitor.Push(monitor.Push{Name: "backup", State: []health.State{health.Pass, health.Fail}[i%2], TTL: time.Hour}); err != nil {
+			t.Error(err)
+		}
+		a.refresh()
+		a.mu.Lock()
+		if got, want := a.view.Node.Children[0].State == health.Pass, i%2 == 0; got != want && !a.view.Node.Children[0].HasFlag(health.FlagFlapping) {
+			t.Errorf("report %d is not told", i)
+		}
+		a.mu.Unlock()
+		if i%4 == 3 { // else it is flapping
+			a.monitor.Withdraw("backup")
+		}
+	}
+	cancel()
+	others.Wait()
 }
 
 func TestSettleOnTheSocket(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var broken atomic.Bool
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -172,7 +264,7 @@ func TestSettleOnTheSocket(t *testing.T) {
 	}))
 	defer site.Close()
 	start(t, dir, setting.Settings{Checks: map[string]setting.Check{"page": webCheck(site.URL)}}, false)
-	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass page=pass" })
+	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass page=pass hub/health=pass" })
 	settle := func() monitor.Verdict {
 		code, body := ask(t, dir, "POST", "/v1/settle?for=1s", "")
 		var v monitor.Verdict
@@ -197,6 +289,7 @@ func TestSettleOnTheSocket(t *testing.T) {
 
 // Without settings the service's process and its ports are watched.
 func TestWithoutSettings(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	state := &initctl.State{Service: initctl.ServiceState{State: initctl.ServiceWaiting, Waiting: "confighub"}}
 	write := func() {
@@ -207,7 +300,9 @@ func TestWithoutSettings(t *testing.T) {
 	}
 	write()
 	start(t, dir, setting.Settings{}, true)
-	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "starting ports=starting service=starting hub/init=pass" })
+	waitFor(t, 5*time.Second, func() bool {
+		return states(t, dir) == "starting ports=starting service=starting hub/init=pass hub/health=pass"
+	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +310,7 @@ func TestWithoutSettings(t *testing.T) {
 	defer l.Close()
 	state.Service = initctl.ServiceState{State: initctl.ServiceRunning, PID: os.Getpid(), StartedAt: time.Now()}
 	write()
-	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass ports=pass service=pass hub/init=pass" })
+	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass ports=pass service=pass hub/init=pass hub/health=pass" })
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	if _, body := ask(t, dir, "GET", "/v1/snapshot", ""); !strings.Contains(body, "listens on ") || !strings.Contains(body, port) {
 		t.Errorf("port %s is not known: %s", port, body)
@@ -223,9 +318,10 @@ func TestWithoutSettings(t *testing.T) {
 }
 
 func TestAlone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	start(t, dir, setting.Settings{}, false)
-	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass" })
+	waitFor(t, 5*time.Second, func() bool { return states(t, dir) == "pass hub/health=pass" })
 	f, err := health.ReadFile(dir, health.HealthFile)
 	if err != nil || !f.Health.HasFlag(health.FlagUnchecked) {
 		t.Errorf("%+v, %v", f, err)
@@ -234,6 +330,7 @@ func TestAlone(t *testing.T) {
 
 // A socket that a killed predecessor left is no hindrance.
 func TestSocketLeftBehind(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, Socket), Net: "unix"})
 	if err != nil {
@@ -248,6 +345,7 @@ func TestSocketLeftBehind(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	start(t, dir, setting.Settings{}, false)
 	var open []net.Conn
@@ -284,31 +382,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 // Without a run directory it is said once what does not work, and the next level is told all the same.
 func TestNoRunDirectory(t *testing.T) {
-	ca := identitytest.New(t)
-	id := func(uri string) spiffe.ID {
-		id, err := spiffe.Parse("spiffe://cloud4.internal" + uri)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	var reports atomic.Int64
-	server := mtls.Server(ca.Files(t, id("/host/vm1")), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reports.Add(1)
-		w.WriteHeader(http.StatusNoContent)
-	}), func(r mtls.Refusal) { t.Errorf("refused: %+v", r) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() { defer close(served); server.ServeTLS(l, "", "") }()
-	defer func() { server.Close(); <-served }()
-
+	t.Parallel()
+	url, files, reports := receiver(t)
 	var log bytes.Buffer
 	a, err := New(Config{
-		Name: "web.shop.vm1", RunDir: filepath.Join(t.TempDir(), "none"), Settings: setting.Settings{ReportTo: "https://" + l.Addr().String()},
-		Files: ca.Files(t, id("/host/vm1/stack/shop/service/web")), Log: zerolog.New(zerolog.SyncWriter(&log)), Ready: func() error { return nil },
+		Name: "web.shop.vm1", RunDir: filepath.Join(t.TempDir(), "none"), Settings: setting.Settings{ReportTo: url},
+		Files: files, Log: zerolog.New(zerolog.SyncWriter(&log)), Init: newHubinit(false),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -316,15 +395,21 @@ func TestNoRunDirectory(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	waitFor(t, 5*time.Second, func() bool { return reports.Load() > 0 })
+	waitFor(t, 5*time.Second, func() bool { return len(reports) > 0 })
 	a.poke()
 	waitFor(t, 5*time.Second, func() bool { return len(a.changed) == 0 })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if n := strings.Count(log.String(), "no such file"); n != 2 || strings.Count(log.String(), `"level":"warn"`) != 1 {
-		t.Errorf("want one warning that names socket and file:\n%s", &log)
+	const said = "the run directory cannot be used"
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, said) && strings.Count(line, "no such file") != 2 {
+			t.Errorf("want socket and file named: %s", line)
+		}
+	}
+	if strings.Count(log.String(), said) != 1 {
+		t.Errorf("want one warning:\n%s", &log)
 	}
 }
 

@@ -6,45 +6,50 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
+	"math"
+	"os"
+	"path/filepath"
 	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
+	"cloud4.internal/hub/healthhub/internal/probe"
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
 )
 
-const (
-	// fileGrace is how long a hub that runs may be without a valid state file.
-	fileGrace = 15 * time.Second
-	// troubleWindow is how long restarts and losses are told of, and manyRestarts how many of them in it are trouble.
-	troubleWindow = 10 * time.Minute
-	manyRestarts  = 3
-)
+// fileGrace is how long a hub that runs may be without a valid state file.
+const fileGrace = 15 * time.Second
 
 // hubs tells how the other hubs and hubinit are, from their files in the run directory: the checks hub/config,
 // hub/identity, hub/drift, hub/log and hub/init. What a hub says of itself is told as it says it; that it
-// says nothing, restarts or loses bytes is a warning. What does not run because nobody wants it is not told of.
+// says nothing, restarts or loses bytes is a warning, and so are a certificate that should be a new one by now and a
+// container whose first process is not hubinit. What does not run because nobody wants it is not told of.
 type hubs struct {
-	dir string
+	dir        string
+	supervised bool            // hubinit started us
+	files      *identity.Files // whose certificate is looked at
+	proc       string          // /proc
+	parent     int             // the process that started us, 0: one outside of the container
+	job        bool            // the service is one that ends (health.job)
+	oomKills   func() (n uint64, ok bool)
+	ends       []time.Time // when the service of earlier lives of this container ended by itself
 
-	mu      sync.Mutex // guards what follows
-	checks  []health.Node
-	silent  map[string]time.Time // hub → since when it runs without a valid file
-	history []counters           // one a change, oldest first, within troubleWindow
+	mu     sync.Mutex // guards what follows
+	checks []health.Node
+	silent map[string]time.Time // hub → since when it runs without a valid file
+	past   past
+	killed uint64 // for want of memory, as far as it could be read
 }
 
-// counters are what only grows while hubinit runs.
-type counters struct {
-	at       time.Time
-	restarts map[string]int // hub or "service"
-	lost     int64
+func newHubs(dir string, supervised bool, files *identity.Files) *hubs {
+	return &hubs{
+		dir: dir, supervised: supervised, files: files, proc: "/proc", parent: os.Getppid(), oomKills: probe.OOMKills(), silent: map[string]time.Time{},
+	}
 }
-
-func newHubs(dir string) *hubs { return &hubs{dir: dir, silent: map[string]time.Time{}} }
 
 // nodes gives the checks as of the last look.
 func (h *hubs) nodes() []health.Node {
@@ -59,18 +64,86 @@ func (h *hubs) look(now time.Time) {
 	defer h.mu.Unlock()
 	var next []health.Node
 	state, err := initctl.ReadState(h.dir)
-	switch {
+	switch first := h.bypassed(state); {
+	case first != "":
+		next = append(next, warn("init", now, "hubinit did not start healthhub: the first process here is %s, which nothing supervises", first).
+			do("leave out the ENTRYPOINT that replaces hubinit, and give the program as CMD"))
+		state = nil // of an earlier life
+	case errors.Is(err, fs.ErrNotExist) && h.supervised:
+		next = append(next, warn("init", now, "hubinit does not say how the service is: it cannot write init.json").
+			do("see that the run directory (a tmpfs at /run/hub) can be written and has room"))
 	case errors.Is(err, fs.ErrNotExist): // no hubinit
 	case err != nil:
-		next = append(next, warn("init", now, "%v", err))
+		next = append(next, warn("init", now, "%v", err).do("see that the run directory has room and that only hubinit writes init.json"))
 	default:
-		next = append(next, h.hubinit(state, now))
+		if n, ok := h.oomKills(); ok {
+			h.killed = n
+		}
+		next = append(next, h.past.hubinit(state, h.killed, now))
+		next = append(next, h.past.facts(state, h.job, h.ends, now)...)
 	}
 	next = append(next, h.hub(initctl.Confighub, health.ConfigFile, state, now)...)
+	next = h.timeLeft(next, now)
 	next = append(next, h.hub(initctl.Loghub, health.LogFile, state, now)...)
 	prev, parent := health.Node{Children: h.checks}, health.Node{Children: next}
 	rollup.CarrySince(&prev, &parent, now.Round(0).UTC())
 	h.checks = parent.Children
+}
+
+// bypassed names the container's first process where that is somebody's service, which has healthhub started beside itself, and
+// hubinit was left out; else it is "". Nothing was left out on a machine, where that process is its init, or where people
+// started healthhub from a shell.
+func (h *hubs) bypassed(state *initctl.State) string {
+	if h.supervised || h.parent > 1 || state != nil && comm(h.proc, state.PID) == "hubinit" {
+		return ""
+	}
+	switch first := comm(h.proc, 1); first {
+	case "", "hubinit", "healthhub", "systemd", "init", "launchd":
+		return ""
+	default:
+		return first
+	}
+}
+
+// comm is what the kernel calls a process (proc_pid_comm(5)): the first 15 bytes of its program's name; "" if unknown.
+func comm(proc string, pid int) string {
+	data, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "comm"))
+	if err != nil {
+		return ""
+	}
+	return health.CleanText(string(data))
+}
+
+// renewBy is the part of a certificate's lifetime that is left when it is overdue. confighub renews at half of it, give
+// or take a tenth: by then several tries have failed.
+const renewBy = 0.3
+
+// timeLeft adds to hub/identity what is left of the certificate's life, whoever keeps it. That it is overdue is seen from
+// here, so that a confighub that hangs does not hide it.
+func (h *hubs) timeLeft(checks []health.Node, now time.Time) []health.Node {
+	if h.files == nil {
+		return checks
+	}
+	cert, err := h.files.Certificate()
+	if err != nil {
+		return checks // who owns the identity says why there is none
+	}
+	const name = rollup.HubPrefix + "identity"
+	i := slices.IndexFunc(checks, func(n health.Node) bool { return n.Name == name })
+	if i < 0 {
+		i = len(checks)
+		checks = append(checks, node("identity", health.Pass, now, "valid until "+cert.Leaf.NotAfter.UTC().Format(time.RFC3339)))
+	}
+	n := &checks[i]
+	left := cert.Leaf.NotAfter.Sub(now).Seconds() / cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore).Seconds()
+	limit := renewBy
+	n.Values = []health.Value{{Name: "lifetime_left", Value: max(0, math.Round(left*1000)/1000), Unit: "1", Warn: &limit}}
+	if left < renewBy && n.State < health.Warn {
+		n.State = health.Warn
+		n.Text = fmt.Sprintf("the certificate should have been renewed by now: it ends at %s", cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		n.Action = "see that the certificate authority (identity.ca_url) runs, is reachable from here and that both clocks are right"
+	}
+	return checks
 }
 
 func node(name string, s health.State, now time.Time, text string) health.Node {
@@ -79,8 +152,16 @@ func node(name string, s health.State, now time.Time, text string) health.Node {
 	}
 }
 
-func warn(name string, now time.Time, format string, args ...any) health.Node {
-	return node(name, health.Warn, now, fmt.Sprintf(format, args...))
+func warn(name string, now time.Time, format string, args ...any) told {
+	return told{node(name, health.Warn, now, fmt.Sprintf(format, args...))}
+}
+
+// told is a warning that still lacks what to do about it.
+type told struct{ node health.Node }
+
+func (t told) do(action string) health.Node {
+	t.node.Action = health.CleanText(action)
+	return t.node
 }
 
 // hub tells of one hub by the file that it writes; state is nil without hubinit.
@@ -109,13 +190,16 @@ func (h *hubs) hub(program, name string, state *initctl.State, now time.Time) []
 	if now.Sub(since) < fileGrace {
 		return nil
 	}
+	var n told
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []health.Node{warn(name, now, "%s runs but has not said how it is (%s.json is missing)", program, name)}
+		n = warn(name, now, "%s runs but has not said how it is (%s.json is missing)", program, name)
 	case err != nil:
-		return []health.Node{warn(name, now, "%v", err)}
+		n = warn(name, now, "%v", err)
+	default:
+		n = warn(name, now, "%s is silent since %s: it hangs, or cannot write", program, f.WrittenAt.UTC().Format(time.RFC3339))
 	}
-	return []health.Node{warn(name, now, "%s is silent since %s: it hangs, or cannot write", program, f.WrittenAt.UTC().Format(time.RFC3339))}
+	return []health.Node{n.do("look at its log, and whether the run directory has room; the service is not touched by this")}
 }
 
 // flatten makes checks of a hub's node: one for each of its children, or for itself.
@@ -136,77 +220,4 @@ func flatten(name string, n health.Node, at time.Time) []health.Node {
 		}
 	}
 	return out
-}
-
-// hubinit tells of hubinit: hubs that do not run, restarts and lost output.
-func (h *hubs) hubinit(s *initctl.State, now time.Time) health.Node {
-	var troubles []string
-	for _, name := range slices.Sorted(maps.Keys(s.Hubs)) {
-		switch hub := s.Hubs[name]; hub.State {
-		case initctl.HubOff:
-			troubles = append(troubles, fmt.Sprintf("%s is off: %s", name, offReason(hub)))
-		case initctl.HubBackoff:
-			troubles = append(troubles, fmt.Sprintf("%s ended%s and is started again", name, exitWords(hub.LastExit)))
-		}
-	}
-	troubles = append(troubles, h.since(count(s, now))...)
-	if s.Service.LastExit != nil && s.Service.LastExit.OOM && now.Sub(s.Service.LastExit.At) < troubleWindow {
-		troubles = append(troubles, "the service ran out of memory")
-	}
-	if len(troubles) > 0 {
-		return warn("init", now, "%s", strings.Join(troubles, "; "))
-	}
-	return node("init", health.Pass, now, "all hubs that are wanted run")
-}
-
-func offReason(hub *initctl.HubState) string {
-	if hub.LastExit == nil {
-		return "its program is missing"
-	}
-	return "its settings are wrong, its log says which"
-}
-
-func exitWords(e *initctl.Exit) string {
-	switch {
-	case e == nil:
-		return ""
-	case e.Signal != "":
-		return " by " + e.Signal
-	}
-	return fmt.Sprintf(" with code %d", e.Code)
-}
-
-func count(s *initctl.State, now time.Time) counters {
-	c := counters{at: now, restarts: map[string]int{"the service": s.Service.Restarts}}
-	for name, hub := range s.Hubs {
-		c.restarts[name] = hub.Restarts
-	}
-	for _, pipe := range s.Pipes {
-		c.lost += pipe.Lost
-	}
-	return c
-}
-
-// since compares the counters with those of a troubleWindow ago.
-func (h *hubs) since(now counters) []string {
-	if n := len(h.history); n == 0 || h.history[n-1].lost != now.lost || !maps.Equal(h.history[n-1].restarts, now.restarts) {
-		h.history = append(h.history, now)
-	}
-	// The newest entry from before the window is what counts at its beginning.
-	for len(h.history) > 1 && now.at.Sub(h.history[1].at) > troubleWindow {
-		h.history = h.history[1:]
-	}
-	const maxHistory = 256 // more changes than that in a window are trouble by any count
-	h.history = h.history[max(0, len(h.history)-maxHistory):]
-	before := h.history[0]
-	var troubles []string
-	for _, name := range slices.Sorted(maps.Keys(now.restarts)) {
-		if n := now.restarts[name] - before.restarts[name]; n >= manyRestarts {
-			troubles = append(troubles, fmt.Sprintf("%s was restarted %d times in %s", name, n, troubleWindow))
-		}
-	}
-	if n := now.lost - before.lost; n > 0 {
-		troubles = append(troubles, fmt.Sprintf("%d bytes of output were lost", n))
-	}
-	return troubles
 }

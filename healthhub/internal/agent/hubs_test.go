@@ -26,8 +26,8 @@ func running() *initctl.State {
 	}
 }
 
-// told is what the checks say at a time: "hub/init pass".
-func told(t *testing.T, h *hubs, at time.Time) []string {
+// saying is what the checks say at a time: "hub/init pass".
+func saying(t *testing.T, h *hubs, at time.Time) []string {
 	t.Helper()
 	h.look(at)
 	out := []string{}
@@ -106,10 +106,10 @@ func TestHubs(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			h := newHubs(dir)
+			h := newHubs(dir, false, nil)
 			now := time.Now()
-			told(t, h, now)
-			got := told(t, h, now.Add(20*time.Second))
+			saying(t, h, now)
+			got := saying(t, h, now.Add(20*time.Second))
 			for i := range got {
 				got[i] = strings.ReplaceAll(got[i], dir, "DIR")
 			}
@@ -126,9 +126,9 @@ func TestHubsHistory(t *testing.T) {
 	s := running()
 	delete(s.Hubs, initctl.Confighub)
 	delete(s.Hubs, initctl.Loghub)
-	h := newHubs(dir)
+	h := newHubs(dir, false, nil)
 	now := time.Now()
-	step := func(after time.Duration, change func(), want string) {
+	step := func(after time.Duration, change func(), want ...string) {
 		t.Helper()
 		now = now.Add(after)
 		if change != nil {
@@ -137,18 +137,69 @@ func TestHubsHistory(t *testing.T) {
 		if err := s.Write(dir); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{want}, told(t, h, now)); diff != "" {
+		if diff := cmp.Diff(want, saying(t, h, now)); diff != "" {
 			t.Error(diff)
 		}
 	}
 	const fine = "hub/init pass all hubs that are wanted run"
 	step(0, func() { s.Service.Restarts = 7 }, fine)
 	step(time.Minute, func() { s.Service.Restarts = 9 }, fine)
-	step(time.Minute, func() { s.Service.Restarts = 10 }, "hub/init warn the service was restarted 3 times in 10m0s")
+	const loop = "runtime/restarts fail restarted 3 times in 10m0s"
+	step(time.Minute, func() { s.Service.Restarts = 10 }, fine, loop)
 	step(5*time.Minute, func() { s.Pipes["stdout"] = initctl.Pipe{Lost: 400} },
-		"hub/init warn the service was restarted 3 times in 10m0s; 400 bytes of output were lost")
+		"hub/init warn 400 bytes of output were lost", loop)
 	step(9*time.Minute, nil, "hub/init warn 400 bytes of output were lost")
 	step(2*time.Minute, nil, fine)
-	step(0, func() { s.Service.LastExit = &initctl.Exit{OOM: true, At: now} }, "hub/init warn the service ran out of memory")
+	kills := uint64(0)
+	h.oomKills = func() (uint64, bool) { return kills, true }
+	const killed, short = "runtime/memory fail killed for want of memory just now: 1", "hub/init warn killed for want of memory in the last 10m: 1"
+	step(0, func() { kills = 1 }, short, killed)
+	step(59*time.Second, nil, short, killed)
+	step(time.Second, nil, short)
+	step(10*time.Minute, nil, fine)
+	step(0, func() { // a hub went first
+		kills = 2
+		s.Hubs[initctl.Healthhub].LastExit = &initctl.Exit{Code: 137, Signal: "KILL", OOM: true, At: now}
+	}, short)
 	step(11*time.Minute, nil, fine)
+	// Its own restarts are those of processes before it.
+	step(0, func() {
+		*s.Hubs[initctl.Healthhub] = initctl.HubState{State: initctl.HubRunning, Restarts: 4, LastExit: &initctl.Exit{Signal: "KILL", At: now}}
+	}, "hub/init warn healthhub was restarted 4 times, the last one ended by KILL")
+	step(11*time.Minute, nil, fine)
+}
+
+// How the service ended is told where nobody asked it to: while it is held, and in the last report.
+func TestHubsExit(t *testing.T) {
+	zero, one := 0, 1
+	for name, test := range map[string]struct {
+		exit     initctl.Exit
+		code     *int
+		stopping string
+		job      bool
+		want     string
+	}{
+		"held":           {initctl.Exit{Code: 3}, nil, "", false, "runtime/exit fail the service ended with code 3"},
+		"killed":         {initctl.Exit{Code: 137, Signal: "KILL"}, nil, "", false, "runtime/exit fail the service was ended by KILL"},
+		"by itself":      {initctl.Exit{Code: 1}, &one, "the service exited", false, "runtime/exit fail the service ended with code 1"},
+		"as it should":   {initctl.Exit{Code: 0}, &zero, "the service exited", false, ""},
+		"a success code": {initctl.Exit{Code: 143}, &zero, "the service exited", false, ""},
+		"told to stop":   {initctl.Exit{Code: 143, Signal: "TERM"}, &one, "signal TERM", false, ""},
+		"a job":          {initctl.Exit{Code: 1}, &one, "the service exited", true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := running()
+			s.Hubs, s.ExitCode, s.Stopping = nil, test.code, test.stopping
+			s.Service = initctl.ServiceState{State: initctl.ServiceExited, LastExit: &test.exit}
+			if err := s.Write(dir); err != nil {
+				t.Fatal(err)
+			}
+			h := newHubs(dir, false, nil)
+			h.job = test.job
+			if got := strings.Join(saying(t, h, time.Now())[1:], "; "); got != test.want {
+				t.Errorf("says %q, want %q", got, test.want)
+			}
+		})
+	}
 }

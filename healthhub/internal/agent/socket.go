@@ -14,7 +14,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"cloud4.internal/hub/healthhub/internal/dashboard"
+	"cloud4.internal/hub/healthhub/internal/ledger"
 	"cloud4.internal/hub/healthhub/internal/monitor"
+	"cloud4.internal/hub/healthhub/internal/record"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
 )
@@ -31,9 +34,12 @@ const (
 
 // listen opens health.sock, for every user of the container, and returns what serves on it:
 //
-//	GET  /livez /readyz /health /v1/summary /v1/snapshot /metrics
+//	GET  what package page serves
 //	POST /v1/report   {"name": "backup", "state": "pass", "text": "3 GiB", "ttl": "26h"}
+//	DELETE /v1/report?name=backup   a check that the settings do not declare
 //	POST /v1/settle?for=10s
+//
+// and what steer adds.
 func (a *Agent) listen() (serve func(context.Context), err error) {
 	path := filepath.Join(a.RunDir, Socket)
 	// One that a killed predecessor left. Two of us at one time there are not: hubinit starts one.
@@ -55,6 +61,7 @@ func (a *Agent) listen() (serve func(context.Context), err error) {
 		MaxHeaderBytes: 8 << 10,
 		ErrorLog:       log.New(a.Log, "", 0),
 		ConnState:      daemon.Bound(maxConnections),
+		ConnContext:    withPeer,
 	}
 	return func(ctx context.Context) {
 		server.BaseContext = func(net.Listener) context.Context { return ctx } // ends settles
@@ -77,8 +84,13 @@ func Client(runDir string) *http.Client {
 func (a *Agent) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", a.page.Handler())
+	mux.Handle("GET /{$}", dashboard.New(dashboard.Config{Source: a.snapshot, Mutes: a.mutes.All, Events: func() []record.Event {
+		return a.recorder.Query("", time.Time{}, 0)
+	}}))
 	mux.HandleFunc("POST /v1/report", a.takeReport)
-	mux.HandleFunc("POST /v1/settle", a.settle)
+	mux.HandleFunc("DELETE /v1/report", a.withdrawReport)
+	mux.HandleFunc("POST /v1/settle", owner(a.settle)) // confighub's: it has checks run, keeps restarts away and others' settles waiting
+	a.steer(mux)
 	return mux
 }
 
@@ -114,12 +126,30 @@ func (a *Agent) takeReport(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (a *Agent) withdrawReport(w http.ResponseWriter, r *http.Request) {
+	q, ok := ledger.Query(w, r, "name")
+	if !ok {
+		return
+	}
+	switch err := a.monitor.Withdraw(q.Get("name")); {
+	case errors.Is(err, monitor.ErrUnknown):
+		http.Error(w, err.Error(), http.StatusNotFound)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusConflict)
+	default:
+		a.noted("nobody reports on %s any more", q.Get("name"))
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
 func (a *Agent) settle(w http.ResponseWriter, r *http.Request) {
 	d, err := time.ParseDuration(r.URL.Query().Get("for"))
 	if err != nil || d < time.Second || d > maxSettle {
 		http.Error(w, fmt.Sprintf("for=%.40q: want a duration between 1s and %s, as in for=10s", r.URL.Query().Get("for"), maxSettle), http.StatusBadRequest)
 		return
 	}
+	a.settling.Add(1)
+	defer a.settling.Add(-1)
 	verdict, err := a.monitor.Settle(r.Context(), d)
 	switch {
 	case errors.Is(err, monitor.ErrBusy):

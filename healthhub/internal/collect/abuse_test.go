@@ -55,7 +55,7 @@ func TestNotReadFirst(t *testing.T) {
 		return resp.StatusCode
 	}
 	ends := make(chan *io.PipeWriter, 20)
-	for _, uri := range []string{"/operator/anna", "/host/vm1", "/host/vm2/stack/shop/service/web"} {
+	for _, uri := range []string{"/operator/desk", "/host/vm1", "/host/vm2/stack/shop/service/web"} {
 		if status := send(uri, ends); status != http.StatusForbidden {
 			t.Errorf("%s: %d", uri, status)
 		}

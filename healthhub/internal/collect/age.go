@@ -4,11 +4,8 @@ package collect
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"cloud4.internal/hub/healthhub/internal/page"
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
 )
@@ -18,155 +15,171 @@ type phase uint8
 
 const (
 	fresh    phase = iota // what it said holds
+	done                  // it is a job that has done its work, and is not due again yet
 	stopping              // it said goodbye, and may be back soon
 	stale                 // it should have reported again
+	overdue               // it is a job that did not run in time
 	missing               // it is expected, and has been away too long
 	gone                  // nobody expects it, and it has been away too long
 )
 
-// phaseAt gives the phase of a sender.
-func (c *Collector) phaseAt(name string, p *peer, now time.Time) phase {
-	listed := c.expects(name)
+// standing is all that time alone changes of a sender.
+type standing struct {
+	phase
+	voices int
+}
+
+// standingAt gives the standing of a sender. The caller holds summing and mu.
+func (c *Collector) standingAt(name string, p *peer, now time.Time) standing {
+	p.settle(now)
+	return standing{c.phaseAt(name, &p.voices[0], now), len(p.voices)}
+}
+
+func (c *Collector) phaseAt(name string, v *voice, now time.Time) phase {
+	listed := c.expected.lists(name)
+	counts := listed || c.kind == health.KindHost
+	// Where there is no list nobody knows that it may be away: whoever is silent is not well until an operator has it forgotten.
+	forgets := !listed && c.expected.list != nil
 	grace := rollup.MissingGrace
 	if c.kind == health.KindHost {
 		grace = hostGrace
 	}
-	if p.seen.IsZero() { // known from before a restart of the collector
+	if due := c.expected.due(name, v); due > 0 {
+		switch away := v.away(c.born, now); {
+		case away <= due:
+			return done
+		case forgets && away > due+forget:
+			return gone
+		}
+		return overdue
+	}
+	if v.seen.IsZero() { // known from before a restart of the collector
 		away := now.Sub(c.born)
 		switch {
-		case !listed && away+c.born.Sub(p.wall) > forget:
+		case forgets && v.away(c.born, now) > forget:
 			return gone
-		case away > grace && (listed || c.kind == health.KindHost):
+		case away > grace && counts:
 			return missing
 		}
 		return stale
 	}
-	age := now.Sub(p.seen)
+	age := now.Sub(v.seen)
 	switch {
-	case p.stopping && age <= rollup.StoppingGrace:
+	case v.stopping && age <= rollup.StoppingGrace:
 		return stopping
-	case p.stopping && !c.expected[name]: // a replica more than the list names may go
+	case v.stopping && !c.expected.exactly(name): // a replica more than the list names may go
 		return gone
-	case p.stopping:
+	case v.stopping:
 		return missing
-	case age <= p.valid:
+	case age <= v.valid:
 		return fresh
-	case !listed && age > forget:
+	case forgets && age > forget:
 		return gone
-	case age > p.valid+grace && (listed || c.kind == health.KindHost):
+	case age > v.valid+grace && counts:
 		return missing
 	}
 	return stale
 }
 
-// expects reports whether the list names a sender, or the service it is a replica of.
-func (c *Collector) expects(name string) bool {
-	service, _, _ := strings.Cut(name, "/")
-	return c.expected[name] || c.expected[service]
+// away is how long ago a voice was heard. From before a restart that is known by the wall clock alone, which may have been set
+// since: nothing was heard in the future, and what passed since the start is counted in any case.
+func (v *voice) away(born, now time.Time) time.Duration {
+	if v.seen.IsZero() {
+		return now.Sub(born) + max(0, born.Sub(v.wall))
+	}
+	return now.Sub(v.seen)
 }
 
-// nodeAt is a sender's node as it is to be seen in a phase.
-func (p *peer) nodeAt(ph phase) health.Node {
+// nodeAt is a sender's node as it is to be seen in its standing.
+func (p *peer) nodeAt(s standing) health.Node {
+	if s.phase == fresh && s.voices > 1 {
+		return p.forked()
+	}
+	return p.voices[0].nodeAt(s.phase)
+}
+
+// heard is the node as it was reported.
+func (v *voice) heard() health.Node {
+	n := v.node
+	n.ValidUntil = v.wall.Add(v.valid)
+	return n
+}
+
+func (v *voice) nodeAt(ph phase) health.Node {
 	switch ph {
 	case fresh:
-		n := p.node
-		n.ValidUntil = p.wall.Add(p.valid)
+		return v.heard()
+	case done:
+		n := v.node
+		n.ObservedAt = v.wall
+		n.ValidUntil = time.Time{}
+		if v.due > 0 {
+			n.ValidUntil = v.wall.Add(v.due)
+		}
 		return n
 	case stopping:
-		n := health.Node{Kind: p.node.Kind, Name: p.node.Name, State: health.Warn, Since: p.wall, ObservedAt: p.wall}
+		n := health.Node{Kind: v.node.Kind, Name: v.node.Name, State: health.Warn, Since: v.wall, ObservedAt: v.wall}
 		n.SetFlag(health.FlagStopping, true)
-		n.Text = "said goodbye at " + clock(p.wall)
+		n.Text = "said goodbye at " + clock(v.wall)
+		if end := v.end(); end != nil {
+			n.State, n.Text, n.Action = health.Fail, end.Text+", at "+clock(v.wall), end.Action
+		}
 		return n
 	}
-	n := rollup.Silence(p.node, p.wall.Add(p.valid))
-	n.ObservedAt, n.ValidUntil, n.Score = p.wall, time.Time{}, nil
-	n.Text = fmt.Sprintf("silent since %s; it was %v then", clock(p.wall), p.node.State)
+	n := rollup.Silence(v.node, v.wall.Add(v.valid))
+	n.ObservedAt, n.ValidUntil, n.Score, n.Extent = v.wall, time.Time{}, nil, nil
+	n.Text = fmt.Sprintf("silent since %s; it was %v then", clock(v.wall), v.node.State)
 	n.Action = "look whether it runs and reaches this server; its own log says why reports do not arrive"
-	if p.stopping {
-		n.Text = fmt.Sprintf("stopped at %s and has not come back", clock(p.wall))
+	switch {
+	case ph == overdue:
+		n.Text = fmt.Sprintf("has not run since %s, and was due", clock(v.wall))
+		n.Action = "look why it was not started: its timer, and its log of the last time"
+	case v.stopping:
+		n.Text = fmt.Sprintf("stopped at %s and has not come back", clock(v.wall))
 		n.Action = "start it, or take it out of the list of what is expected"
+		if end := v.end(); end != nil {
+			n.Text, n.Action = fmt.Sprintf("%s, at %s, and has not come back", end.Text, clock(v.wall)), end.Action
+		}
 	}
-	if ph == missing {
+	if ph == missing || ph == overdue {
 		n.State = health.Fail
 		n.SetFlag(health.FlagMissing, true)
 	}
 	return n
 }
 
+// end is what a goodbye says of an end that nobody asked for; nil: nothing.
+func (v *voice) end() *health.Node {
+	for i := range v.node.Children {
+		if n := &v.node.Children[i]; n.Name == rollup.ExitCheck && n.State == health.Fail {
+			return n
+		}
+	}
+	return nil
+}
+
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // aged reports whether time alone changed something.
 func (c *Collector) aged() bool {
-	c.view.Lock()
-	old := c.current.At
-	c.view.Unlock()
-	now := time.Now()
+	c.summing.Lock()
+	defer c.summing.Unlock()
+	old, now := c.Snapshot().At, time.Now()
 	if now.Sub(old) >= pulse || c.grace(old) != c.grace(now) {
 		return true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, p := range c.peers {
-		if c.phaseAt(name, p, now) != p.phase {
+		if c.standingAt(name, p, now) != p.at {
 			return true
 		}
 	}
 	return false
 }
 
-// grace reports whether who has never reported may still be about to.
+// grace reports whether who has never reported may still be about to: since the start, or since it is expected. The
+// caller holds summing.
 func (c *Collector) grace(now time.Time) bool {
-	return now.Sub(c.born) <= rollup.MissingGrace
-}
-
-// sum makes the tree anew.
-func (c *Collector) sum() {
-	c.view.Lock()
-	now := time.Now()
-	nodes := c.nodes(now)
-	nodes = rollup.Expected{Kind: c.kind, Names: c.Expected, Grace: c.grace(now)}.Apply(nodes)
-	var tree health.Node
-	if c.kind == health.KindContainer {
-		tree = rollup.Host(c.Self.Host, nodes)
-	} else {
-		tree = rollup.Fleet("fleet", nodes)
-	}
-	before := c.current.Node
-	rollup.CarrySince(before, &tree, now.Round(0).UTC())
-	c.current = page.Snapshot{Node: &tree, Generation: c.current.Generation + 1, At: now}
-	changed := before == nil || !sameStates(before, &tree)
-	c.view.Unlock()
-	if changed && c.Changed != nil {
-		c.Changed()
-	}
-}
-
-// nodes gives everybody's node, sorted by name, and lets those go that are gone. The caller holds view.
-func (c *Collector) nodes(now time.Time) []health.Node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	nodes := make([]health.Node, 0, len(c.peers))
-	for name, p := range c.peers {
-		p.phase = c.phaseAt(name, p, now)
-		if p.phase == gone {
-			delete(c.peers, name)
-			continue
-		}
-		nodes = append(nodes, p.nodeAt(p.phase))
-	}
-	slices.SortFunc(nodes, func(a, b health.Node) int { return strings.Compare(a.Name, b.Name) })
-	return nodes
-}
-
-// sameStates reports whether two trees differ in nothing but texts and times.
-func sameStates(a, b *health.Node) bool {
-	if a.State != b.State || a.Name != b.Name || len(a.Children) != len(b.Children) || !slices.Equal(a.Flags, b.Flags) {
-		return false
-	}
-	for i := range a.Children {
-		if !sameStates(&a.Children[i], &b.Children[i]) {
-			return false
-		}
-	}
-	return true
+	return now.Sub(c.expected.since) <= rollup.MissingGrace
 }

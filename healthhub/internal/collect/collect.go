@@ -11,21 +11,30 @@
 //
 // What was known survives a restart of the collector as unknown with the time it was last seen: see store.go.
 //
-// Left out: the sums (rollup), and who may read (healthhub serve).
+// Two instances of one identity that report in turns are forked: both are heard, and the worse is shown. A restart is no
+// fork, see take. A job that has done its work holds what it said until it is due again.
+//
+// Operators mute and forget, see operator.go; history and mutes survive a restart too.
+//
+// Left out: the sums (rollup), what is expected (manifest), and who may read (healthhub serve).
 package collect
 
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
+	"os"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"cloud4.internal/hub/healthhub/internal/manifest"
+	"cloud4.internal/hub/healthhub/internal/mute"
 	"cloud4.internal/hub/healthhub/internal/page"
-	"cloud4.internal/hub/healthhub/internal/report"
+	"cloud4.internal/hub/healthhub/internal/record"
+	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/spiffe"
 )
@@ -36,7 +45,7 @@ const (
 	pulse    = 10 * time.Second       // a new generation at the latest, so that a reader can tell a frozen server
 	// hostGrace is what rollup.MissingGrace is for containers: a host takes longer to come back.
 	hostGrace = 5 * time.Minute
-	forget    = 24 * time.Hour // until a silent sender that no list expects is forgotten
+	forget    = 24 * time.Hour // until a silent sender that is not on the list is forgotten; without a list nobody is
 
 	maxContainers = 1000  // of a host
 	maxHosts      = 10000 // of a fleet
@@ -44,11 +53,15 @@ const (
 
 // Config says what is collected.
 type Config struct {
-	Self     spiffe.ID // role host: this host's containers; role genesis: the hosts of the fleet
-	Expected []string  // names of what should be there; nil: no list
-	StateDir string    // where what is known is kept; "": nowhere
+	Self     spiffe.ID      // role host: this host's containers; role genesis: the hosts of the fleet
+	Expected *manifest.List // what should be there at first, see Expect; nil: no list
+	Rules    rollup.Rules   // groups and classes of the settings
+	StateDir string         // where what is known, mutes and the history are kept; "": nowhere
 	Log      zerolog.Logger
 	Changed  func() // called when a state changed; may be nil
+
+	// Own gives the checks of this machine itself, as fresh as they are; nil: none. It is called without the locks of Take.
+	Own func() []health.Node
 }
 
 // Collector keeps the last report of everybody. Its methods may be called from several goroutines.
@@ -59,27 +72,18 @@ type Collector struct {
 	born  time.Time
 	dirty chan struct{}
 
-	expected map[string]bool // Expected as a set
+	mutes    *mute.List
+	recorder *record.Recorder
+	tell     func(page.Snapshot, []record.Event) // of every new sum; see OnSum
+	current  atomic.Pointer[page.Snapshot]
+
+	summing  sync.Mutex // one sum at a time; guards what follows. Taken before mu
+	expected *expected
+	troubles map[string]string // name → what is wrong here
 
 	mu    sync.Mutex // guards peers and open
 	peers map[string]*peer
 	open  map[spiffe.ID]int // reports under way
-
-	view    sync.Mutex // guards what follows; taken before mu
-	current page.Snapshot
-}
-
-// peer is who reports, or did before a restart.
-type peer struct {
-	node     health.Node
-	instance string
-	retired  []string // instances before this one, newest last
-	seq      uint64
-	seen     time.Time // arrival of the last report, with the monotonic clock; zero: not since this start
-	wall     time.Time // the same on the wall clock
-	valid    time.Duration
-	stopping bool
-	phase    phase // as of the last sum
 }
 
 // New makes a collector with what it knew before.
@@ -89,14 +93,24 @@ func New(c Config) (*Collector, error) {
 	}
 	col := &Collector{
 		Config: c, kind: health.KindContainer, log: c.Log, born: time.Now(),
-		dirty: make(chan struct{}, 1), expected: map[string]bool{}, peers: map[string]*peer{}, open: map[spiffe.ID]int{},
-	}
-	for _, name := range c.Expected {
-		col.expected[name] = true
+		dirty: make(chan struct{}, 1), recorder: record.New(c.StateDir, record.Size), troubles: map[string]string{}, peers: map[string]*peer{}, open: map[spiffe.ID]int{},
 	}
 	if c.Self.Role == spiffe.Genesis {
 		col.kind = health.KindHost
 	}
+	var mutes string
+	if c.StateDir != "" {
+		mutes = filepath.Join(c.StateDir, muteFile)
+		if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+			col.log.Warn().Err(err).Msg("nothing is remembered over a restart")
+		}
+	}
+	var err error
+	if col.mutes, err = mute.Open(mutes, func(err error) { col.log.Warn().Err(err).Msg("mutes end with this server: they cannot be kept") }); err != nil {
+		col.log.Warn().Err(err).Msg("some mutes of before are not used")
+	}
+	col.expected = newExpected(c.Expected, c.Rules)
+	col.current.Store(&page.Snapshot{})
 	col.load()
 	col.sum()
 	return col, nil
@@ -118,119 +132,8 @@ func (c *Collector) Limits() health.Limits {
 	return health.HostLimits
 }
 
-// name is what a sender's node must be called.
-func name(id spiffe.ID) string {
-	if id.Role == spiffe.Host {
-		return id.Host
-	}
-	if id.Instance != "" {
-		return id.BundleName() + "/" + id.Instance
-	}
-	return id.BundleName()
-}
-
-// Refusal is why a report was not taken, and the HTTP status that says so.
-type Refusal struct {
-	Status int
-	Why    string
-}
-
-func (r *Refusal) Error() string { return r.Why }
-
-// may judges whether the sender may report here at all, and what it says of whom.
-func (c *Collector) may(from spiffe.ID, r *report.Report) error {
-	refuse := func(format string, args ...any) error { return &Refusal{403, fmt.Sprintf(format, args...)} }
-	if err := c.maySpeak(from); err != nil {
-		return err
-	}
-	if r.Node.Kind != c.kind || r.Node.Name != name(from) {
-		return refuse("%s speaks for %s %s alone, not for %s %s", from, c.kind, name(from), r.Node.Kind, r.Node.Name)
-	}
-	for i := range r.Node.Children {
-		child := &r.Node.Children[i]
-		switch {
-		case c.kind == health.KindContainer && child.Kind != health.KindCheck:
-			return refuse("%s is made of checks, not of %s %s", from, child.Kind, child.Name)
-		case c.kind == health.KindHost && (child.Kind != health.KindContainer || !of(child.Name, from.Host)):
-			return refuse("%s speaks for its own containers alone, not for %s %s", from, child.Kind, child.Name)
-		}
-	}
-	return nil
-}
-
-// maySpeak judges who reports, whatever it says.
-func (c *Collector) maySpeak(from spiffe.ID) *Refusal {
-	refuse := func(format string, args ...any) *Refusal { return &Refusal{403, fmt.Sprintf(format, args...)} }
-	switch {
-	case from.TrustDomain != c.Self.TrustDomain:
-		return refuse("%s is not of the trust domain %s", from, c.Self.TrustDomain)
-	case c.kind == health.KindContainer && from.Role != spiffe.Container:
-		return refuse("%s is no container: only containers report to a host", from)
-	case c.kind == health.KindContainer && from.Host != c.Self.Host:
-		return refuse("%s is a container of host %s; this is host %s", from, from.Host, c.Self.Host)
-	case c.kind == health.KindHost && from.Role != spiffe.Host:
-		return refuse("%s is no docker host: only hosts report to the fleet", from)
-	}
-	return nil
-}
-
-// of reports whether the container of that name ("web.shop.vm1", "web.shop.vm1/2") is one of the host.
-func of(container, host string) bool {
-	service, _, _ := strings.Cut(container, "/")
-	return strings.HasSuffix(service, "."+host)
-}
-
-// Take takes a report from the holder of a certificate. The error is a *Refusal.
-func (c *Collector) Take(from spiffe.ID, r *report.Report) error {
-	if err := c.may(from, r); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p, err := c.peer(r)
-	if err != nil {
-		return err
-	}
-	if p.instance == r.Instance && p.seq == r.Seq {
-		return nil // a retry of what arrived: its answer was lost
-	}
-	if p.instance != r.Instance {
-		p.retired = append(p.retired, p.instance)
-		p.retired = p.retired[max(0, len(p.retired)-maxRetired):]
-	}
-	p.instance, p.seq = r.Instance, r.Seq
-	p.node, p.stopping, p.valid = r.Node, r.Stopping, r.Valid()
-	p.seen = time.Now()
-	p.wall = p.seen.Round(0).UTC()
-	c.poke()
-	return nil
-}
-
-// maxRetired is how many instances of the past are told apart from new ones.
-const maxRetired = 8
-
-// peer finds the sender of a report, or makes it. The caller holds mu.
-func (c *Collector) peer(r *report.Report) (*peer, error) {
-	p := c.peers[r.Node.Name]
-	limit := maxContainers
-	if c.kind == health.KindHost {
-		limit = maxHosts
-	}
-	switch {
-	case p == nil && len(c.peers) >= limit:
-		return nil, &Refusal{429, fmt.Sprintf("%d %ss report here already", limit, c.kind)}
-	case p == nil:
-		p = &peer{instance: r.Instance}
-		c.peers[r.Node.Name] = p
-	case slices.Contains(p.retired, r.Instance):
-		return nil, &Refusal{409, fmt.Sprintf("another, newer instance of %s reports: are there two with one identity?", r.Node.Name)}
-	case p.instance == r.Instance && r.Seq < p.seq:
-		return nil, &Refusal{409, fmt.Sprintf("report %d of %s is older than report %d, which is known already", r.Seq, r.Node.Name, p.seq)}
-	}
-	return p, nil
-}
-
-func (c *Collector) poke() {
+// Poke asks for a new sum soon, as when Own has something else to say. It never blocks.
+func (c *Collector) Poke() {
 	select {
 	case c.dirty <- struct{}{}:
 	default:
@@ -239,13 +142,16 @@ func (c *Collector) poke() {
 
 // Run sums up until ctx is done, and keeps what is known.
 func (c *Collector) Run(ctx context.Context) error {
+	var recording sync.WaitGroup
+	defer recording.Wait()
+	defer c.mutes.Wait()
+	recording.Go(func() { c.recorder.Run(ctx, c.log) })
+	recording.Go(func() { c.remember(ctx) })
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	saved := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
-			c.keep()
 			return nil
 		case <-c.dirty:
 			timer := time.NewTimer(coalesce)
@@ -263,20 +169,21 @@ func (c *Collector) Run(ctx context.Context) error {
 			if c.aged() {
 				c.sum()
 			}
-			if time.Since(saved) >= saveEvery {
-				saved = time.Now()
-				c.keep()
-			}
 		}
 	}
 }
 
 // Snapshot is the sum as of now, or of at most a tick ago.
-func (c *Collector) Snapshot() page.Snapshot {
-	c.view.Lock()
-	defer c.view.Unlock()
-	return c.current
-}
+func (c *Collector) Snapshot() page.Snapshot { return *c.current.Load() }
 
 // Node is the tree of the snapshot.
 func (c *Collector) Node() health.Node { return *c.Snapshot().Node }
+
+// History is what changed, oldest first, as far as it is kept.
+func (c *Collector) History() []record.Event { return c.recorder.Query("", time.Time{}, 0) }
+
+// Mutes are those of now.
+func (c *Collector) Mutes() []mute.Mute { return c.mutes.All() }
+
+// OnSum sets what is told of every new sum, with what it changed. Call it before Run.
+func (c *Collector) OnSum(tell func(page.Snapshot, []record.Event)) { c.tell = tell }

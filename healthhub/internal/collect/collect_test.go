@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"cloud4.internal/hub/healthhub/internal/manifest"
 	"cloud4.internal/hub/healthhub/internal/report"
+	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/spiffe"
 )
@@ -64,6 +67,15 @@ func collector(t *testing.T, c Config) *Collector {
 	return col
 }
 
+// expect is a list of containers.
+func expect(names ...string) *manifest.List {
+	list := &manifest.List{Containers: map[string]manifest.Container{}}
+	for _, name := range names {
+		list.Containers[name] = manifest.Expect()
+	}
+	return list
+}
+
 func take(t *testing.T, c *Collector, from spiffe.ID, r *report.Report) {
 	t.Helper()
 	if err := c.Take(from, r); err != nil {
@@ -100,6 +112,15 @@ func TestWhoMaySpeak(t *testing.T) {
 	asHost.Node.Kind, asHost.Node.Name, asHost.Node.Children = health.KindHost, "vm1", nil
 	nested := says(web, one, 1, health.Pass)
 	nested.Node.Children[0].Kind = health.KindContainer
+	hidden := says(web, one, 1, health.Pass)
+	hidden.Node.Children[0].Children = []health.Node{{Kind: health.KindHost, Name: "vm2"}}
+	hostHides := func(kind, name string) *report.Report {
+		return &report.Report{Schema: 1, Instance: one, Seq: 1, ValidFor: 90, Node: health.Node{
+			Kind: health.KindHost, Name: "vm1", Children: []health.Node{{
+				Kind: kind, Name: name, Children: []health.Node{{Kind: health.KindContainer, Name: "web.shop.vm2"}},
+			}},
+		}}
+	}
 	hostSays := func(host string, containers ...string) *report.Report {
 		r := &report.Report{Schema: 1, Instance: one, Seq: 1, ValidFor: 90, Node: health.Node{Kind: health.KindHost, Name: host}}
 		for _, c := range containers {
@@ -121,8 +142,12 @@ func TestWhoMaySpeak(t *testing.T) {
 		"of another fleet":                {vm1, foreign, says(web, one, 1, health.Pass), "not of the trust domain"},
 		"a container as a host":           {vm1, web, asHost, "not for host vm1"},
 		"a container with containers":     {vm1, web, nested, "made of checks"},
+		"a host below a check":            {vm1, web, hidden, "made of checks"},
+		"another's below a group":         {fleet, vm1, hostHides(health.KindGroup, "front"), "speaks for its own containers alone"},
+		"another's below a check":         {fleet, vm1, hostHides(health.KindCheck, "host/disk"), "speaks for its own containers alone"},
+		"another's below a container":     {fleet, vm1, hostHides(health.KindContainer, "web.shop.vm1"), "speaks for its own containers alone"},
 		"a host at a host":                {vm1, vm2, hostSays("vm2"), "is no container"},
-		"an operator at a host":           {vm1, must(spiffe.ForOperator(td, "anna")), says(web, one, 1, health.Pass), "is no container"},
+		"an operator at a host":           {vm1, must(spiffe.ForOperator(td, "desk")), says(web, one, 1, health.Pass), "is no container"},
 		"a host at the fleet":             {fleet, vm1, hostSays("vm1", "web.shop.vm1", "web.shop.vm1/2"), ""},
 		"a host for another":              {fleet, vm1, hostSays("vm2"), "speaks for host vm1 alone, not for host vm2"},
 		"a host with another's container": {fleet, vm1, hostSays("vm1", "web.shop.vm2"), "speaks for its own containers alone"},
@@ -147,7 +172,7 @@ func TestWhoMaySpeak(t *testing.T) {
 }
 
 func TestNobodyElseCollects(t *testing.T) {
-	for _, id := range []spiffe.ID{web, must(spiffe.ForGenesis(td, spiffe.KindLog)), must(spiffe.ForOperator(td, "anna"))} {
+	for _, id := range []spiffe.ID{web, must(spiffe.ForGenesis(td, spiffe.KindLog)), must(spiffe.ForOperator(td, "desk"))} {
 		if _, err := New(Config{Self: id}); err == nil {
 			t.Errorf("%s collects health", id)
 		}
@@ -169,25 +194,25 @@ func TestSequence(t *testing.T) {
 	take(t, c, web, says(web, one, 5, health.Pass))
 	want(t, c, "vm1 fail", "web.shop.vm1 fail")
 	take(t, c, web, says(web, two, 1, health.Pass))
-	refused(says(web, one, 6, health.Fail), "newer instance")
+	refused(says(web, one, 5, health.Fail), "report 5 of web.shop.vm1 is older than report 5")
 	want(t, c, "vm1 pass", "web.shop.vm1 pass")
 }
 
 // From fresh to forgotten, with and without a list.
 func TestAges(t *testing.T) {
 	for name, test := range map[string]struct {
-		expected []string
+		expected *manifest.List
 		steps    []string // after 0, 91 s, 151 s, 25 h
 	}{
-		"listed": {[]string{"web.shop.vm1"}, []string{
+		"listed": {expect("web.shop.vm1"), []string{
 			"vm1 pass\nweb.shop.vm1 pass", "vm1 unknown\nweb.shop.vm1 unknown stale",
 			"vm1 fail\nweb.shop.vm1 fail missing stale", "vm1 fail\nweb.shop.vm1 fail missing stale",
 		}},
 		"no list": {nil, []string{
 			"vm1 pass\nweb.shop.vm1 pass", "vm1 unknown\nweb.shop.vm1 unknown stale",
-			"vm1 unknown\nweb.shop.vm1 unknown stale", "vm1 unknown",
+			"vm1 unknown\nweb.shop.vm1 unknown stale", "vm1 unknown\nweb.shop.vm1 unknown stale",
 		}},
-		"not on the list": {[]string{}, []string{
+		"not on the list": {expect(), []string{
 			"vm1 unknown\nweb.shop.vm1 pass unexpected", "vm1 unknown\nweb.shop.vm1 unknown stale unexpected",
 			"vm1 unknown\nweb.shop.vm1 unknown stale unexpected", "vm1 unknown",
 		}},
@@ -207,12 +232,27 @@ func TestAges(t *testing.T) {
 	}
 }
 
+// Nobody expects it, and nobody said that it may be away: what failed on Friday is not well on Saturday because it went silent.
+func TestSilenceIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := collector(t, Config{Self: vm1})
+		take(t, c, web, says(web, one, 1, health.Fail))
+		time.Sleep(25 * time.Hour)
+		take(t, c, db, says(db, one, 1, health.Pass))
+		want(t, c, "vm1 unknown", "db.shop.vm1 pass", "web.shop.vm1 unknown stale")
+		if err := c.Forget("web.shop.vm1"); err != nil {
+			t.Fatal(err)
+		}
+		want(t, c, "vm1 pass", "db.shop.vm1 pass")
+	})
+}
+
 func TestGoodbye(t *testing.T) {
 	for name, test := range map[string]struct {
-		expected      []string
+		expected      *manifest.List
 		at0, at61, db string
 	}{
-		"listed":  {[]string{"web.shop.vm1"}, "vm1 warn\nweb.shop.vm1 warn stopping", "vm1 fail\nweb.shop.vm1 fail missing stale", ""},
+		"listed":  {expect("web.shop.vm1"), "vm1 warn\nweb.shop.vm1 warn stopping", "vm1 fail\nweb.shop.vm1 fail missing stale", ""},
 		"no list": {nil, "vm1 warn\nweb.shop.vm1 warn stopping", "vm1 unknown", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,10 +272,29 @@ func TestGoodbye(t *testing.T) {
 	}
 }
 
+// A goodbye after an end that nobody asked for is no restart or update on its way: it says how the service ended.
+func TestGoodbyeOfAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := collector(t, Config{Self: vm1, Expected: expect("web.shop.vm1")})
+		bye := says(web, one, 1, health.Fail)
+		bye.Stopping = true
+		bye.Node.Children = append(bye.Node.Children, rollup.Facts{Exited: true, Code: 3}.Checks(time.Now())...)
+		take(t, c, web, bye)
+		want(t, c, "vm1 fail", "web.shop.vm1 fail stopping")
+		for _, end := range []string{", at 2000-01-01 00:00:00 UTC", ", at 2000-01-01 00:00:00 UTC, and has not come back"} {
+			if text := c.Snapshot().Node.Children[0].Text; text != "the service ended with code 3"+end {
+				t.Errorf("says %q", text)
+			}
+			time.Sleep(61 * time.Second)
+			c.sum()
+		}
+	})
+}
+
 // A replica too many may go; the service is still there.
 func TestScaleDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := collector(t, Config{Self: vm1, Expected: []string{"web.shop.vm1"}})
+		c := collector(t, Config{Self: vm1, Expected: expect("web.shop.vm1")})
 		take(t, c, web, says(web, one, 1, health.Pass))
 		take(t, c, web1, says(web1, two, 1, health.Pass))
 		want(t, c, "vm1 pass", "web.shop.vm1 pass", "web.shop.vm1/1 pass")
@@ -249,7 +308,7 @@ func TestScaleDown(t *testing.T) {
 
 func TestExpectedIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := collector(t, Config{Self: vm1, Expected: []string{"web.shop.vm1", "db.shop.vm1"}})
+		c := collector(t, Config{Self: vm1, Expected: expect("web.shop.vm1", "db.shop.vm1")})
 		take(t, c, web, says(web, one, 1, health.Pass))
 		want(t, c, "vm1 starting", "web.shop.vm1 pass", "db.shop.vm1 starting")
 		time.Sleep(61 * time.Second)
@@ -278,20 +337,20 @@ func TestSilentHostFails(t *testing.T) {
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		c := collector(t, Config{Self: vm1, Expected: []string{"web.shop.vm1"}, StateDir: dir})
+		c := collector(t, Config{Self: vm1, Expected: expect("web.shop.vm1"), StateDir: dir})
 		take(t, c, web, says(web, one, 1, health.Pass))
 		take(t, c, web, says(web, two, 7, health.Pass))
 		if err := c.save(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		c = collector(t, Config{Self: vm1, Expected: []string{"web.shop.vm1"}, StateDir: dir})
+		c = collector(t, Config{Self: vm1, Expected: expect("web.shop.vm1"), StateDir: dir})
 		want(t, c, "vm1 unknown", "web.shop.vm1 unknown stale")
 		if text := c.Node().Children[0].Text; !strings.Contains(text, "it was pass then") {
 			t.Errorf("text %q", text)
 		}
 		// What was refused before is refused after.
-		for _, r := range []*report.Report{says(web, two, 6, health.Fail), says(web, one, 8, health.Fail)} {
+		for _, r := range []*report.Report{says(web, two, 6, health.Fail), says(web, one, 1, health.Fail)} {
 			if err := c.Take(web, r); err == nil {
 				t.Errorf("instance %s, report %d was taken", r.Instance, r.Seq)
 			}
@@ -299,7 +358,7 @@ func TestRestart(t *testing.T) {
 		take(t, c, web, says(web, two, 8, health.Pass))
 		want(t, c, "vm1 pass", "web.shop.vm1 pass")
 
-		c = collector(t, Config{Self: vm1, Expected: []string{"web.shop.vm1"}, StateDir: dir})
+		c = collector(t, Config{Self: vm1, Expected: expect("web.shop.vm1"), StateDir: dir})
 		time.Sleep(61 * time.Second)
 		want(t, c, "vm1 fail", "web.shop.vm1 fail missing stale")
 	})
@@ -318,18 +377,18 @@ func TestBrokenStoreIsLeft(t *testing.T) {
 func TestRunTellsOfChanges(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		changes := 0
-		c := collector(t, Config{Self: vm1, StateDir: dir, Changed: func() { changes++ }})
+		var changes atomic.Int64
+		c := collector(t, Config{Self: vm1, StateDir: dir, Changed: func() { changes.Add(1) }})
 		done := make(chan error)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { done <- c.Run(ctx) }()
 		synctest.Wait()
-		changes = 0
+		changes.Store(0)
 		take(t, c, web, says(web, one, 1, health.Pass))
 		take(t, c, db, says(db, one, 1, health.Pass))
 		time.Sleep(coalesce)
 		synctest.Wait()
-		if changes != 1 {
+		if changes := changes.Load(); changes != 1 {
 			t.Errorf("%d changes told of two reports at one moment, want 1", changes)
 		}
 		generation := c.Snapshot().Generation
@@ -340,7 +399,7 @@ func TestRunTellsOfChanges(t *testing.T) {
 		}
 		time.Sleep(90 * time.Second)
 		synctest.Wait()
-		if changes != 2 {
+		if changes := changes.Load(); changes != 2 {
 			t.Errorf("%d changes, want 2: time made both stale at once", changes)
 		}
 		cancel()

@@ -13,7 +13,7 @@ import (
 	"cloud4.internal/hub/internal/spiffe"
 )
 
-// Bytes of one report: a container's, and a host's with all its containers.
+// Bytes of one report, packed and unpacked: a container's, and a host's with all its containers.
 const (
 	maxContainerBytes = 1 << 20
 	maxHostBytes      = 8 << 20
@@ -39,11 +39,17 @@ func (c *Collector) Handler(refused func(mtls.Refusal)) http.Handler {
 			return
 		}
 		defer c.leave(from)
-		got, err := report.Decode(http.MaxBytesReader(w, r.Body, limit), c.Limits())
+		got, err := report.Decode(http.MaxBytesReader(w, r.Body, limit), r.Header.Get("Content-Encoding"), limit, c.Limits())
+		if err != nil && r.Context().Err() != nil {
+			return // its sender gave it up half way and tries again: nobody did wrong, and nobody listens
+		}
 		if err != nil {
 			status := http.StatusBadRequest
-			if errors.As(err, new(*http.MaxBytesError)) {
+			switch {
+			case errors.As(err, new(*http.MaxBytesError)), errors.Is(err, report.ErrTooLarge):
 				status = http.StatusRequestEntityTooLarge
+			case errors.Is(err, report.ErrEncoding):
+				status = http.StatusUnsupportedMediaType
 			}
 			mtls.Refuse(w, r, status, err.Error(), refused)
 			return
@@ -52,6 +58,9 @@ func (c *Collector) Handler(refused func(mtls.Refusal)) http.Handler {
 			status := http.StatusInternalServerError
 			if refusal, ok := errors.AsType[*Refusal](err); ok {
 				status = refusal.Status
+			}
+			if status == http.StatusConflict && r.Context().Err() != nil {
+				return // given up too, and the newer one came first
 			}
 			mtls.Refuse(w, r, status, err.Error(), refused)
 			return

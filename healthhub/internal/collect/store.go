@@ -3,14 +3,17 @@
 package collect
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"cloud4.internal/hub/healthhub/internal/report"
 	"cloud4.internal/hub/internal/atomicfile"
 	"cloud4.internal/hub/internal/health"
 )
@@ -20,6 +23,7 @@ const saveEvery = 5 * time.Minute
 
 const (
 	storeFile   = "received.json"
+	muteFile    = "mutes.json"
 	storeSchema = 1
 	maxStore    = 16 << 20
 )
@@ -36,9 +40,25 @@ type storedPeer struct {
 	State    health.State `json:"state"`
 	Seen     time.Time    `json:"seen"`
 	Stopping bool         `json:"stopping,omitempty"`
-	Instance string       `json:"instance"`
-	Seq      uint64       `json:"seq"`
-	Retired  []string     `json:"retired,omitempty"`
+	Due      float64      `json:"due,omitempty"`  // of a job: seconds from Seen until the next is overdue
+	Text     string       `json:"text,omitempty"` // of a job
+	Voices   []origin     `json:"voices"`         // newest first; the first is the one that is told of
+	Retired  []origin     `json:"retired,omitempty"`
+}
+
+// remember keeps what is known, every saveEvery and at the end. It does so beside the sums, which wait for no disk.
+func (c *Collector) remember(ctx context.Context) {
+	ticker := time.NewTicker(saveEvery)
+	defer ticker.Stop()
+	defer c.keep()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			c.keep()
+		}
+	}
 }
 
 // keep saves, and says when it cannot: the reports are worth more than the memory of them.
@@ -56,10 +76,15 @@ func (c *Collector) save() error {
 	out := stored{Schema: storeSchema, Level: c.Level(), Peers: []storedPeer{}}
 	c.mu.Lock()
 	for name, p := range c.peers {
-		out.Peers = append(out.Peers, storedPeer{
-			Name: name, State: p.node.State, Seen: p.wall, Stopping: p.stopping,
-			Instance: p.instance, Seq: p.seq, Retired: p.retired,
-		})
+		v := &p.voices[0]
+		s := storedPeer{Name: name, State: v.node.State, Seen: v.wall, Stopping: v.stopping, Due: v.due.Seconds(), Retired: slices.Clone(p.retired)}
+		if v.due > 0 {
+			s.Text = v.node.Text
+		}
+		for _, v := range p.voices {
+			s.Voices = append(s.Voices, v.origin)
+		}
+		out.Peers = append(out.Peers, s)
 	}
 	c.mu.Unlock()
 	data, err := json.Marshal(out)
@@ -91,13 +116,25 @@ func (c *Collector) load() {
 		return
 	}
 	for _, s := range in.Peers {
-		if health.CheckName(c.kind, s.Name) != nil {
-			continue
+		if p := s.peer(c.kind); p != nil {
+			c.peers[s.Name] = p
 		}
-		c.peers[s.Name] = &peer{
-			node:     health.Node{Kind: c.kind, Name: s.Name, State: s.State},
-			instance: s.Instance, seq: s.Seq, retired: s.Retired, wall: s.Seen, stopping: s.Stopping,
-		}
+	}
+}
+
+// peer is who was kept, or nil if that cannot be. All but the one that is told of count as of the past: whoever still lives
+// goes on with a higher number.
+func (s *storedPeer) peer(kind string) *peer {
+	if health.CheckName(kind, s.Name) != nil || len(s.Voices) == 0 || len(s.Voices)+len(s.Retired) > maxVoices+maxRetired {
+		return nil
+	}
+	due := time.Duration(min(s.Due, report.MaxDue.Seconds()) * float64(time.Second))
+	return &peer{
+		voices: []voice{{
+			origin: s.Voices[0], wall: s.Seen, stopping: s.Stopping, due: due,
+			node: health.Node{Kind: kind, Name: s.Name, State: s.State, Text: health.CleanText(s.Text), Since: s.Seen},
+		}},
+		retired: append(s.Retired, s.Voices[1:]...),
 	}
 }
 

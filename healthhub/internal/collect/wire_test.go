@@ -46,6 +46,7 @@ type server struct {
 	mu       sync.Mutex
 	refusals []mtls.Refusal
 	http     *http.Server
+	stop     func() // ends it before the test does
 }
 
 // serve starts a collector on address ("127.0.0.1:0" for any), until the test ends or stop is called.
@@ -67,12 +68,15 @@ func serve(t *testing.T, files *identity.Files, address, state string) *server {
 	s.url = "https://" + l.Addr().String()
 	mux := http.NewServeMux()
 	mux.Handle("POST "+report.Path, c.Handler(s.refused))
+	c.Reads(mux)
+	c.Operate(mux, s.refused)
 	s.http = mtls.Server(files, mux, s.refused)
 	ctx, cancel := context.WithCancel(t.Context())
 	var parts sync.WaitGroup
 	parts.Go(func() { s.http.ServeTLS(l, "", "") })
 	parts.Go(func() { c.Run(ctx) })
-	t.Cleanup(func() { s.http.Close(); cancel(); parts.Wait() })
+	s.stop = sync.OnceFunc(func() { s.http.Close(); cancel(); parts.Wait() })
+	t.Cleanup(s.stop)
 	return s
 }
 
@@ -85,7 +89,7 @@ func (s *server) refused(r mtls.Refusal) {
 // waitRefusal waits for a refusal that says who and why.
 func (s *server) waitRefusal(t *testing.T, who, why string) {
 	t.Helper()
-	waitFor(t, 5*time.Second, func() bool {
+	waitFor(t, 20*time.Second, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, r := range s.refusals {
@@ -109,7 +113,7 @@ func waitFor(t *testing.T, within time.Duration, done func() bool) {
 // post sends a report's body with an identity.
 func post(t *testing.T, files *identity.Files, url, body string) (int, string) {
 	t.Helper()
-	client := &http.Client{Transport: mtls.Transport(files, nil), Timeout: 5 * time.Second}
+	client := &http.Client{Transport: mtls.Transport(files, nil), Timeout: 20 * time.Second}
 	defer client.CloseIdleConnections()
 	resp, err := client.Post(url+report.Path, "application/json", strings.NewReader(body))
 	if err != nil {
@@ -170,7 +174,7 @@ func TestNoCertificateNoReport(t *testing.T) {
 	ca, other := identitytest.New(t), identitytest.New(t)
 	host := serve(t, ca.Files(t, id(t, "/host/vm1")), "127.0.0.1:0", "")
 	stranger := other.Files(t, id(t, "/host/vm1/stack/shop/service/web"))
-	client := &http.Client{Transport: mtls.Transport(stranger, nil), Timeout: 5 * time.Second}
+	client := &http.Client{Transport: mtls.Transport(stranger, nil), Timeout: 20 * time.Second}
 	if resp, err := client.Post(host.url+report.Path, "application/json", strings.NewReader(body("web.shop.vm1", 1))); err == nil {
 		resp.Body.Close()
 		t.Errorf("a certificate of another authority got %s", resp.Status)
@@ -181,7 +185,7 @@ func TestNoCertificateNoReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf.GetClientCertificate = nil
-	client = &http.Client{Transport: &http.Transport{TLSClientConfig: conf}, Timeout: 5 * time.Second}
+	client = &http.Client{Transport: &http.Transport{TLSClientConfig: conf}, Timeout: 20 * time.Second}
 	if resp, err := client.Post(host.url+report.Path, "application/json", strings.NewReader(body("web.shop.vm1", 1))); err == nil {
 		resp.Body.Close()
 		t.Errorf("no certificate got %s", resp.Status)
@@ -204,6 +208,7 @@ func (s *server) state() string {
 
 // A container reports on change, goes on when its host is away, and says goodbye.
 func TestSender(t *testing.T) {
+	t.Parallel()
 	ca := identitytest.New(t)
 	hostFiles := ca.Files(t, id(t, "/host/vm1"))
 	state := t.TempDir()
@@ -228,8 +233,8 @@ func TestSender(t *testing.T) {
 	set(health.Fail)
 	changed := time.Now()
 	sender.Changed()
-	waitFor(t, 5*time.Second, func() bool { return host.state() == "web.shop.vm1 fail []" })
-	if d := time.Since(changed); d > 2*time.Second {
+	waitFor(t, 20*time.Second, func() bool { return host.state() == "web.shop.vm1 fail []" })
+	if d := time.Since(changed); d > 10*time.Second { // far from the 30 s between reports of nothing new
 		t.Errorf("a change took %s", d)
 	}
 
@@ -242,13 +247,13 @@ func TestSender(t *testing.T) {
 	}
 	back := serve(t, hostFiles, address, "")
 	waitFor(t, 40*time.Second, func() bool { return back.state() == "web.shop.vm1 warn []" })
-	waitFor(t, 5*time.Second, func() bool { return sender.Status().Error == "" })
+	waitFor(t, 20*time.Second, func() bool { return sender.Status().Error == "" })
 
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	waitFor(t, 5*time.Second, func() bool { return back.state() == "web.shop.vm1 warn [stopping]" })
+	waitFor(t, 20*time.Second, func() bool { return back.state() == "web.shop.vm1 warn [stopping]" })
 	if n := strings.Count(log.String(), "do not arrive"); n != 1 {
 		t.Errorf("said %d times that reports do not arrive:\n%s", n, &log)
 	}
@@ -256,6 +261,7 @@ func TestSender(t *testing.T) {
 
 // A fresh container is at its host as soon as it has its identity, and before that it is no trouble.
 func TestFreshContainer(t *testing.T) {
+	t.Parallel()
 	ca := identitytest.New(t)
 	host := serve(t, ca.Files(t, id(t, "/host/vm1")), "127.0.0.1:0", "")
 	dir := t.TempDir()
@@ -270,7 +276,7 @@ func TestFreshContainer(t *testing.T) {
 	ca.Issue(t, id(t, "/host/vm1/stack/shop/service/web"), dir)
 	issued := time.Now()
 	waitFor(t, 10*time.Second, func() bool { return host.state() == "web.shop.vm1 pass []" })
-	if d := time.Since(issued); d > 1200*time.Millisecond {
+	if d := time.Since(issued); d > 4*time.Second { // it is looked for all the time, not at the end of the 5 s that it is waited for
 		t.Errorf("the first report came %s after the identity", d)
 	}
 	cancel()
@@ -284,6 +290,7 @@ func TestFreshContainer(t *testing.T) {
 
 // A sender does not tell anybody but its host, or the fleet, how it is.
 func TestSenderKnowsItsReceiver(t *testing.T) {
+	t.Parallel()
 	ca := identitytest.New(t)
 	for name, test := range map[string]struct {
 		server, sender, words string
@@ -321,6 +328,7 @@ func TestSenderKnowsItsReceiver(t *testing.T) {
 
 // From container over host to fleet.
 func TestUpTheTree(t *testing.T) {
+	t.Parallel()
 	ca := identitytest.New(t)
 	fleet := serve(t, ca.Files(t, id(t, "/genesis/health")), "127.0.0.1:0", "")
 	hostFiles := ca.Files(t, id(t, "/host/vm1"))
@@ -329,7 +337,7 @@ func TestUpTheTree(t *testing.T) {
 	if status, words := post(t, web, host.url, body("web.shop.vm1", 1)); status != 204 {
 		t.Fatalf("%d %s", status, words)
 	}
-	waitFor(t, 5*time.Second, func() bool { return host.state() == "web.shop.vm1 pass []" })
+	waitFor(t, 20*time.Second, func() bool { return host.state() == "web.shop.vm1 pass []" })
 	sender := report.NewSender(fleet.url, hostFiles, host.Node, zerolog.New(t.Output()))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -77,7 +77,7 @@ func pushed(name string, ttl time.Duration) Check {
 // run starts a monitor in the bubble of the test; it ends with the bubble's test.
 func run(t *testing.T, dir string, checks ...Check) (*Monitor, *atomic.Int64) {
 	changes := new(atomic.Int64)
-	m := New(dir, checks, func() { changes.Add(1) })
+	m := New(Config{RunDir: dir, Checks: checks, Changed: func() { changes.Add(1) }})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx) }()
@@ -169,7 +169,7 @@ func TestWaitsForTheService(t *testing.T) {
 		th := &thing{}
 		th.set(health.Fail)
 		m, _ := run(t, dir, polled("a", th))
-		after(time.Hour)
+		after(10 * time.Minute)
 		want(t, m, "a=starting[]")
 		if th.count() > 0 {
 			t.Errorf("%d looks at a service that has not started", th.count())
@@ -255,8 +255,8 @@ func TestSlowLooks(t *testing.T) {
 		th.set(health.Pass)
 		m, _ := run(t, "/nowhere", append(checks, polled("a", th))...)
 		after(60 * time.Second)
-		if most.Load() != concurrency {
-			t.Errorf("%d looks at one time, want %d", most.Load(), concurrency)
+		if most.Load() != Concurrency {
+			t.Errorf("%d looks at one time, want %d", most.Load(), Concurrency)
 		}
 		if !strings.HasPrefix(states(m), "a=pass[]") {
 			t.Errorf("a got no look between the slow ones: %s", states(m))
@@ -303,9 +303,16 @@ func TestDependsOn(t *testing.T) {
 		page.set(health.Fail)
 		after(45 * time.Second)
 		want(t, m, "db=fail[] page=fail[suppressed_by=db]")
+		page.set(health.Pass) // what gets well is told, whoever is to blame
+		after(25 * time.Second)
+		want(t, m, "db=fail[] page=pass[]")
+		page.set(health.Fail)
 		db.set(health.Pass)
 		after(45 * time.Second)
 		want(t, m, "db=pass[] page=fail[]")
+		db.set(health.Warn) // a warning explains no failure
+		after(45 * time.Second)
+		want(t, m, "db=warn[] page=fail[]")
 	})
 }
 
@@ -313,10 +320,10 @@ func TestPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		th := &thing{}
 		th.set(health.Fail)
-		m, _ := run(t, "/nowhere", pushed("backup", 26*time.Hour), polled("page", th))
+		m, _ := run(t, "/nowhere", pushed("backup", 3*time.Hour), polled("page", th))
 		after(time.Hour)
 		want(t, m, "backup=pass[unchecked] page=fail[]")
-		after(26 * time.Hour)
+		after(3 * time.Hour)
 		want(t, m, "backup=fail[stale unchecked] page=fail[]")
 
 		report := func(p Push) {
@@ -333,7 +340,7 @@ func TestPush(t *testing.T) {
 		}
 		after(61 * time.Second)
 		want(t, m, "backup=pass[] disk=fail[stale] page=fail[]")
-		after(26 * time.Hour)
+		after(3 * time.Hour)
 		want(t, m, "backup=fail[stale] disk=fail[stale] page=fail[]")
 
 		if err := m.Push(Push{Name: "page", State: health.Pass}); !errors.Is(err, ErrPolled) {
@@ -349,6 +356,53 @@ func TestPush(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestOnExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var checks []Check
+		for _, on := range []string{"", setting.ExpireFail, setting.ExpireUnknown, setting.ExpireRemove} {
+			c := pushed("on-"+on, time.Minute)
+			c.OnExpire = on
+			checks = append(checks, c)
+		}
+		m, _ := run(t, "/nowhere", checks...)
+		after(30 * time.Second)
+		want(t, m, "on-=pass[unchecked] on-fail=pass[unchecked] on-remove=pass[unchecked] on-unknown=pass[unchecked]")
+		after(31 * time.Second)
+		want(t, m, "on-=fail[stale unchecked] on-fail=fail[stale unchecked] on-unknown=unknown[stale unchecked]")
+		for _, c := range checks {
+			if err := m.Push(Push{Name: c.Name, State: health.Warn, Text: "so so"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(t, m, "on-=warn[] on-fail=warn[] on-remove=warn[] on-unknown=warn[]")
+		after(61 * time.Second)
+		want(t, m, "on-=fail[stale] on-fail=fail[stale] on-unknown=unknown[stale]")
+	})
+}
+
+// Reports that come as often as looks would can flap; those of a nightly job cannot.
+func TestPushFlaps(t *testing.T) {
+	for name, test := range map[string]struct {
+		every time.Duration
+		want  string
+	}{"often": {time.Minute, "a=fail[flapping]"}, "seldom": {10 * time.Minute, "a=pass[]"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, _ := run(t, "/nowhere", pushed("a", 48*time.Hour))
+				for i := range 20 {
+					if err := m.Push(Push{Name: "a", State: []health.State{health.Fail, health.Pass}[i%2]}); err != nil {
+						t.Fatal(err)
+					}
+					if i < 19 {
+						after(test.every)
+					}
+				}
+				want(t, m, test.want)
+			})
+		})
+	}
 }
 
 func TestPushChecksAreBounded(t *testing.T) {

@@ -47,7 +47,7 @@ type Verdict struct {
 // being counted when d is over, the verdict waits for the third or a success.
 func (m *Monitor) Settle(ctx context.Context, d time.Duration) (Verdict, error) {
 	s := &settle{begin: time.Now(), checks: map[string]*watched{}, seen: make(chan struct{}, 1)}
-	s.before, s.beforeErr = initctl.ReadState(m.runDir)
+	s.before, s.beforeErr = initctl.ReadState(m.RunDir)
 	s.fresh = s.beforeErr == nil && s.begin.Sub(s.before.Service.StartedAt) < d
 	limit := d
 	m.mu.Lock()
@@ -56,7 +56,7 @@ func (m *Monitor) Settle(ctx context.Context, d time.Duration) (Verdict, error) 
 		return Verdict{}, ErrBusy
 	}
 	for _, c := range m.checks {
-		if c.Criticality == setting.Critical && c.Look != nil && c.succeeded && c.told <= health.Warn {
+		if c.Criticality == setting.Critical && c.Look != nil && c.succeeded && c.told.state <= health.Warn {
 			s.checks[c.Name] = &watched{}
 			limit = max(limit, d+settleFails*(c.Timeout+settleInterval))
 			wake(c.kick)
@@ -71,7 +71,7 @@ func (m *Monitor) Settle(ctx context.Context, d time.Duration) (Verdict, error) 
 	}()
 	for {
 		over := time.Since(s.begin) >= d
-		reasons := append(s.exits(m.runDir), s.failures(over)...)
+		reasons := append(s.exits(m.RunDir), s.failures(over)...)
 		switch {
 		case len(reasons) > 0:
 			return Verdict{Verdict: VerdictWorse, Reasons: reasons}, nil

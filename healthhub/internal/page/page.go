@@ -1,34 +1,41 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-// Package page answers everybody who wants to know how things are: people, load balancers, widgets, Prometheus. It
+// Package page answers everybody who wants to know how things are: load balancers, widgets, Prometheus, scripts. It
 // serves, of a container, a host or the fleet:
 //
 //	/livez        200 or 503: is it to be left running? text
 //	/readyz       200 or 503: is it to get requests? text
+//	/startedz     200 or 503: has it come up, whatever became of it since? text
 //	/health       200 or 503: application/health+json (draft-inadarei-api-health-check-06)
 //	/v1/summary   200: flat JSON for widgets that show nothing but the body of a 200
 //	/v1/snapshot  200: the whole tree
-//	/metrics      200: OpenMetrics text
-//	/             200: the dashboard; ?all=1 opens everything
+//	/metrics      200: OpenMetrics text, or to who does not ask for that the older text of Prometheus
+//	/v1/events    200: what changes, as it does (server-sent events); see events.go
 //
-// All of them are made from one snapshot, each at most once per generation (the dashboard, which shows ages, at
-// most once a second), when somebody asks first, so that many readers cost what one does. Documents have an ETag
-// and are never to be cached without asking; nothing here looks at the things themselves.
+// and of a part of it, by its path (health.Node.Find) or the root's name:
 //
-// pass and warn are 200; starting, unknown and fail are 503.
+//	/health/<path>      200 or 503: application/health+json
+//	/v1/summary/<path>  200: one flat object
+//	/badge/<path>.svg   200: name, state and score as an image
 //
-// Left out: who may read, which the server in front decides.
+// pass and warn are 200; starting, unknown and fail are 503, and so is a warning beside which something has not come up yet: /health and
+// /readyz never contradict each other. ?compat=consul makes 429 of warn, where 200 or 503 is.
+// What is asked for and not there is 404, and a parameter that nobody knows is 400: a typo is never green.
+//
+// All of them are made from one snapshot, each at most once per generation, plain and packed, when somebody asks
+// first. A request finds bytes and headers ready, so that a hundred dashboards cost what one does, and a container whom
+// nobody asks nothing. Documents have an ETag and are never to be taken from a cache without asking; parts of them (Range)
+// are not to be had. Who asks for one again while the generation lasts may get it from the connection (repeat). Nothing here looks at
+// the things themselves.
+//
+// Left out: the page for people (dashboard); who may read, which the server in front decides (door).
 package page
 
 import (
-	"bytes"
-	"compress/gzip"
 	"crypto/rand"
-	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud4.internal/hub/healthhub/internal/rollup"
@@ -43,13 +50,12 @@ type Snapshot struct {
 	At         time.Time    // when Node was made
 }
 
-// Page serves what source returns. source is called once a request.
+// Page serves what source returns. source is called once a request, also one that is answered by repeat.
 type Page struct {
 	source func() Snapshot
 	boot   string // tells the generations of this process from those before a restart
-
-	mu    sync.Mutex // guards drawn
-	drawn *drawing
+	drawn  atomic.Pointer[drawing]
+	events events
 }
 
 // New makes a page.
@@ -57,115 +63,121 @@ func New(source func() Snapshot) *Page {
 	return &Page{source: source, boot: rand.Text()[:8]}
 }
 
-// drawing is a snapshot and what was made of it so far.
-type drawing struct {
-	Snapshot
-	etag                           string
-	health, summary, tree, metrics func() []byte
-	html                           [2]htmlCache // [1]: with everything open
-}
-
+// draw is the drawing of the snapshot of now.
 func (p *Page) draw() *drawing {
 	s := p.source()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.drawn == nil || p.drawn.Generation != s.Generation {
-		d := &drawing{Snapshot: s, etag: fmt.Sprintf(`"%s-%d"`, p.boot, s.Generation)}
-		d.health = sync.OnceValue(func() []byte { return healthDocument(s) })
-		d.summary = sync.OnceValue(func() []byte { return summaryDocument(s) })
-		d.tree = sync.OnceValue(func() []byte { return treeDocument(s) })
-		d.metrics = sync.OnceValue(func() []byte { return metricsDocument(s) })
-		p.drawn = d
+	old := p.drawn.Load()
+	if old != nil && old.Generation == s.Generation {
+		return old
 	}
-	return p.drawn
+	d := newDrawing(s, p.boot)
+	d.newest = func() bool { return p.source().Generation == s.Generation }
+	if !p.drawn.CompareAndSwap(old, d) {
+		if other := p.drawn.Load(); other.Generation == s.Generation {
+			return other // somebody was faster: what is made of it shall be made once
+		}
+	}
+	return d
 }
 
-// Handler serves the page. Anything else is 404, so that a typo is never green.
+// Handler serves the page.
 func (p *Page) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { verdict(w, live(p.draw().Node)) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { verdict(w, p.draw().Node.State) })
+	verdict := func(path string, of func(d *drawing) health.State) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			if consul, ok := compat(w, r); ok {
+				serveVerdict(w, r, of(p.draw()), consul)
+			}
+		})
+	}
+	verdict("/livez", func(d *drawing) health.State { return d.live })
+	verdict("/readyz", func(d *drawing) health.State { return d.ready })
+	verdict("/startedz", func(d *drawing) health.State { return d.started })
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
-		d := p.draw()
-		d.serve(w, r, "application/health+json", status(d.Node.State), d.health())
+		if consul, ok := compat(w, r); ok {
+			d := p.draw()
+			d.serve(w, r, d.health, code(d.ready, consul))
+		}
 	})
-	mux.HandleFunc("GET /v1/summary", func(w http.ResponseWriter, r *http.Request) {
-		d := p.draw()
-		d.serve(w, r, "application/json", http.StatusOK, d.summary())
-	})
-	mux.HandleFunc("GET /v1/snapshot", func(w http.ResponseWriter, r *http.Request) {
-		d := p.draw()
-		d.serve(w, r, "application/json", http.StatusOK, d.tree())
-	})
+	always := func(path string, of func(d *drawing) *document) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			d := p.draw()
+			d.serve(w, r, of(d), http.StatusOK)
+		})
+	}
+	always("/v1/summary", func(d *drawing) *document { return d.summary })
+	always("/v1/snapshot", func(d *drawing) *document { return d.tree })
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		d := p.draw()
-		d.serve(w, r, openmetrics.ContentType, http.StatusOK, d.metrics())
+		doc := d.plainMetrics
+		if openmetrics.Accepted(r.Header.Get("Accept")) {
+			doc = d.metrics
+		}
+		d.serve(w, r, doc, http.StatusOK)
 	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { p.draw().serveHTML(w, r) })
+	mux.HandleFunc("GET /v1/events", p.serveEvents)
+	mux.HandleFunc("GET /health/{path...}", p.serveHealth)
+	mux.HandleFunc("GET /v1/summary/{path...}", p.servePart)
+	mux.HandleFunc("GET /badge/{path...}", p.serveBadge)
 	return mux
 }
 
-// live answers for a container's checks of class live; a host or a fleet is live when it answers.
-func live(n *health.Node) health.State {
-	if n.Kind == health.KindContainer {
-		return rollup.Judge(n, rollup.Live)
-	}
-	return health.Pass
-}
-
-func status(s health.State) int {
-	if s == health.Pass || s == health.Warn {
+// code is the status of an answer about something in that state.
+func code(s health.State, consul bool) int {
+	switch {
+	case s == health.Warn && consul:
+		return http.StatusTooManyRequests
+	case rollup.Yes(s):
 		return http.StatusOK
 	}
 	return http.StatusServiceUnavailable
 }
 
-func verdict(w http.ResponseWriter, s health.State) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status(s))
-	fmt.Fprintln(w, s)
-}
-
-// serve sends a document, or 304 if the reader has it. A 503 is always sent whole: its readers look at the status.
-func (d *drawing) serve(w http.ResponseWriter, r *http.Request, contentType string, code int, body []byte) {
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-cache")
-	h.Set("ETag", d.etag)
-	h.Set("X-Content-Type-Options", "nosniff")
-	if code == http.StatusOK && matches(r.Header.Get("If-None-Match"), d.etag) {
-		w.WriteHeader(http.StatusNotModified)
-		return
+// compat reads ?compat=consul, the one parameter of the answers whose status tells; Consul's HTTP checks take 429 for a
+// warning. ok false: it was another one, and has been refused.
+func compat(w http.ResponseWriter, r *http.Request) (consul, ok bool) {
+	switch r.URL.RawQuery {
+	case "":
+		return false, true
+	case "compat=consul":
+		return true, true
 	}
-	send(w, r, code, body)
+	http.Error(w, "the only parameter here is compat=consul", http.StatusBadRequest)
+	return false, false
 }
 
-// matches reports whether an If-None-Match (RFC 9110 §13.1.2, weak comparison) names the tag.
-func matches(header, etag string) bool {
+var verdicts = func() map[health.State][]byte {
+	out := map[health.State][]byte{}
+	for _, s := range health.States() {
+		out[s] = []byte(s.String() + "\n")
+	}
+	return out
+}()
+
+// serveVerdict sends a state in a word. It is not to be kept: whoever asks wants to know now.
+func serveVerdict(w http.ResponseWriter, r *http.Request, s health.State, consul bool) {
+	h := w.Header()
+	h["Content-Type"] = plainText
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	w.WriteHeader(code(s, consul))
+	if r.Method != http.MethodHead {
+		w.Write(verdicts[s])
+	}
+}
+
+// matches reports whether an If-None-Match (RFC 9110 §13.1.2, weak comparison) names one of the tags.
+func matches(header string, etags ...string) bool {
+	if header == "" {
+		return false
+	}
 	for tag := range strings.SplitSeq(header, ",") {
-		if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == etag || tag == "*" {
-			return true
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		for _, etag := range etags {
+			if tag == etag || tag == "*" {
+				return true
+			}
 		}
 	}
 	return false
-}
-
-// compressFrom is the size from which compressing pays over a local network.
-const compressFrom = 16 << 10
-
-func send(w http.ResponseWriter, r *http.Request, code int, body []byte) {
-	w.Header().Set("Vary", "Accept-Encoding")
-	if len(body) >= compressFrom && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-		var packed bytes.Buffer
-		// The level is a constant, and a buffer takes everything: neither can go wrong.
-		z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
-		z.Write(body)
-		z.Close()
-		body = packed.Bytes()
-		w.Header().Set("Content-Encoding", "gzip")
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(code)
-	w.Write(body)
 }

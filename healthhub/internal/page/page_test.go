@@ -3,19 +3,19 @@
 package page
 
 import (
-	"compress/gzip"
 	"encoding/json"
-	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloud4.internal/hub/healthhub/internal/repeat"
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
 )
@@ -130,7 +130,7 @@ func TestSummary(t *testing.T) {
 			t.Errorf("%s: %s", key, diff)
 		}
 	}
-	counts := map[string]any{"total": 4.0, "pass": 2.0, "starting": 0.0, "warn": 0.0, "unknown": 1.0, "fail": 1.0, "missing": 0.0, "checks": 4.0}
+	counts := map[string]any{"total": 4.0, "pass": 2.0, "starting": 0.0, "warn": 0.0, "unknown": 1.0, "fail": 1.0, "missing": 0.0, "stale": 1.0, "muted": 0.0, "checks": 4.0}
 	if diff := cmp.Diff(counts, doc["summary"]); diff != "" {
 		t.Error(diff)
 	}
@@ -157,107 +157,82 @@ func TestSnapshotHasAnETag(t *testing.T) {
 	}
 }
 
-func TestMetrics(t *testing.T) {
-	server, _ := show(t, shop())
-	_, body := get(t, server.URL+"/metrics")
-	for _, line := range []string{
-		`hub_health{kind="container",name="web.shop.vm1",hub_health="fail"} 1`,
-		`hub_health{kind="container",name="web.shop.vm1",hub_health="pass"} 0`,
-		`hub_health_check{container="web.shop.vm1",check="page"} 0`,
-		`hub_health_stale{kind="container",name="mail.shop.vm1"} 1`,
+// Consul's HTTP checks take 429 for a warning. Another parameter may be a typo.
+func TestConsul(t *testing.T) {
+	for _, test := range []struct {
+		state health.State
+		want  int
+	}{{health.Pass, 200}, {health.Warn, 429}, {health.Starting, 503}, {health.Unknown, 503}, {health.Fail, 503}} {
+		c := rollup.Container("web.shop.vm1", []health.Node{check("a", test.state, "", health.FlagCritical)})
+		server, _ := show(t, c)
+		for _, path := range []string{"/readyz", "/health"} {
+			if resp, _ := get(t, server.URL+path+"?compat=consul"); resp.StatusCode != test.want {
+				t.Errorf("%s %s: %s", test.state, path, resp.Status)
+			}
+			for _, query := range []string{"compat=consol", "compat", "verbose", "compat=consul&compat=nagios"} {
+				if resp, _ := get(t, server.URL+path+"?"+query); resp.StatusCode != 400 {
+					t.Errorf("%s?%s: %s", path, query, resp.Status)
+				}
+			}
+		}
+	}
+}
+
+// A warning, a hub's too, does not hide that another part has not come up yet: it is not to get requests, and no answer says otherwise.
+func TestReadyBesideAWarning(t *testing.T) {
+	c := rollup.Container("web.shop.vm1", []health.Node{check("a", health.Starting, "", health.FlagCritical), check("hub/config", health.Warn, "")})
+	server, _ := show(t, rollup.Host("vm1", []health.Node{c}))
+	for path, want := range map[string]string{
+		"/readyz":                  "starting\n",
+		"/health":                  `{"status":"fail","state":"warn",`,
+		"/health/web.shop.vm1":     `{"status":"fail","state":"warn",`,
+		"/v1/summary":              `{"status":"warn","state":"warn","up":0,`,
+		"/v1/summary/web.shop.vm1": `"up":0,`,
 	} {
-		if !strings.Contains(body, line+"\n") {
-			t.Errorf("%s is missing in\n%s", line, body)
+		code := 503
+		if strings.HasPrefix(path, "/v1/") {
+			code = 200
 		}
-	}
-	sample := regexp.MustCompile(`^(#.*|[a-z_]+\{?.*\}? -?[0-9]+)$`)
-	for line := range strings.Lines(body) {
-		if !sample.MatchString(strings.TrimSuffix(line, "\n")) {
-			t.Errorf("not OpenMetrics: %q", line)
+		if resp, body := get(t, server.URL+path); resp.StatusCode != code || !strings.Contains(body, want) {
+			t.Errorf("%s: %s: %s", path, resp.Status, body)
 		}
-	}
-	if !strings.HasSuffix(body, "# EOF\n") {
-		t.Error("no end")
 	}
 }
 
-func TestDashboard(t *testing.T) {
-	server, _ := show(t, shop())
-	resp, body := get(t, server.URL+"/")
-	if resp.StatusCode != 200 {
-		t.Fatal(resp.Status)
-	}
-	if strings.Contains(body, "<script") {
-		t.Error("what a check said became a script")
-	}
-	nonce := regexp.MustCompile(`nonce="([^"]+)"`).FindStringSubmatch(body)
-	if policy := resp.Header.Get("Content-Security-Policy"); nonce == nil || !strings.Contains(policy, "default-src 'none'; style-src 'nonce-"+nonce[1]+"'") {
-		t.Errorf("policy %q, nonce %q", policy, nonce)
-	}
-	for _, bad := range []string{"http://", "https://", "src=", " style=", "onclick", "ZgotmplZ"} {
-		if strings.Contains(body, bad) {
-			t.Errorf("the page has %q: outside assets, and styles in attributes, are refused by the policy", bad)
-		}
-	}
-	order := []string{">web.shop.vm1<", ">mail.shop.vm1<", ">db.shop.vm1<", ">x.other.vm1<"}
-	at := 0
-	for _, name := range order {
-		i := strings.Index(body[at:], name)
-		if i < 0 {
-			t.Fatalf("%s does not stand where it should: worst first, unexpected last", name)
-		}
-		at += i
-	}
-	for _, word := range []string{"fail", "unknown", "4 min", "3 s", "unexpected", `http-equiv="refresh"`} {
-		if !strings.Contains(body, word) {
-			t.Errorf("the page does not say %q", word)
-		}
-	}
-	if n := strings.Count(body, "<details"); n != 4 || strings.Count(body, " open>") != 2 {
-		t.Errorf("%d containers, %d open; want 4, 2", n, strings.Count(body, " open>"))
-	}
-	if _, all := get(t, server.URL+"/?all=1"); strings.Count(all, " open>") != 4 {
-		t.Error("not everything is open")
-	}
-}
-
-func TestDashboardOfFleetAndContainer(t *testing.T) {
-	host := shop()
-	fleet := rollup.Fleet("fleet", []health.Node{host, rollup.Silence(rollup.Host("vm2", nil), time.Now())})
-	server, _ := show(t, fleet)
-	if _, body := get(t, server.URL+"/"); !strings.Contains(body, ">vm2<") || !strings.Contains(body, ">web.shop.vm1<") {
-		t.Error("the fleet does not show hosts and containers")
-	}
-	server, _ = show(t, host.Children[0])
-	if _, body := get(t, server.URL+"/"); !strings.Contains(body, ">port<") {
-		t.Error("a container does not show its checks")
-	}
-}
-
-func TestCompression(t *testing.T) {
-	var containers []health.Node
-	for i := range 100 {
-		containers = append(containers, rollup.Container(fmt.Sprintf("c%d.shop.vm1", i), []health.Node{check("a", health.Pass, "fine")}))
-	}
-	server, _ := show(t, rollup.Host("vm1", containers))
-	resp, body := get(t, server.URL+"/v1/snapshot", "Accept-Encoding", "gzip")
-	if resp.Header.Get("Content-Encoding") != "gzip" {
-		t.Fatalf("%d bytes as they are", len(body))
-	}
-	z, err := gzip.NewReader(strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var tree Tree
-	if err := json.NewDecoder(z).Decode(&tree); err != nil || len(tree.Node.Children) != 100 {
-		t.Errorf("%v", err)
+// A thing has started once everything in it came up, whatever became of it since.
+func TestStarted(t *testing.T) {
+	for name, test := range map[string]struct {
+		checks []health.Node
+		want   int
+	}{
+		"nothing":               {nil, 200},
+		"one is coming up":      {[]health.Node{check("a", health.Pass, ""), check("b", health.Starting, "")}, 503},
+		"all up":                {[]health.Node{check("a", health.Pass, "")}, 200},
+		"failed later":          {[]health.Node{check("a", health.Fail, "", health.FlagCritical)}, 200},
+		"never came up":         {[]health.Node{check("a", health.Fail, "", health.FlagCritical, health.FlagStarted)}, 503},
+		"only of interest":      {[]health.Node{check("a", health.Starting, "", health.FlagInfo)}, 200},
+		"a hub is coming up":    {[]health.Node{check("hub/log", health.Starting, "")}, 200},
+		"one that is degrading": {[]health.Node{check("a", health.Fail, "", health.FlagStarted)}, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := rollup.Container("web.shop.vm1", test.checks)
+			extra := rollup.Container("x.other.vm1", []health.Node{check("a", health.Starting, "")})
+			extra.SetFlag(health.FlagUnexpected, true)
+			for _, n := range []health.Node{c, rollup.Host("vm1", []health.Node{c, extra})} {
+				server, _ := show(t, n)
+				if resp, body := get(t, server.URL+"/startedz"); resp.StatusCode != test.want {
+					t.Errorf("%s: %s %s", n.Kind, resp.Status, body)
+				}
+			}
+		})
 	}
 }
 
 // A typo, or what does not exist yet, is never green.
 func TestNotFound(t *testing.T) {
 	server, _ := show(t, shop())
-	for _, path := range []string{"/healthz", "/v1/events", "/badge/vm1.svg", "/v1/", "/favicon.ico", "/index.html"} {
+	for _, path := range []string{"/healthz", "/v1/", "/favicon.ico", "/index.html", "/health/", "/health/nothing", "/health/web.shop.vm1/pag", "/health/vm1/web.shop.vm1",
+		"/v1/summary/nothing", "/v1/summary/", "/badge/nothing.svg", "/badge/vm1", "/badge/.svg", "/badge/vm1.png", "/badge/vm1.svg.svg"} {
 		if resp, _ := get(t, server.URL+path); resp.StatusCode != 404 {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
@@ -273,5 +248,43 @@ func TestAge(t *testing.T) {
 		if got := Age(now, now.Add(-d)); got != want {
 			t.Errorf("%s: %s, want %s", d, got, want)
 		}
+	}
+}
+
+// TestRepeated: who asks again on the same connection has the newest generation, whoever answers.
+func TestRepeated(t *testing.T) {
+	n := town(100)
+	var generation atomic.Uint64
+	handler := New(func() Snapshot { return Snapshot{Node: &n, Generation: generation.Load()} }).Handler()
+	var handled atomic.Int64
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handled.Add(1); handler.ServeHTTP(w, r) })}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go repeat.Serve(server, l)
+	t.Cleanup(func() { server.Close() })
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+	t.Cleanup(client.CloseIdleConnections)
+	for i := range 2000 {
+		if i%100 == 0 {
+			generation.Add(1)
+		}
+		resp, err := client.Get("http://" + l.Addr().String() + "/v1/snapshot")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tree Tree
+		if err := json.NewDecoder(resp.Body).Decode(&tree); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if want := generation.Load(); tree.Generation != want || len(tree.Node.Children) != len(n.Children) {
+			t.Fatalf("request %d: generation %d with %d children, want %d with %d", i, tree.Generation, len(tree.Node.Children), want, len(n.Children))
+		}
+	}
+	if handled.Load() == 2000 {
+		t.Error("every answer was made by the handler: none was repeated")
 	}
 }

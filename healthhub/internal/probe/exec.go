@@ -6,10 +6,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"io/fs"
+	"os"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cloud4.internal/hub/healthhub/internal/setting"
 	"cloud4.internal/hub/internal/health"
@@ -18,56 +24,142 @@ import (
 const (
 	// maxOutputBytes is Docker's limit too (moby, daemon/health.go).
 	maxOutputBytes = 4 << 10
-	// outputDelay is how long after the command's own end its children may hold its output open.
+	// outputDelay is how long after the command's own end what it started may hold its output open: the rest of a pipeline.
 	outputDelay = time.Second
+	// killDelay is how long after its time a look waits for the end of what it killed.
+	killDelay = time.Second
+	// endDelay is what reading takes that was written already.
+	endDelay = 50 * time.Millisecond
 )
 
-// execLook makes the look of kind exec. The command runs in a process group of its own, which is killed as a
-// whole when the time is over, and is always waited for, so that slow checks neither pile up nor leave zombies.
-func execLook(s setting.Check) Func {
-	argv, convention := s.Command, s.Convention
-	return func(ctx context.Context) Result {
-		var out capped
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.Stdout, cmd.Stderr = &out, &out
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-		cmd.WaitDelay = outputDelay
-		if err := cmd.Start(); err != nil {
-			if convention == setting.ConventionDocker && ctx.Err() == nil {
-				return fail("%v", err)
-			}
-			return blind("%v", err)
-		}
-		err := cmd.Wait()
-		if errors.Is(err, exec.ErrWaitDelay) {
-			// Something the command left behind still holds its output; the group exists as long as that does.
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		}
-		if ctx.Err() != nil {
-			return fail("took too long and was killed%s", after(out.String()))
-		}
-		return judge(convention, cmd.ProcessState.ExitCode(), out.String())
+// execCheck runs a command as the service's user, in a session of its own, with nothing of ours but two ends of a pipe. With the look everything
+// ends that the command started (offspring); it is always waited for.
+type execCheck struct {
+	argv       []string
+	convention string
+	account    account
+	busy       atomic.Bool // a command runs, or cannot be killed
+}
+
+// execLook makes the look of kind exec.
+func execLook(s setting.Check, runDir string) Func {
+	e := &execCheck{argv: s.Command, convention: s.Convention, account: account{runDir: runDir}}
+	return e.look
+}
+
+// look runs the command apart, so that one in the kernel's hands (a dead network file system) does not hold it up for longer than its context.
+func (e *execCheck) look(ctx context.Context) Result {
+	const hangs = "see where it hangs with cat /proc/<pid>/stack, and whether a file system is gone; or who it became, if it took another uid"
+	if !e.busy.CompareAndSwap(false, true) {
+		return fail("the command of an earlier look still runs: it cannot be killed").advise(hangs)
+	}
+	done := make(chan Result, 1)
+	go func() {
+		r := e.run(ctx)
+		e.busy.Store(false)
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(killDelay)
+	defer late.Stop()
+	select {
+	case r := <-done:
+		return r
+	case <-late.C:
+		return fail("took too long, and cannot be killed").advise(hangs)
 	}
 }
 
-// judge reads an exit code; -1 is death by a signal.
-func judge(convention string, code int, output string) Result {
-	text := "exit code " + strconv.Itoa(code) + after(output)
-	if output != "" && (code == 0 || convention == setting.ConventionNagios) {
-		text = output // a plugin's first word says what the code does
+func (e *execCheck) run(ctx context.Context) Result {
+	who, err := e.account.credential()
+	if err != nil {
+		r := blind("%v", err)
+		if errors.Is(err, errTooFew) {
+			r.Unsupported = true
+			r = r.advise("give the container the capabilities SETUID, SETGID and KILL, or run it as the service's user")
+		}
+		return r
 	}
+	out, err := newOutput()
+	if err != nil {
+		return blind("%v", err)
+	}
+	brood := children.begin()
+	cmd := exec.CommandContext(ctx, e.argv[0], e.argv[1:]...)
+	cmd.Env = environ(who)
+	cmd.Stdout, cmd.Stderr = out.write, out.write // stdin is /dev/null
+	// Should we be killed, the command goes with us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: who, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { children.kill(cmd.Process.Pid); return nil }
+	err = children.start(brood, cmd)
+	out.begin()
+	if err == nil {
+		cmd.Wait() // what it says stands in cmd.ProcessState, or in ctx
+		out.linger(ctx)
+	}
+	children.end(brood)
+	said := out.end()
+	switch {
+	case err != nil:
+		return e.unstarted(ctx, err)
+	case ctx.Err() != nil:
+		return fail("took too long and was killed%s", after(health.CleanText(said))).
+			advise("run it by hand to see what it waits for, or give it more with timeout")
+	}
+	how := "exit code " + strconv.Itoa(cmd.ProcessState.ExitCode())
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		how = "killed by " + unix.SignalName(status.Signal())
+	}
+	return e.judge(cmd.ProcessState.ExitCode(), how, said)
+}
+
+func (e *execCheck) unstarted(ctx context.Context, err error) Result {
+	action := "see whether this container has processes and memory to spare"
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, syscall.ENOEXEC) {
+		action = "correct the check's command, or put the program there, for the service's user to run"
+	}
+	if e.convention == setting.ConventionDocker && ctx.Err() == nil {
+		return fail("%v", err).advise("%s", action)
+	}
+	return blind("%v", err).advise("%s", action)
+}
+
+// judge reads an exit code, -1 after a signal, by the convention of the check, and with that of Nagios what the command measured.
+func (e *execCheck) judge(code int, how, output string) Result {
+	nagios := e.convention == setting.ConventionNagios
+	var values []health.Value
+	if nagios {
+		output, values = splitPerfdata(output)
+	}
+	said := health.CleanText(output)
+	text := how + after(said)
+	if said != "" && (code == 0 || nagios && code > 0) {
+		text = said // a plugin's first word says what the code does
+	}
+	r := e.state(code, text)
+	r.Values = values
+	if r.State != health.Pass {
+		r = r.advise("run it by hand in this container for all it says")
+	}
+	return r
+}
+
+func (e *execCheck) state(code int, text string) Result {
+	nagios := e.convention == setting.ConventionNagios
 	switch {
 	case code == 0:
-		return result(health.Pass, "%s", text)
-	case convention == setting.ConventionNagios && code == 1:
+		return pass("%s", text)
+	case nagios && code == 1:
 		return result(health.Warn, "%s", text)
-	case convention == setting.ConventionNagios && code != 2:
-		return result(health.Unknown, "%s", text)
-	}
 	// What a shell says when it could not run what it was told to (POSIX, XCU 2.8.2).
-	if convention != setting.ConventionDocker && (code == 126 || code == 127) {
+	case e.convention != setting.ConventionDocker && (code == 126 || code == 127):
 		return blind("%s", text)
+	case nagios && code > 2:
+		return result(health.Unknown, "%s", text)
 	}
 	return fail("%s", text)
 }
@@ -79,12 +171,45 @@ func after(output string) string {
 	return ": " + output
 }
 
-// capped keeps the first maxOutputBytes written to it.
-type capped struct{ buf bytes.Buffer }
-
-func (c *capped) Write(p []byte) (int, error) {
-	c.buf.Write(p[:min(len(p), maxOutputBytes-c.buf.Len())])
-	return len(p), nil
+// output is a pipe from a command, and the first maxOutputBytes that came out of it; the rest is read and dropped.
+type output struct {
+	read, write *os.File
+	buf         bytes.Buffer
+	done        chan struct{} // closed when nothing more is read, and buf may be looked at
 }
 
-func (c *capped) String() string { return health.CleanText(c.buf.String()) }
+func newOutput() (*output, error) {
+	o := &output{done: make(chan struct{})}
+	var err error
+	o.read, o.write, err = os.Pipe()
+	return o, err
+}
+
+// begin starts reading, once the command has its end of the pipe.
+func (o *output) begin() {
+	o.write.Close()
+	go func() {
+		defer close(o.done)
+		io.CopyN(&o.buf, o.read, maxOutputBytes)
+		io.Copy(io.Discard, o.read)
+	}()
+}
+
+// linger waits for the end of the output, for as long as that may be in coming once the command is gone.
+func (o *output) linger(ctx context.Context) {
+	late := time.NewTimer(outputDelay)
+	defer late.Stop()
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+	case <-late.C:
+	}
+}
+
+// end gives what was said. It waits for nobody who still holds the other end.
+func (o *output) end() string {
+	o.read.SetReadDeadline(time.Now().Add(endDelay))
+	<-o.done
+	o.read.Close()
+	return o.buf.String()
+}

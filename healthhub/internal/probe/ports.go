@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"cloud4.internal/hub/internal/initctl"
 )
@@ -30,6 +31,12 @@ func Ports(runDir string) Func {
 	return p.look
 }
 
+// Listening is on which TCP ports the service listens now, in order. It is an error where nobody can see that.
+func Listening(runDir string) ([]uint16, error) {
+	_, now, err := (&ports{runDir: runDir, proc: "/proc"}).now()
+	return slices.Sorted(maps.Keys(now)), err
+}
+
 type ports struct {
 	runDir, proc string
 
@@ -38,29 +45,35 @@ type ports struct {
 	learned map[uint16]bool
 }
 
-func (p *ports) look(context.Context) Result {
+// now gives the service's process and the ports on which it listens.
+func (p *ports) now() (pid int, listening map[uint16]bool, err error) {
 	state, err := initctl.ReadState(p.runDir)
 	if err != nil {
-		return blind("%v", err)
+		return 0, nil, err
 	}
 	if state.Service.State != initctl.ServiceRunning {
-		return blind("the service does not run")
+		return 0, nil, errors.New("the service does not run")
 	}
 	inodes, err := p.sockets(state.Service.PID)
-	if errors.Is(err, fs.ErrPermission) {
-		return pass("the service's ports cannot be seen: it runs as another user")
-	}
 	if err != nil {
-		return blind("%v", err)
+		return 0, nil, err
 	}
-	now, err := p.listening(inodes)
+	listening, err = p.listening(inodes)
+	return state.Service.PID, listening, err
+}
+
+func (p *ports) look(context.Context) Result {
+	pid, now, err := p.now()
+	if errors.Is(err, fs.ErrPermission) {
+		return unsupported("the service's ports cannot be seen: it runs as another user, or /proc hides it")
+	}
 	if err != nil {
 		return blind("%v", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pid != state.Service.PID {
-		p.pid, p.learned = state.Service.PID, map[uint16]bool{}
+	if p.learned == nil || p.pid != pid {
+		p.pid, p.learned = pid, map[uint16]bool{}
 	}
 	var gone []uint16
 	for port := range p.learned {
@@ -87,10 +100,13 @@ func list(ports []uint16) string {
 func (p *ports) sockets(pid int) (map[string]bool, error) {
 	inodes := map[string]bool{}
 	var denied error
-	for _, pid := range p.family(pid) {
+	for i, pid := range p.family(pid) {
 		dir := filepath.Join(p.proc, strconv.Itoa(pid), "fd")
 		d, err := os.Open(dir)
 		if errors.Is(err, fs.ErrNotExist) {
+			if i == 0 && syscall.Kill(pid, 0) != syscall.ESRCH {
+				denied = fs.ErrPermission // it is there and not shown: /proc is mounted with hidepid
+			}
 			continue // gone since
 		}
 		if err != nil {
@@ -121,8 +137,7 @@ func (p *ports) family(pid int) []int {
 		if err != nil {
 			continue
 		}
-		// "12 (name, which may hold anything) S 1 …": state and parent follow the last parenthesis (proc_pid_stat(5)).
-		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+		fields := statFields(string(data))
 		child, err1 := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if len(fields) < 2 || err1 != nil {
 			continue

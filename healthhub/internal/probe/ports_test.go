@@ -54,6 +54,19 @@ func TestPorts(t *testing.T) {
 	}
 }
 
+// What cannot be seen is not taken for nothing: a /proc that shows no processes of others (hidepid).
+func TestPortsUnseen(t *testing.T) {
+	dir, proc := t.TempDir(), t.TempDir()
+	state := &initctl.State{Service: initctl.ServiceState{State: initctl.ServiceRunning, PID: os.Getpid()}}
+	if err := state.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	look := (&ports{runDir: dir, proc: proc}).look
+	if got := look(t.Context()); !got.Unsupported || !got.Blind || got.State != health.Unknown {
+		t.Errorf("hidden: %+v", got)
+	}
+}
+
 func TestScanListening(t *testing.T) {
 	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1 0000000000000000 100 0 0 10 0

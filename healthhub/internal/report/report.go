@@ -6,17 +6,23 @@
 // A report is POST <base>/v1/report over mutual TLS, a JSON object:
 //
 //	{"schema": 1, "instance": "…", "seq": 7, "sent_at": "…", "valid_for": 90, "stopping": false, "node": {…}}
+//	{"schema": 1, …, "stopping": true, "job": {"exit": 0, "ended_at": "…", "due_in": 90000}, "node": {…}}
 //
 // It tells the whole state each time, so that a lost one costs nothing. instance is drawn at the start of the sender and
 // seq counts its reports: a receiver refuses what is older than what it has. valid_for, in seconds, counts from the
-// arrival, on the receiver's own clock. stopping is the goodbye of a sender that ends on purpose.
+// arrival, on the receiver's own clock. stopping is the goodbye of a sender that ends on purpose; with job it is the result of
+// a job that has done its work, see [Job].
+//
+// A body may be packed with gzip (Content-Encoding); reports above 16 KiB, those of hosts, are.
 //
 // Answers: 204 taken; 400 malformed; 401 the certificate has expired; 403 not yours to say; 409 older than what is known;
-// 413 too large; the others as HTTP has them. Refusals come with the reason in plain words.
+// 413 too large; 415 packed some other way; the others as HTTP has them. Refusals come with the reason in plain words.
 package report
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -45,7 +51,28 @@ type Report struct {
 	SentAt   time.Time   `json:"sent_at"`   // by the sender's clock
 	ValidFor float64     `json:"valid_for"` // seconds, from the arrival on
 	Stopping bool        `json:"stopping,omitempty"`
+	Job      *Job        `json:"job,omitempty"` // with Stopping alone: the sender's work is done, until the next time
 	Node     health.Node `json:"node"`
+}
+
+// Job is how a container's job ended (health.job), in the goodbye of its healthhub.
+//
+// What the receiver makes of it: Node stands as it was sent, neither stopping nor missing, and does not age, for DueIn seconds
+// from the arrival, counted like ValidFor on the receiver's own monotonic clock but without its limits (at most MaxDue). After
+// that a job that is expected, or was ever heard of, fails: it did not run in time. A later report of the
+// same name, of a new instance, takes its place as any does. It survives a restart of the receiver with the wall time of its arrival.
+type Job struct {
+	Exit    int       `json:"exit"`     // the code the container ends with, 0 to 255; Node says pass for 0, else fail
+	EndedAt time.Time `json:"ended_at"` // by the sender's clock
+	DueIn   float64   `json:"due_in"`   // seconds from the arrival until the next such report is overdue
+}
+
+// MaxDue bounds Job.DueIn: a yearly job, and its grace.
+const MaxDue = (365 + 7) * 24 * time.Hour
+
+// Due is DueIn as a duration within its limits.
+func (j *Job) Due() time.Duration {
+	return time.Duration(min(max(j.DueIn, MinValid.Seconds()), MaxDue.Seconds()) * float64(time.Second))
 }
 
 // Valid is ValidFor as a duration within its limits.
@@ -54,12 +81,38 @@ func (r *Report) Valid() time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// Decode reads a report and judges its form; whether the sender may say what it says is not judged here.
-func Decode(body io.Reader, limits health.Limits) (*Report, error) {
-	raw, err := io.ReadAll(body)
+// Errors of Decode.
+var (
+	ErrTooLarge = errors.New("too large")
+	ErrEncoding = errors.New("must be gzip or not packed at all")
+)
+
+// Decode reads a report, packed as its Content-Encoding says ("" or gzip), of at most limit bytes unpacked, and judges its
+// form; whether the sender may say what it says is not judged here.
+func Decode(body io.Reader, encoding string, limit int64, limits health.Limits) (*Report, error) {
+	switch encoding {
+	case "", "identity":
+	case "gzip":
+		unpacked, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, fmt.Errorf("reading the report: %w", err)
+		}
+		unpacked.Multistream(false)
+		body = unpacked
+	default:
+		return nil, fmt.Errorf("reading the report: Content-Encoding %.40q: %w", encoding, ErrEncoding)
+	}
+	raw, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading the report: %w", err)
 	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("reading the report: %w: more than %d KiB unpacked", ErrTooLarge, limit>>10)
+	}
+	return decode(raw, limits)
+}
+
+func decode(raw []byte, limits health.Limits) (*Report, error) {
 	if most := limits.Nodes * nodeValues; values(raw) > most {
 		return nil, fmt.Errorf("reading the report: holds more than %d values, too many for %d nodes", most, limits.Nodes)
 	}
@@ -74,6 +127,10 @@ func Decode(body io.Reader, limits health.Limits) (*Report, error) {
 		return nil, fmt.Errorf("reading the report: instance must be 8 to 64 of a-z, 0-9, got %.80q", r.Instance)
 	case r.Seq == 0:
 		return nil, fmt.Errorf("reading the report: seq must be above 0")
+	case r.Job != nil && (!(r.Job.DueIn > 0) || r.Job.Exit < 0 || r.Job.Exit > 255):
+		return nil, fmt.Errorf("reading the report: job: due_in must be above 0 and exit between 0 and 255, got %v and %d", r.Job.DueIn, r.Job.Exit)
+	case r.Job != nil && !r.Stopping:
+		return nil, fmt.Errorf("reading the report: job is for the last report, with stopping")
 	case !(r.ValidFor > 0): // NaN cannot be written in JSON, but this way it would be refused too
 		return nil, fmt.Errorf("reading the report: valid_for must be above 0, got %v", r.ValidFor)
 	}

@@ -4,6 +4,7 @@ package report
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -35,11 +36,16 @@ const (
 	goodbye    = 500 * time.Millisecond // for the last one; the container is waiting to end
 	enrolWait  = 5 * time.Second        // for a new container's identity, which is no trouble yet
 	maxAnswer  = 1 << 10                // bytes of an answer that are read
+	packFrom   = 16 << 10               // bytes of a report from which it is packed
 )
 
 // Sender reports a node to the next level, on change and every 30 s. Nothing waits for it: when the receiver is away it
 // says so once, and keeps trying.
 type Sender struct {
+	// Last, if set before Run, makes the goodbye. With a job that is told even to a receiver that has not heard of us yet: the
+	// whole job may have taken less than the first report.
+	Last func() (health.Node, *Job)
+
 	url   string
 	files *identity.Files
 	node  func() health.Node
@@ -184,7 +190,7 @@ func (e *refusedError) Error() string { return e.words }
 func (s *Sender) send(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, sendLimit)
 	defer cancel()
-	body, err := s.encode(false)
+	body, err := s.encode(Report{Node: s.node()})
 	if err == nil {
 		err = s.post(limited, body)
 	}
@@ -229,13 +235,28 @@ func explain(err error) string {
 }
 
 // encode makes the next report. A retry sends the same bytes, and a receiver that has them already says that it took them.
-func (s *Sender) encode(stopping bool) ([]byte, error) {
+func (s *Sender) encode(r Report) ([]byte, error) {
 	s.seq++
 	s.sent = time.Now()
-	return json.Marshal(Report{
-		Schema: schema, Instance: s.instance, Seq: s.seq, SentAt: time.Now().UTC(),
-		ValidFor: validFor.Seconds(), Stopping: stopping, Node: s.node(),
-	})
+	r.Schema, r.Instance, r.Seq, r.SentAt, r.ValidFor = schema, s.instance, s.seq, s.sent.UTC(), validFor.Seconds()
+	body, err := json.Marshal(r)
+	if err != nil || len(body) < packFrom {
+		return body, err
+	}
+	var packed bytes.Buffer
+	// The level is a constant, and a buffer takes everything: neither can go wrong.
+	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+	z.Write(body)
+	z.Close()
+	return packed.Bytes(), nil
+}
+
+// describe says what a body is. JSON does not begin as gzip does (RFC 1952 §2.3.1).
+func describe(h http.Header, body []byte) {
+	h.Set("Content-Type", "application/json")
+	if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
+		h.Set("Content-Encoding", "gzip")
+	}
 }
 
 func (s *Sender) post(ctx context.Context, body []byte) error {
@@ -243,7 +264,7 @@ func (s *Sender) post(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "application/json")
+	describe(req.Header, body)
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return err
@@ -267,12 +288,18 @@ func answer(resp *http.Response) error {
 
 // goodbye tells the receiver that nothing is to be expected from here for now. Nobody is told when that fails.
 func (s *Sender) goodbye() error {
-	if s.Status().LastOK.IsZero() {
+	last := Report{Stopping: true}
+	if s.Last != nil {
+		last.Node, last.Job = s.Last()
+	} else {
+		last.Node = s.node()
+	}
+	if last.Job == nil && s.Status().LastOK.IsZero() {
 		return nil // the receiver does not know us
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
-	body, err := s.encode(true)
+	body, err := s.encode(last)
 	if err != nil {
 		return err
 	}
@@ -280,7 +307,7 @@ func (s *Sender) goodbye() error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "application/json")
+	describe(req.Header, body)
 	if resp, err := s.once.Do(req); err == nil {
 		resp.Body.Close()
 	}

@@ -61,7 +61,24 @@ func TestRefused(t *testing.T) {
 		"no such parent": {`"a": {"kind": "push", "depends_on": ["b"]}`, `there is no check "b"`},
 		"circle": {`"a": {"kind": "push", "depends_on": ["b"]}, "b": {"kind": "push", "depends_on": ["c"]},
 			"c": {"kind": "push", "depends_on": ["a"]}`, "leads back"},
-		"ttl": {`"a": {"kind": "tcp", "address": "a:1", "ttl": "5m"}`, "only for push"},
+		"url port":       {`"a": {"kind": "http", "url": "http://a:70000/"}`, "must be http://"},
+		"url letters":    {`"a": {"kind": "http", "url": "http://bücher.test/"}`, "xn--"},
+		"method":         {`"a": {"kind": "http", "url": "http://a/", "method": "POST"}`, "a.method"},
+		"body of head":   {`"a": {"kind": "http", "url": "http://a/", "method": "HEAD", "body": "x"}`, "has no body"},
+		"header name":    {`"a": {"kind": "http", "url": "http://a/", "headers": {"X Y": "1"}}`, "a.headers.X Y: is no name"},
+		"header value":   {`"a": {"kind": "http", "url": "http://a/", "headers": {"X": "1\nY: 2"}}`, "control characters"},
+		"header of ours": {`"a": {"kind": "http", "url": "http://a/", "headers": {"connection": "x"}}`, "belongs to the connection"},
+		"header pattern": {`"a": {"kind": "http", "url": "http://a/", "header": {"X": "("}}`, "a.header.X"},
+		"plain http, ca": {`"a": {"kind": "http", "url": "http://a/", "ca": "/x"}`, "a.ca: means nothing without https"},
+		"plain tcp, ca":  {`"a": {"kind": "tcp", "address": "a:1", "identity": true}`, "a.identity: means nothing without tls"},
+		"relative ca":    {`"a": {"kind": "tcp", "address": "a:1", "tls": true, "ca": "x.pem"}`, "must be system, fleet or an absolute path"},
+		"ca for nothing": {`"a": {"kind": "tcp", "address": "a:1", "tls": true, "ca": "fleet", "verify": false}`, "means nothing with verify"},
+		"cert of what":   {`"a": {"kind": "cert"}`, "needs one of address and path"},
+		"cert of both":   {`"a": {"kind": "cert", "address": "a:1", "path": "/x"}`, "needs one of address and path"},
+		"cert to none":   {`"a": {"kind": "cert", "path": "/x", "identity": true}`, "only for a server"},
+		"cert order":     {`"a": {"kind": "cert", "path": "/x", "fail": "30%"}`, "a.fail: 30% comes before warn 25%"},
+		"cert part":      {`"a": {"kind": "cert", "path": "/x", "warn": "25"}`, "a.warn: must be a part"},
+		"ttl":            {`"a": {"kind": "tcp", "address": "a:1", "ttl": "5m"}`, "only for push"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, `{"health": {"checks": {`+test.check+`}}}`)
@@ -70,7 +87,7 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
-	for _, section := range []string{`{"report_to": "http://vm1"}`, `{"report_to": "https://vm1/x"}`, `{"wait_for": ["tcp://db:1"]}`} {
+	for _, section := range []string{`{"report_to": "http://vm1"}`, `{"report_to": "https://vm1/x"}`, `{"waitfor": ["tcp://db:1"]}`} {
 		if _, err := load(t, `{"health": `+section+`}`); err == nil {
 			t.Errorf("%s was taken", section)
 		}
@@ -85,5 +102,23 @@ func TestCircleIsToldWhereItIs(t *testing.T) {
 		"c": {"kind": "push", "depends_on": ["b"]}}}}`)
 	if err == nil || strings.Contains(err.Error(), "checks.a") || !strings.Contains(err.Error(), "checks.b") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	label := strings.Repeat("a", 63)
+	for name, want := range map[string]bool{
+		"a": true, "db.shop.internal": true, "db.shop.internal.": true, "_ldap._tcp.Example-1.org": true, label + "." + label: true,
+		"": false, ".": false, "a..b": false, ".a": false, "a..": false, "a b": false, "ä": false, "a/b": false, label + "a": false,
+		strings.Repeat(label+".", 4): false,
+	} {
+		if got := isDNSName(name); got != want {
+			t.Errorf("isDNSName(%q) = %t", name, got)
+		}
+	}
+	for name, want := range map[string]bool{"Accept": true, "X_a-1": true, "!#$%&'*+-.^_`|~": true, "": false, "a b": false, "a:": false, "\n": false, "é": false} {
+		if got := isToken(name); got != want {
+			t.Errorf("isToken(%q) = %t", name, got)
+		}
 	}
 }
