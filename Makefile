@@ -84,8 +84,8 @@ demo: ## genesis machine, host, nginx and a database, on this machine, shown ste
 demo-down: ## stop and remove the demo, all of it and only it
 	@examples/demo.sh down
 
-bench: image ## benchmarks of the packages, then of containers side by side
-	go test -run '^$$' -bench . -benchmem $$(.ci/packages unit)
+bench: image ## benchmarks of the packages (with wrk, and Gatus where it is on the PATH), then of containers side by side
+	go test -run '^$$' -bench . -benchmem -timeout 1h $$(.ci/packages unit)
 	baseimage/bench.sh
 
 fuzz: ## every fuzz target for FUZZTIME (20s)

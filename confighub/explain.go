@@ -38,8 +38,8 @@ func explainFlags() []cli.Flag {
 }
 
 func runExplain(c *cli.Context) error {
-	flags, arguments, err := interspersed(c, explainFlags())
-	if help, err := helpOrUsage(c, err); help || err != nil {
+	flags, arguments, done, err := daemon.Interspersed(c, explainFlags())
+	if done || err != nil {
 		return err
 	}
 	if len(arguments) != 1 {

@@ -70,7 +70,7 @@ web.shop.vm1  1         17       16       -      behind    2m ago  expired      
 web.shop.vm1  2         17       16       17     rejected  0s ago  24h          nginx.conf:3:7: no value (and 1 more)
 web.shop.vm1  3         17       -        -      unknown   0s ago  24h          -
 web.shop.vm1  4         17       16       17     pending   0s ago  24h          16: too old
-web.shop.vm2  -         18       16       17     applied   0s ago  -            health/page [31mfailed
+web.shop.vm2  -         18       16       17     applied   0s ago  -            health/page failed
 `
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
@@ -189,7 +189,7 @@ func TestFleetCommand(t *testing.T) {
 	g := newGenesis(t).start()
 	dir := t.TempDir()
 	proctest.Link(t, dir, "confighub")
-	operator := g.ca.Dir(t, id(t)(spiffe.ForOperator(identity.DefaultTrustDomain, "anna")))
+	operator := g.ca.Dir(t, id(t)(spiffe.ForOperator(identity.DefaultTrustDomain, "desk")))
 	fleet := func(args ...string) *exec.Cmd {
 		return exec.Command(filepath.Join(dir, "confighub"), append([]string{"fleet", "--server", "https://" + g.address, "--identity", operator}, args...)...)
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -148,12 +147,4 @@ func givenBundle(c, flags *cli.Context) (*bundle.Bundle, render.Inputs, error) {
 		return fail(err)
 	}
 	return b, h.inputs(log), nil
-}
-
-// helpOrUsage deals with the end of parsing flags: done is true when help was asked for and shown.
-func helpOrUsage(c *cli.Context, err error) (done bool, _ error) {
-	if errors.Is(err, flag.ErrHelp) {
-		return true, cli.ShowSubcommandHelp(c)
-	}
-	return false, daemon.FlagError(err)
 }

@@ -59,8 +59,8 @@ func lintFlags() []cli.Flag {
 }
 
 func runLint(c *cli.Context) error {
-	flags, arguments, err := interspersed(c, lintFlags())
-	if help, err := helpOrUsage(c, err); help || err != nil {
+	flags, arguments, done, err := daemon.Interspersed(c, lintFlags())
+	if done || err != nil {
 		return err
 	}
 	if flags.Bool("schema") {

@@ -56,8 +56,8 @@ func newFlags() []cli.Flag {
 }
 
 func runNew(c *cli.Context) error {
-	flags, arguments, err := interspersed(c, newFlags())
-	if help, err := helpOrUsage(c, err); help || err != nil {
+	flags, arguments, done, err := daemon.Interspersed(c, newFlags())
+	if done || err != nil {
 		return err
 	}
 	s, err := newService(c.Context, flags, arguments)

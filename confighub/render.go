@@ -4,9 +4,7 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,8 +46,8 @@ says which targets these do not allow.`,
 
 func renderFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.GenericFlag{Name: "data", Value: &repeated{}, Usage: "JSON `FILE` of data; later ones are merged over earlier ones (RFC 7396)"},
-		&cli.GenericFlag{Name: "set", Value: &repeated{}, Usage: "`PATH=VALUE` over the data: a dotted path, a value of JSON or else a string"},
+		&cli.GenericFlag{Name: "data", Value: &daemon.Repeated{}, Usage: "JSON `FILE` of data; later ones are merged over earlier ones (RFC 7396)"},
+		&cli.GenericFlag{Name: "set", Value: &daemon.Repeated{}, Usage: "`PATH=VALUE` over the data: a dotted path, a value of JSON or else a string"},
 		&cli.StringFlag{Name: "partials", Usage: "`DIR` of partials (default: the template's directory)"},
 		&cli.StringFlag{Name: "escape", Usage: "`FORMAT` to escape for: " + strings.Join(bundle.Formats(), " ") + " (default: by the extension, else none)"},
 		&cli.StringFlag{Name: "missing", Usage: "what a missing variable or partial is: `error|empty`", Value: "error"},
@@ -61,38 +59,6 @@ func renderFlags() []cli.Flag {
 	}
 }
 
-// repeated is a flag that may be given several times. The library's own would split values at commas.
-type repeated struct{ values []string }
-
-func (r *repeated) Set(value string) error {
-	r.values = append(r.values, value)
-	return nil
-}
-
-func (r *repeated) String() string { return strings.Join(r.values, " ") }
-
-// interspersed parses flags wherever they stand and returns a context that holds them, and the arguments. A single -
-// is an argument.
-func interspersed(c *cli.Context, flags []cli.Flag) (*cli.Context, []string, error) {
-	set := flag.NewFlagSet(c.Command.Name, flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	for _, f := range flags {
-		if err := f.Apply(set); err != nil {
-			return nil, nil, err
-		}
-	}
-	var arguments []string
-	for rest := c.Args().Slice(); len(rest) > 0; {
-		if err := set.Parse(rest); err != nil {
-			return nil, nil, err
-		}
-		if rest = set.Args(); len(rest) > 0 {
-			arguments, rest = append(arguments, rest[0]), rest[1:]
-		}
-	}
-	return cli.NewContext(c.App, set, c), arguments, nil
-}
-
 // output says where what was rendered goes.
 type output struct {
 	// to is a file or directory; "" is stdout.
@@ -102,8 +68,8 @@ type output struct {
 }
 
 func runRender(c *cli.Context) error {
-	flags, arguments, err := interspersed(c, renderFlags())
-	if help, err := helpOrUsage(c, err); help || err != nil {
+	flags, arguments, done, err := daemon.Interspersed(c, renderFlags())
+	if done || err != nil {
 		return err
 	}
 	o := output{to: firstOf(flags.String("output"), flags.String("o")), diff: flags.Bool("diff")}
@@ -135,7 +101,7 @@ func checkRenderFlags(flags *cli.Context, arguments []string) error {
 	if format := flags.String("escape"); format != "" && !slices.Contains(bundle.Formats(), format) {
 		return fmt.Errorf("--escape: must be one of %s, got %q", strings.Join(bundle.Formats(), " "), format)
 	}
-	inputs := append(slices.Clone(flags.Generic("data").(*repeated).values), arguments[0])
+	inputs := append(slices.Clone(flags.Generic("data").(*daemon.Repeated).Values), arguments[0])
 	if inputs = slices.DeleteFunc(inputs, func(name string) bool { return name != fromStdin }); len(inputs) > 1 {
 		return errors.New("- stands twice: the standard input can be read once")
 	}
@@ -144,7 +110,7 @@ func checkRenderFlags(flags *cli.Context, arguments []string) error {
 
 // renderGiven renders the template or the bundle that was named.
 func renderGiven(c, flags *cli.Context, name string, o output) error {
-	data, err := givenData(c.App.Reader, flags.Generic("data").(*repeated).values, flags.Generic("set").(*repeated).values)
+	data, err := givenData(c.App.Reader, flags.Generic("data").(*daemon.Repeated).Values, flags.Generic("set").(*daemon.Repeated).Values)
 	if err != nil {
 		return err
 	}

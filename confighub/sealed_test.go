@@ -31,7 +31,7 @@ type operator struct {
 }
 
 func newOperator(t *testing.T, g *genesis) operator {
-	return operator{g, g.ca.Dir(t, id(t)(spiffe.ForOperator(identity.DefaultTrustDomain, "anna")))}
+	return operator{g, g.ca.Dir(t, id(t)(spiffe.ForOperator(identity.DefaultTrustDomain, "desk")))}
 }
 
 // seals asks genesis for the recipients of web, once so many replicas told theirs, and seals a value for them.

@@ -127,8 +127,10 @@ func (h *hub) configNode(s section) health.Node {
 		n.Text = "no source: identity alone"
 	case s.Applied == nil:
 		n.State, n.Text = health.Starting, "waiting for the configuration: "+h.whyWaiting()
+		n.Action = "see that the genesis server and the certificate authority run and are reachable from here; the service starts when they have answered"
 		if h.ready {
 			n.State, n.Text = health.Warn, "no configuration: this replica runs without identity"
+			n.Action = "give the container a token (HUB_TOKEN), or a volume at /var/lib/hub that has a free slot"
 		}
 	case s.Settings != "":
 		n.State, n.Text = health.Warn, "the settings are wrong, the last good ones are used: "+s.Settings
@@ -138,17 +140,22 @@ func (h *hub) configNode(s section) health.Node {
 		n.Action = "correct the configuration at the genesis: " + s.Applied.Version.String() + " stays in place until then"
 	case s.Owed != nil:
 		n.State, n.Text = health.Warn, s.Owed.text()
+		n.Action = "see why its reload action fails; a restart of the container does it too"
 	case h.retry.why != "":
 		n.State, n.Text = health.Warn, "cannot be put in place, and is tried again: "+h.retry.why
+		n.Action = "make what it names possible: room on the disk, a directory that can be written"
 	case s.Source.Refused != "":
 		n.State, n.Text = health.Warn, s.Source.Refused
+		n.Action = "publish a version that holds at the genesis: what is in place stays until then"
 	case s.Pending != nil && s.Pending.Held:
 		n.State, n.Text = health.Warn, "version "+s.Pending.Version.String()+" waits, "+s.Applied.Version.String()+" is in place"
 		n.Action = "confighub resume takes it"
 	case s.Stale && h.applied.borrowed:
 		n.State, n.Text = health.Warn, "the configuration is a sibling replica's: this one runs without identity"
+		n.Action = "give the container a token (HUB_TOKEN), or a volume at /var/lib/hub that has a free slot"
 	case s.Stale:
 		n.State, n.Text = health.Warn, "stale: version "+s.Applied.Version.String()+" is in place, and the source is in trouble: "+h.whyWaiting()
+		n.Action = "see that the source (config.source) answers; the service runs on with what is in place"
 	case !h.keepAt.IsZero():
 		n.State, n.Text = health.Warn, "version "+s.Applied.Version.String()+" is in place and cannot be kept, so that a start without the source knows nothing of it"
 		n.Action = "make room in " + h.dir
@@ -188,6 +195,7 @@ func (h *hub) identityNode() health.Node {
 		n.Text = "no identity.ca_url"
 	case identity.StateNone:
 		n.State, n.Text = health.Warn, "this replica runs without identity"
+		n.Action = "give the container a token (HUB_TOKEN), or a volume at /var/lib/hub that has a free slot"
 	case identity.StateEnrolling:
 		n.State, n.Text = health.Starting, "enrolling at "+state.CAURL
 		if state.Error != "" {
@@ -202,6 +210,10 @@ func (h *hub) identityNode() health.Node {
 		}
 	default:
 		n.State, n.Text = health.Starting, "starting"
+	}
+	if n.State >= health.Warn && n.Action == "" {
+		n.Action = "see that the certificate authority (identity.ca_url) runs, is reachable from here and that both clocks are right; " +
+			"an identity that has expired, or a token that was used, needs a new one: confighub token"
 	}
 	return n
 }

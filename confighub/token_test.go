@@ -55,7 +55,7 @@ func TestTokenCommand(t *testing.T) {
 		}, ""},
 		{"host", []string{"--host", "vm1"}, []string{"host/vm1 spiffe://cloud4.internal/host/vm1 vm1.internal 1h0m0s"}, ""},
 		{"genesis", []string{"--genesis", "config", "--trust-domain", "x.y"}, []string{"genesis.internal spiffe://x.y/genesis/config genesis.internal 1h0m0s"}, ""},
-		{"operator", []string{"--operator", "anna"}, []string{"operator/anna spiffe://cloud4.internal/operator/anna 1h0m0s"}, ""},
+		{"operator", []string{"--operator", "desk"}, []string{"operator/desk spiffe://cloud4.internal/operator/desk 1h0m0s"}, ""},
 		{"nobody", nil, nil, "--host is missing"},
 		{"upper case", []string{"--host", "VM1"}, nil, `--host "VM1" must be a lower-case DNS label`},
 		{"no stack", []string{"--host", "vm1", "--service", "web"}, nil, "--stack is missing"},

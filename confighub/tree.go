@@ -47,8 +47,8 @@ func treeFlags() []cli.Flag {
 }
 
 func runTree(c *cli.Context) error {
-	flags, arguments, err := interspersed(c, treeFlags())
-	if help, err := helpOrUsage(c, err); help || err != nil {
+	flags, arguments, done, err := daemon.Interspersed(c, treeFlags())
+	if done || err != nil {
 		return err
 	}
 	if len(arguments) != 1 {

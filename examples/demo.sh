@@ -295,11 +295,10 @@ start_time() {
     printf '%d ms' $((service - container))
 }
 
-# all_well: the host has heard from both services, and that they are well.
+# all_well: the host has heard from both services, and that they are well. What it says of the machine is another matter: not
+# every one has an NTP service, and this one has just been busy.
 all_well() {
-    local summary
-    summary=$(curl -sf --max-time 2 "http://127.0.0.1:$CLOUD4_HOST_PORT/v1/summary")
-    [[ $(field state <<<"$summary") == pass && $(field pass <<<"$summary") == 2 ]]
+    [[ $(curl -sf --max-time 2 "http://127.0.0.1:$CLOUD4_HOST_PORT/v1/summary" | field pass) == 2 ]]
 }
 
 # value NAME prints a string of the tree's defaults.
@@ -319,7 +318,9 @@ show_state() {
     tick "the identity of web"
     inside "$shop" web confighub status | quote
     tick "the health of vm1, also at http://127.0.0.1:$CLOUD4_HOST_PORT/"
-    inside "$shop" host healthhub status --all | cut -c 1-136 | quote
+    inside "$shop" host healthhub status | cut -c 1-136 | quote
+    tick "the health of web, as it says itself"
+    inside "$shop" web healthhub status | cut -c 1-136 | quote
     work "this visit and other events have reached the genesis machine" within 10 visit_arrived
     last_events 4 | quote
 }

@@ -46,7 +46,7 @@ func TestFreshStart(t *testing.T) {
 	})
 	t.Run("applied at genesis", func(t *testing.T) {
 		a := g.WaitApplied(t, "web.shop.vm1", "applied", "", soon)
-		operator := g.CA.Dir(t, genesistest.ID(t)(spiffe.ForOperator(genesistest.TrustDomain, "anna")))
+		operator := g.CA.Dir(t, genesistest.ID(t)(spiffe.ForOperator(genesistest.TrustDomain, "desk")))
 		table := g.Run(t, "confighub", "fleet", "--server", g.Config.URL, "--identity", operator)
 		row := regexp.MustCompile(fmt.Sprintf(`(?m)^web\.shop\.vm1 +- +%d +%d +- +applied +\d+s ago +24h +-$`, a.Desired, a.Serial))
 		if !row.MatchString(table) {

@@ -60,7 +60,7 @@ func TestAsk(t *testing.T) {
 		}
 		return "done", nil
 	})
-	text, err := Ask(t.Context(), run, Request{Verb: Hold, For: time.Hour, Reason: "3\x1b a.m.", By: "nobody"})
+	text, err := Ask(t.Context(), run, Request{Verb: Hold, For: time.Hour, Reason: "3\x1b[1m a.m.", By: "nobody"})
 	if err != nil || text != "done" {
 		t.Errorf("got %q, %v", text, err)
 	}

@@ -33,7 +33,7 @@ var (
 	web     = spiffe.ID{TrustDomain: td, Role: spiffe.Container, Host: "vm1", Stack: "shop", Service: "web"}
 	vm1     = spiffe.ID{TrustDomain: td, Role: spiffe.Host, Host: "vm1"}
 	genesis = spiffe.ID{TrustDomain: td, Role: spiffe.Genesis, Name: "config"}
-	anna    = spiffe.ID{TrustDomain: td, Role: spiffe.Operator, Name: "anna"}
+	desk    = spiffe.ID{TrustDomain: td, Role: spiffe.Operator, Name: "desk"}
 )
 
 func waitFor(t *testing.T, limit time.Duration, what string, done func() bool) {
@@ -145,7 +145,7 @@ func (m *machine) key(t *testing.T) string {
 
 func TestEnrolAndRestart(t *testing.T) {
 	ca := identitytest.New(t)
-	for _, id := range []spiffe.ID{web, vm1, genesis, anna} {
+	for _, id := range []spiffe.ID{web, vm1, genesis, desk} {
 		t.Run(id.BundleName(), func(t *testing.T) {
 			m := newMachine(t)
 			k, stop := m.start(t, ca.Settings(id), 0, with(ca.Token(t, id)))

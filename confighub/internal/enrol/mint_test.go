@@ -40,7 +40,7 @@ func minterFor(t *testing.T, ca *identitytest.CA) *enrol.Minter {
 func TestMintedTokensAreTaken(t *testing.T) {
 	ca := identitytest.New(t)
 	minter := minterFor(t, ca)
-	for _, id := range []spiffe.ID{web, vm1, genesis, anna} {
+	for _, id := range []spiffe.ID{web, vm1, genesis, desk} {
 		token, err := minter.Mint(id)
 		if err != nil {
 			t.Fatal(err)

@@ -122,7 +122,7 @@ func (p *process) put(name, text string) {
 // operator is somebody who may read metrics.
 func (p *process) operator() *client {
 	p.tb.Helper()
-	id, err := spiffe.ForOperator(td, "anna")
+	id, err := spiffe.ForOperator(td, "desk")
 	if err != nil {
 		p.tb.Fatal(err)
 	}

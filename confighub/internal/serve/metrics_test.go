@@ -17,7 +17,7 @@ import (
 
 func TestMetrics(t *testing.T) {
 	s := newServer(t, shop())
-	operator := s.client(s.id(spiffe.ForOperator(td, "anna")))
+	operator := s.client(s.id(spiffe.ForOperator(td, "desk")))
 	want := func(values map[string]float64) {
 		t.Helper()
 		for name, value := range values {

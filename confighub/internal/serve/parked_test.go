@@ -82,7 +82,7 @@ func poll(etag string, seconds int, more ...string) string {
 // waiters waits until so many requests wait.
 func (s *server) waiters(n float64) {
 	s.t.Helper()
-	operator := s.client(s.id(spiffe.ForOperator(td, "anna")))
+	operator := s.client(s.id(spiffe.ForOperator(td, "desk")))
 	waitFor(s.t, 20*time.Second, func() bool { return operator.metric("confighub_waiters") == n }, func() string {
 		return fmt.Sprintf("not %v requests wait:\n%s", n, operator.get("/metrics").body)
 	})

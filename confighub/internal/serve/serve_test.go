@@ -56,7 +56,7 @@ func TestAccess(t *testing.T) {
 			says: "this is the certificate of a genesis server",
 		},
 		{
-			name: "an operator asks for a container's", who: s.id(spiffe.ForOperator(td, "anna")), path: "/v1/bundles/web.shop.vm1/current", status: 403,
+			name: "an operator asks for a container's", who: s.id(spiffe.ForOperator(td, "desk")), path: "/v1/bundles/web.shop.vm1/current", status: 403,
 			says: "this is the certificate of an operator",
 		},
 		{
@@ -76,13 +76,13 @@ func TestAccess(t *testing.T) {
 			says: "is not the bundle of web.shop.vm1 now, nor the one before: ask for /v1/bundles/web.shop.vm1/current again",
 		},
 		{name: "no such path", who: web, path: "/v2/x", status: 404, says: "there is GET /v1/bundles/<id>/current"},
-		{name: "fleet for an operator", who: s.id(spiffe.ForOperator(td, "anna")), path: "/v1/fleet", status: 200},
+		{name: "fleet for an operator", who: s.id(spiffe.ForOperator(td, "desk")), path: "/v1/fleet", status: 200},
 		{name: "fleet for genesis", who: s.id(spiffe.ForGenesis(td, "health")), path: "/v1/fleet", status: 200},
 		{
 			name: "fleet for a container", who: web, path: "/v1/fleet", status: 403,
 			says: "the fleet is shown to operators and genesis servers, this is the certificate of a container",
 		},
-		{name: "metrics for an operator", who: s.id(spiffe.ForOperator(td, "anna")), path: "/metrics", status: 200, says: "# EOF"},
+		{name: "metrics for an operator", who: s.id(spiffe.ForOperator(td, "desk")), path: "/metrics", status: 200, says: "# EOF"},
 		{name: "metrics for the health server", who: s.id(spiffe.ForGenesis(td, "health")), path: "/metrics", status: 200, says: "# EOF"},
 		{
 			name: "metrics for a container", who: web, path: "/metrics", status: 403,
@@ -349,7 +349,7 @@ func TestNothingEverPublished(t *testing.T) {
 
 func (s *server) fleet(t *testing.T) (fleet serve.Fleet) {
 	t.Helper()
-	a := s.client(s.id(spiffe.ForOperator(td, "anna"))).get("/v1/fleet")
+	a := s.client(s.id(spiffe.ForOperator(td, "desk"))).get("/v1/fleet")
 	if err := json.Unmarshal([]byte(a.body), &fleet); err != nil {
 		t.Fatalf("%d %s: %v", a.status, a.body, err)
 	}
