@@ -115,7 +115,7 @@ func (r *runner) open() error {
 	}
 	r.shared = &source.Shared{Spool: r.spool, Log: r.log, RunDir: r.hub.RunDir()}
 	if r.settings.Mask {
-		r.shared.Masker = mask.New(mask.Secrets(os.Environ(), "/run/secrets"))
+		r.shared.Masker = mask.NewLive(mask.Secrets(os.Environ(), "/run/secrets"))
 	}
 	if r.settings.Stdout == "json" {
 		r.shared.Emit = r.emitter()
@@ -186,7 +186,7 @@ func (r *runner) tellDamage() error {
 	var loss event.Loss
 	loss.AddBytes(event.ReasonDamaged, st.Skipped, now)
 	b := spool.NewBatch(src)
-	b.Record(0, 1, event.New(nil, nil, strconv.FormatInt(now.UnixMicro(), 36)+"spool.").Loss(&loss, "spool", 1))
+	b.Record(0, 1, event.New(event.Options{UID: strconv.FormatInt(now.UnixMicro(), 36) + "spool."}).Loss(&loss, "spool", 1))
 	if err := r.spool.Commit(b); err != nil && !errors.Is(err, spool.ErrFull) {
 		return err
 	}
@@ -242,8 +242,10 @@ func (r *runner) openPipes() error {
 // describe says what becomes of a pipe.
 func (r *runner) describe(o *source.PipeOptions) {
 	out := r.outputs["stdout"]
+	o.Parse = parse.Options{Format: r.settings.Format, Pattern: pattern(r.settings.Pattern)}
 	switch o.Name {
 	case "hubs":
+		o.Parse = parse.Options{Format: "json"}
 		o.MinSeverity = parse.Warn
 		o.Attrs = []otlp.KeyValue{{Key: event.AttrPipe, Value: otlp.String("hubs")}}
 		o.Copy = r.outputs["stderr"].Add // whatever log.stdout says: it is nowhere else

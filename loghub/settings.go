@@ -5,11 +5,13 @@ package main
 import (
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"cloud4.internal/hub/internal/hubfile"
+	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/sink"
 	"cloud4.internal/hub/loghub/internal/source"
 	"github.com/bmatcuk/doublestar/v4"
@@ -22,6 +24,8 @@ type Settings struct {
 	Unsafe  bool                    `json:"otlp_unsafe" doc:"allow plain http:// to another machine"`
 	Headers map[string]string       `json:"headers" doc:"headers of each request, such as X-Scope-OrgID"`
 	Stdout  string                  `json:"stdout" default:"raw" enum:"raw|json|off" doc:"copy on the container's own output: the bytes as written, events as JSON lines, or none"`
+	Format  string                  `json:"format" default:"auto" doc:"format of the service's own output: auto, or one that loghub parse --formats lists"`
+	Pattern string                  `json:"pattern" doc:"regular expression (RE2) with named groups for the service's own output, tried before its format"`
 	Files   map[string]FileSettings `json:"files" doc:"log files to follow, by a name of your choice"`
 	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk" doc:"where events wait; auto: on disk in a container with a state slot of its own, else in memory"`
 	Quota   hubfile.Bytes           `json:"quota" default:"64MiB" min:"4MiB" max:"16GiB" doc:"size of the spool (in memory at most an eighth of the container's limit); when it is reached files wait and pipes shed the least severe first"`
@@ -33,6 +37,8 @@ type Settings struct {
 type FileSettings struct {
 	Path    string   `json:"path" doc:"absolute path, with * ? [] {} and ** for any number of directories"`
 	Exclude []string `json:"exclude" doc:"patterns of files to leave out"`
+	Format  string   `json:"format" default:"auto" doc:"format of the lines: auto, or one that loghub parse --formats lists"`
+	Pattern string   `json:"pattern" doc:"regular expression (RE2) with named groups, tried before the format"`
 }
 
 // CheckSettings reports what single fields cannot tell.
@@ -50,7 +56,9 @@ func (s Settings) CheckSettings(report func(key, message string)) {
 			report("headers."+name, "is no header")
 		}
 	}
+	checkParse(report, "", s.Format, s.Pattern)
 	for name, f := range s.Files {
+		checkParse(report, "files."+name+".", f.Format, f.Pattern)
 		if !filepath.IsAbs(f.Path) || !doublestar.ValidatePathPattern(f.Path) {
 			report("files."+name+".path", "must be an absolute path or pattern, got "+quote(f.Path))
 		}
@@ -64,6 +72,24 @@ func (s Settings) CheckSettings(report func(key, message string)) {
 
 func quote(s string) string { return `"` + s + `"` }
 
+// checkParse reports a format that there is none of, and a pattern that is no regular expression.
+func checkParse(report func(key, message string), at, format, pattern string) {
+	if format != "" && format != "auto" && !slices.Contains(parse.Formats(), format) {
+		report(at+"format", "must be auto or one of "+strings.Join(parse.Formats(), ", ")+", got "+quote(format))
+	}
+	if _, err := regexp.Compile(pattern); err != nil {
+		report(at+"pattern", err.Error())
+	}
+}
+
+// pattern is nil where none is set; CheckSettings has seen to it that it compiles.
+func pattern(text string) *regexp.Regexp {
+	if text == "" {
+		return nil
+	}
+	return regexp.MustCompile(text)
+}
+
 // url is where requests go.
 func (s Settings) url() (string, error) { return url.JoinPath(s.OTLP, s.Path) }
 
@@ -71,7 +97,7 @@ func (s Settings) url() (string, error) { return url.JoinPath(s.OTLP, s.Path) }
 func (s Settings) fileSets() []source.FileSet {
 	var out []source.FileSet
 	for name, f := range s.Files {
-		out = append(out, source.FileSet{Name: name, Pattern: f.Path, Exclude: f.Exclude})
+		out = append(out, source.FileSet{Name: name, Pattern: f.Path, Exclude: f.Exclude, Parse: parse.Options{Format: f.Format, Pattern: pattern(f.Pattern)}})
 	}
 	slices.SortFunc(out, func(a, b source.FileSet) int { return strings.Compare(a.Name, b.Name) })
 	return out

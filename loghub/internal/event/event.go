@@ -33,7 +33,7 @@ const (
 
 // Builder makes the records of one source; one goroutine uses it.
 type Builder struct {
-	masker *mask.Matcher
+	masker *mask.Live
 	parser *parse.Parser
 	base   []byte // encoded attributes that every record of the source has
 	uid    []byte // prefix of log.record.uid
@@ -45,11 +45,18 @@ type Builder struct {
 	now    func() time.Time
 }
 
-// New returns a builder. uid is what the uids begin with, separator included;
-// attrs stand in every record.
-func New(masker *mask.Matcher, loc *time.Location, uid string, attrs ...otlp.KeyValue) *Builder {
-	b := &Builder{masker: masker, parser: parse.New(loc), uid: []byte(uid), now: time.Now}
-	for _, kv := range attrs {
+// Options say what the records of a source have in common.
+type Options struct {
+	Masker *mask.Live // nil: nothing is hidden
+	Parse  parse.Options
+	UID    string // what log.record.uid begins with, separator included
+	Attrs  []otlp.KeyValue
+}
+
+// New returns a builder.
+func New(o Options) *Builder {
+	b := &Builder{masker: o.Masker, parser: parse.New(o.Parse), uid: []byte(o.UID), now: time.Now}
+	for _, kv := range o.Attrs {
 		b.base = otlp.AppendAttribute(b.base, kv)
 	}
 	return b

@@ -8,6 +8,7 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/mask"
+	"cloud4.internal/hub/loghub/internal/parse"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -34,7 +35,10 @@ func attrs(t *testing.T, rec *otlp.Record) (otlp.Record, map[string]any) {
 
 func TestLine(t *testing.T) {
 	now := time.Date(2026, 11, 21, 8, 0, 0, 5, time.UTC)
-	b := New(mask.New([]string{"hunter2hunter2"}), time.UTC, "e1.", otlp.KeyValue{Key: AttrStream, Value: otlp.String("stdout")})
+	b := New(Options{
+		Masker: mask.NewLive([]string{"hunter2hunter2"}), Parse: parse.Options{Loc: time.UTC}, UID: "e1.",
+		Attrs: []otlp.KeyValue{{Key: AttrStream, Value: otlp.String("stdout")}},
+	})
 	b.now = func() time.Time { return now }
 	tests := []struct {
 		name      string
@@ -80,7 +84,7 @@ func TestLoss(t *testing.T) {
 	for i, severity := range []uint8{0, 1, 5, 8, 9, 12, 13, 24} {
 		l.Add(ReasonQuota, severity, 10, at.Add(time.Duration(i)*time.Second))
 	}
-	rec, got := attrs(t, New(nil, nil, "e.").Loss(&l, "stdout", 3))
+	rec, got := attrs(t, New(Options{UID: "e."}).Loss(&l, "stdout", 3))
 	want := map[string]any{
 		"log.record.uid": "e.3", "hub.loss.reason": ReasonQuota, "hub.loss.count": int64(8), "hub.loss.bytes": int64(80),
 		"hub.loss.first": "2026-11-21T08:00:00Z", "hub.loss.last": "2026-11-21T08:00:07Z", "hub.loss.severity": "fatal",

@@ -13,6 +13,9 @@ import (
 // json reads a line that is one object. Keys that programs use for time, level,
 // message and trace fill the record's fields, the first of each kind.
 func (p *Parser) json(line []byte, rec *otlp.Record) bool {
+	if len(line) == 0 || line[0] != '{' {
+		return false
+	}
 	s := scan{p: p, b: line, i: 1}
 	var message otlp.Value
 	if !s.members(func(key []byte, v otlp.Value) {

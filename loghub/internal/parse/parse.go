@@ -25,6 +25,7 @@
 package parse
 
 import (
+	"regexp"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -38,6 +39,13 @@ const (
 	maxKeys       = 1024 // distinct keys remembered per parser
 )
 
+// Options say how the lines of one source are read.
+type Options struct {
+	Loc     *time.Location // of times without zone; nil: local
+	Format  string         // a name of Formats; "" and "auto": what the lines look like
+	Pattern *regexp.Regexp // with named groups, tried before any format; nil: none
+}
+
 // Parser reads the lines of one source. It is used by one goroutine.
 type Parser struct {
 	loc   *time.Location
@@ -46,12 +54,12 @@ type Parser struct {
 	day   dayCache
 }
 
-// New returns a parser that reads times without zone in loc (nil: local).
-func New(loc *time.Location) *Parser {
-	if loc == nil {
-		loc = time.Local
+// New returns a parser.
+func New(o Options) *Parser {
+	if o.Loc == nil {
+		o.Loc = time.Local
 	}
-	return &Parser{loc: loc, keys: make(map[string]string)}
+	return &Parser{loc: o.Loc, keys: make(map[string]string)}
 }
 
 // Parse fills in time, severity, body, attributes and trace of rec, whose
@@ -61,29 +69,12 @@ func (p *Parser) Parse(line []byte, rec *otlp.Record) {
 	attrs := rec.Attributes[:0]
 	*rec = otlp.Record{Attributes: attrs, Encoded: rec.Encoded, Observed: rec.Observed}
 	p.arena = p.arena[:0]
-	if len(line) > 0 && p.known(line, rec) {
-		return
-	}
-	clearRecord(rec)
-	p.text(line, rec)
-}
-
-// known tries the formats that the line may be.
-func (p *Parser) known(line []byte, rec *otlp.Record) bool {
-	c := line[0]
-	if c == '{' {
-		return p.json(line, rec)
-	}
-	if c >= '0' && c <= '9' {
-		if len(line) > 20 && line[4] == '/' {
-			return p.nginxError(line, rec)
-		}
-		if p.redis(line, rec) {
-			return true
+	for _, f := range formats {
+		if f.read(p, line, rec) {
+			return
 		}
 		clearRecord(rec)
 	}
-	return p.access(line, rec)
 }
 
 // clearRecord undoes what a parser wrote that then gave up.

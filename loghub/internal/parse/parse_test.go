@@ -121,7 +121,7 @@ func TestParse(t *testing.T) {
 		{"words in passing", "no error here, the info page; error_log=x /var/log/error.log", want{Body: "no error here, the info page; error_log=x /var/log/error.log"}},
 		{"no such day", "2026-13-41 07:55:42 x", want{Body: "2026-13-41 07:55:42 x"}},
 	}
-	p := New(berlin)
+	p := New(Options{Loc: berlin})
 	var rec otlp.Record
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestLocalTimeAcrossTheChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err) // the machine's zoneinfo is part of every Go installation
 	}
-	p := New(loc)
+	p := New(Options{Loc: loc})
 	for line, want := range map[string]string{
 		"2026-10-25 01:59:59 x": "2026-10-24T23:59:59Z",
 		"2026-10-25 03:00:00 x": "2026-10-25T02:00:00Z",
@@ -160,7 +160,7 @@ func TestManyAttributesAreCounted(t *testing.T) {
 		line = append(line, `":1`...)
 	}
 	var rec otlp.Record
-	New(nil).Parse(append(line, '}'), &rec)
+	New(Options{}).Parse(append(line, '}'), &rec)
 	if len(rec.Attributes) != maxAttributes || rec.Dropped != 200-maxAttributes {
 		t.Errorf("%d attributes, %d dropped", len(rec.Attributes), rec.Dropped)
 	}
@@ -173,7 +173,7 @@ func TestManyValuesStayText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			line := []byte(`{"msg":"m","small":{"x":[1,2]},"large":` + value + `,"level":"warn"}`)
 			var rec otlp.Record
-			p := New(nil)
+			p := New(Options{})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			p.Parse(line, &rec)
@@ -201,7 +201,7 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(line))
 	}
-	p := New(time.UTC)
+	p := New(Options{Loc: time.UTC})
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if !utf8.Valid(line) {
 			return // package frame repairs lines first
@@ -225,7 +225,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func benchmark(b *testing.B, line string) {
-	p := New(time.UTC)
+	p := New(Options{Loc: time.UTC})
 	var rec otlp.Record
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()

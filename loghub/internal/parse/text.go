@@ -9,7 +9,7 @@ import (
 )
 
 // text is the format of last resort: the line is the body.
-func (p *Parser) text(line []byte, rec *otlp.Record) {
+func (p *Parser) text(line []byte, rec *otlp.Record) bool {
 	rec.Body = otlp.Text(line)
 	at := line
 	if len(at) > 0 && at[0] == '[' {
@@ -20,11 +20,15 @@ func (p *Parser) text(line []byte, rec *otlp.Record) {
 		rec.Severity = n
 		rec.SeverityText = p.intern(word)
 	}
+	return true
 }
 
 // nginxError reads `2026/11/21 07:55:42 [error] 12#13: *7 message, client: …`.
 // The message keeps its tail; the client's address also becomes an attribute.
 func (p *Parser) nginxError(line []byte, rec *otlp.Record) bool {
+	if len(line) < 20 || line[4] != '/' {
+		return false
+	}
 	t, n := p.timestamp(line)
 	rest := line[n:]
 	if t == 0 || !bytes.HasPrefix(rest, []byte(" [")) {

@@ -72,10 +72,9 @@ import (
 
 // Shared is what all sources use.
 type Shared struct {
-	Spool  *spool.Spool   // nil: records are not kept, only given to Emit
-	Masker *mask.Matcher  // nil: nothing is hidden
-	Loc    *time.Location // of times without zone; nil: local
-	RunDir string         // for the files that count what was taken from pipes
+	Spool  *spool.Spool // nil: records are not kept, only given to Emit
+	Masker *mask.Live   // nil: nothing is hidden
+	RunDir string       // for the files that count what was taken from pipes
 	// Emit gets every record kept, for the JSON copy; nil: nobody wants them.
 	Emit func(stream string, r *otlp.Record)
 	Log  zerolog.Logger

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"cloud4.internal/hub/loghub/internal/parse"
 	"github.com/bmatcuk/doublestar/v4"
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,7 @@ type FileSet struct {
 	Name    string // the entry's key
 	Pattern string // absolute path with doublestar's wildcards
 	Exclude []string
+	Parse   parse.Options
 }
 
 // Files follows the files of all sets. Run is its only goroutine.
@@ -81,6 +83,16 @@ func OpenFiles(sh *Shared, sets []FileSet) (*Files, error) {
 		sh: sh, sets: sets, tails: make(map[fileID]*tail), paths: make(map[string]fileID),
 		known: make(map[string]bool), vacant: make(map[string]vacancy), buf: make([]byte, readBytes),
 	}, nil
+}
+
+// parse says how the lines of a set are read. Of a set that is no more, a file is still read to its end.
+func (f *Files) parse(set string) parse.Options {
+	for _, s := range f.sets {
+		if s.Name == set {
+			return s.Parse
+		}
+	}
+	return parse.Options{}
 }
 
 // Run follows the files until ctx is done, then reads them to their ends once more.

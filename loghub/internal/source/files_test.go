@@ -14,6 +14,7 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/frame"
+	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ import (
 
 func (b *bench) files(pattern string, exclude ...string) *Files {
 	b.t.Helper()
-	f, err := OpenFiles(b.sh, []FileSet{{Name: "app", Pattern: pattern, Exclude: exclude}})
+	f, err := OpenFiles(b.sh, []FileSet{{Name: "app", Pattern: pattern, Exclude: exclude, Parse: parse.Options{Loc: time.UTC}}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -311,7 +312,7 @@ func BenchmarkFile(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		f, err := OpenFiles(&Shared{Spool: sp, Loc: time.UTC, Log: zerolog.Nop()}, []FileSet{{Name: "a", Pattern: path}})
+		f, err := OpenFiles(&Shared{Spool: sp, Log: zerolog.Nop()}, []FileSet{{Name: "a", Pattern: path}})
 		if err != nil {
 			b.Fatal(err)
 		}

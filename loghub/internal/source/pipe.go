@@ -13,6 +13,7 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/frame"
+	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/spool"
 )
 
@@ -31,6 +32,7 @@ type PipeOptions struct {
 	Name  string   // "stdout", "stderr", "hubs" or "stdin"
 	Pipe  *os.File // read end, non-blocking
 	Attrs []otlp.KeyValue
+	Parse parse.Options
 	// MinSeverity leaves out records below it; 0 takes all.
 	MinSeverity uint8
 	// Drained is how many bytes hubinit has read from the pipe so far.
@@ -80,7 +82,7 @@ func OpenPipe(sh *Shared, o PipeOptions) (*Pipe, error) {
 }
 
 func (p *Pipe) newBuilder(epoch string) *event.Builder {
-	return event.New(p.sh.Masker, p.sh.Loc, epoch+".", p.o.Attrs...)
+	return event.New(event.Options{Masker: p.sh.Masker, Parse: p.o.Parse, UID: epoch + ".", Attrs: p.o.Attrs})
 }
 
 // Stat returns the pipe's figures.
@@ -148,6 +150,7 @@ func (p *Pipe) copy(data []byte) {
 
 // frame turns the bytes into records and commits them.
 func (p *Pipe) frame(data []byte) {
+	p.sh.Masker.Refresh()
 	if p.sh.Spool != nil {
 		p.fill = p.sh.Spool.Fill()
 	}

@@ -14,6 +14,7 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/frame"
+	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
@@ -55,7 +56,7 @@ func (b *bench) reopen() {
 	if b.sp, err = spool.Open(spool.Options{Dir: filepath.Join(b.dir, "log")}); err != nil {
 		b.t.Fatal(err)
 	}
-	b.sh = &Shared{Spool: b.sp, RunDir: b.dir, Loc: time.UTC, Log: zerolog.New(b)}
+	b.sh = &Shared{Spool: b.sp, RunDir: b.dir, Log: zerolog.New(b)}
 }
 
 // rec is what a test wants to see of a record.
@@ -135,7 +136,7 @@ func newPipe(t *testing.T) (r, w *os.File) {
 
 func (b *bench) pipe(r *os.File) *Pipe {
 	b.t.Helper()
-	p, err := OpenPipe(b.sh, PipeOptions{Name: "stdout", Pipe: r})
+	p, err := OpenPipe(b.sh, PipeOptions{Name: "stdout", Pipe: r, Parse: parse.Options{Loc: time.UTC}})
 	if err != nil {
 		b.t.Fatal(err)
 	}

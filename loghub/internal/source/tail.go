@@ -111,9 +111,13 @@ func (t *tail) begin() {
 }
 
 func (t *tail) newBuilder() *event.Builder {
-	return event.New(t.sh.Masker, t.sh.Loc, t.aux.ID+"."+t.aux.Generation+"@",
-		otlp.KeyValue{Key: event.AttrPath, Value: otlp.String(t.path)},
-		otlp.KeyValue{Key: event.AttrFiles, Value: otlp.String(t.set)})
+	return event.New(event.Options{
+		Masker: t.sh.Masker, Parse: t.files.parse(t.set), UID: t.aux.ID + "." + t.aux.Generation + "@",
+		Attrs: []otlp.KeyValue{
+			{Key: event.AttrPath, Value: otlp.String(t.path)},
+			{Key: event.AttrFiles, Value: otlp.String(t.set)},
+		},
+	})
 }
 
 func (t *tail) state() (spool.State, error) {
@@ -202,6 +206,7 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("reading: %w", err)
 	}
+	t.sh.Masker.Refresh()
 	data := buf[:got]
 	start := t.offset
 	t.next = start
