@@ -36,6 +36,18 @@ func (r *reader) digits(n int) int64 {
 	return v
 }
 
+// number reads digits, at least one and at most 18.
+func (r *reader) number() int64 {
+	i := 0
+	for i < len(r.b) && i < 18 && r.b[i] >= '0' && r.b[i] <= '9' {
+		i++
+	}
+	if i == 0 {
+		r.ok = false
+	}
+	return r.digits(i)
+}
+
 func (r *reader) byte(c byte) {
 	if len(r.b) == 0 || r.b[0] != c {
 		r.ok = false

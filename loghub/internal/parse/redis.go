@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package parse
+
+import "cloud4.internal/hub/internal/otlp"
+
+// redis reads `12:M 21 Nov 2026 07:55:42.123 * message`.
+func (p *Parser) redis(line []byte, rec *otlp.Record) bool {
+	r := reader{line, true}
+	pid := r.number()
+	r.byte(':')
+	if !r.ok || len(r.b) < 28 {
+		return false
+	}
+	role := redisRole(r.b[0])
+	r.b = r.b[1:]
+	r.byte(' ')
+	d := r.digits(2)
+	r.byte(' ')
+	m := r.month()
+	r.byte(' ')
+	y := r.digits(4)
+	r.byte(' ')
+	secs := r.clock()
+	frac := r.fraction()
+	r.byte(' ')
+	if !r.ok || role == "" || len(r.b) < 2 || r.b[1] != ' ' {
+		return false
+	}
+	secs, ok := unix(y, m, d, secs)
+	level, word := redisLevel(r.b[0])
+	if !ok || level == 0 {
+		return false
+	}
+	rec.Time = uint64(p.local(secs)*1e9 + frac)
+	rec.Severity, rec.SeverityText = level, word
+	rec.Body = otlp.Text(r.b[2:])
+	p.add(rec, "process.pid", otlp.Int(pid))
+	p.add(rec, "redis.role", otlp.String(role))
+	return true
+}
+
+func redisRole(c byte) string {
+	switch c {
+	case 'M':
+		return "master"
+	case 'S':
+		return "replica"
+	case 'C':
+		return "child"
+	case 'X':
+		return "sentinel"
+	}
+	return ""
+}
+
+func redisLevel(c byte) (uint8, string) {
+	switch c {
+	case '.':
+		return Debug, "debug"
+	case '-':
+		return Debug + 3, "verbose"
+	case '*':
+		return Info + 1, "notice"
+	case '#':
+		return Warn, "warning"
+	}
+	return 0, ""
+}
