@@ -12,6 +12,7 @@ import (
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/serve"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // fleetTitles are the heads of the columns; ERROR is last, as it is the longest.
@@ -80,7 +81,7 @@ func rowOf(row fleetRow, i serve.Instance, now time.Time) fleetRow {
 
 // printFleet writes the table, after what is wrong with the tree.
 func printFleet(w io.Writer, fleet serve.Fleet, now time.Time) error {
-	text := fleetTable(fleet, now, coloured(w))
+	text := fleetTable(fleet, now, terminal.Of(w).Colour)
 	_, err := io.WriteString(w, strings.Join(text, "\n")+"\n")
 	return err
 }

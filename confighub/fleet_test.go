@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/serve"
@@ -168,19 +167,6 @@ func TestFleetScreen(t *testing.T) {
 		if strings.Count(line, "\x1b[3") != strings.Count(line, "\x1b[0m") {
 			t.Errorf("a colour goes on: %q", line)
 		}
-	}
-}
-
-func TestWindowSize(t *testing.T) {
-	_, slave := proctest.Terminal(t)
-	if width, height := windowSize(slave); width != 80 || height != 24 {
-		t.Errorf("of a terminal that nobody told: %d×%d", width, height)
-	}
-	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: 132, Row: 50}); err != nil {
-		t.Fatal(err)
-	}
-	if width, height := windowSize(slave); width != 132 || height != 50 {
-		t.Errorf("got %d×%d", width, height)
 	}
 }
 

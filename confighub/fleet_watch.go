@@ -14,23 +14,14 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"cloud4.internal/hub/confighub/internal/serve"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // watchEvery is the pause between two looks at the fleet.
 const watchEvery = 2 * time.Second
-
-// windowSize is how many characters a terminal shows. One that does not know, as docker's before it was told, has the usual.
-func windowSize(f *os.File) (width, height int) {
-	width, height, err := term.GetSize(int(f.Fd()))
-	if err != nil || width < 1 || height < 1 {
-		return 80, 24
-	}
-	return width, height
-}
 
 // watchFleet is `confighub fleet --watch`, until it is interrupted.
 func watchFleet(c *cli.Context) error {
@@ -46,8 +37,8 @@ func watchFleet(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var shown view = &journal{out: c.App.Writer}
-	if f, ok := c.App.Writer.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		shown = &screen{out: f, server: c.String("server"), colour: coloured(f), size: func() (width, height int) { return windowSize(f) }}
+	if term := terminal.Of(c.App.Writer); term.File != nil {
+		shown = &screen{out: term.File, server: c.String("server"), colour: term.Colour, size: term.Size}
 	}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -93,41 +84,13 @@ func (s *screen) show(fleet serve.Fleet, trouble error, now time.Time) error {
 	}
 	width, height := s.size()
 	lines := append([]string{head, ""}, s.table...)
-	if more := len(lines) - (height - 1); more > 0 {
-		lines = append(lines[:max(1, height-2)], fmt.Sprintf("… and %d more lines: the window is too small", more+1))
-	}
-	var b strings.Builder
+	picture := terminal.Picture(lines, width, height)
 	if !s.drawn {
 		s.drawn = true
-		b.WriteString("\x1b[2J") // erase all
+		picture = "\x1b[2J" + picture // erase all
 	}
-	b.WriteString("\x1b[H") // to the top left
-	for _, line := range lines {
-		b.WriteString(cutLine(line, width) + "\x1b[K\n") // erase the rest of the line
-	}
-	b.WriteString("\x1b[J") // and of the screen
-	_, err := io.WriteString(s.out, b.String())
+	_, err := io.WriteString(s.out, picture)
 	return err
-}
-
-// cutLine shortens a line to what the terminal shows without breaking it. Colour takes no room.
-func cutLine(line string, width int) string {
-	var b strings.Builder
-	shown, inColour := 0, false
-	for _, r := range line {
-		switch {
-		case r == '\x1b':
-			inColour = true
-		case inColour:
-			inColour = r != 'm'
-		default:
-			if shown++; shown > width {
-				continue // what turns the colour off may follow
-			}
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }
 
 // summary is how many containers are in which state.

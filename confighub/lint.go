@@ -22,6 +22,7 @@ import (
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // lintCommand is `confighub lint`.
@@ -160,7 +161,7 @@ func writeFindings(w io.Writer, findings []lint.Finding, asJSON bool) error {
 			findings = []lint.Finding{}
 		}
 		return printJSON(w, findings)
-	case coloured(w):
+	case terminal.Of(w).Colour:
 		return writeAligned(w, findings)
 	}
 	for _, f := range findings {

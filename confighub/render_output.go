@@ -22,6 +22,7 @@ import (
 	"cloud4.internal/hub/internal/atomicfile"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/identity"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 const (
@@ -240,7 +241,7 @@ func showChanges(c *cli.Context, list []changes.Change) error {
 
 // writeDiff writes in colours where people read them.
 func writeDiff(w io.Writer, text []byte) error {
-	if coloured(w) {
+	if terminal.Of(w).Colour {
 		return changes.Colour(w, text)
 	}
 	_, err := w.Write(text)

@@ -26,6 +26,7 @@ import (
 	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/proctest"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // shop is a container whose page is well while up is.
@@ -203,13 +204,13 @@ func TestWatchOnATerminal(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	waitFor(t, waitLimit, "the first screen", func() bool { return strings.Contains(seen.String(), firstScreen) })
-	screens := strings.Split(seen.String(), firstScreen)
-	if !strings.HasPrefix(screens[0], otherScreen) || len(screens) != 2 {
+	waitFor(t, waitLimit, "the first screen", func() bool { return strings.Contains(seen.String(), terminal.FirstScreen) })
+	screens := strings.Split(seen.String(), terminal.FirstScreen)
+	if !strings.HasPrefix(screens[0], terminal.OtherScreen) || len(screens) != 2 {
 		t.Errorf("%q", seen.String())
 	}
 	waitFor(t, waitLimit, "the last table", func() bool {
-		_, after, _ := strings.Cut(seen.String(), firstScreen)
+		_, after, _ := strings.Cut(seen.String(), terminal.FirstScreen)
 		return strings.Contains(after, "502 Bad Gateway") && strings.Contains(after, "\x1b[31m✕ fail\x1b[0m")
 	})
 	for line := range strings.Lines(screens[0]) {
@@ -318,20 +319,6 @@ func TestPast(t *testing.T) {
 	}
 	if got := show(12, "page"); got != "page fail \"refused\" [\"muted\"]" {
 		t.Error(got)
-	}
-}
-
-func TestWrap(t *testing.T) {
-	for text, want := range map[string]string{"": "", "one two": "one two", "one two three": "one two\nthree", "elephantine": "elephant\nine", "a äöüäöüäöü b": "a\näöüäöüäö\nü b"} {
-		if got := strings.Join(wrap(text, 8), "\n"); got != want {
-			t.Errorf("%q became %q, want %q", text, got, want)
-		}
-	}
-	if got := wrap("one  two", 0); len(got) != 1 || got[0] != "one  two" {
-		t.Errorf("%q", got)
-	}
-	if got := cut("ab\x1b[31mcdef\x1b[0m", 3); got != "ab\x1b[31mc\x1b[0m" {
-		t.Errorf("%q", got)
 	}
 }
 

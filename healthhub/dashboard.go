@@ -11,7 +11,6 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"cloud4.internal/hub/healthhub/internal/door"
 	"cloud4.internal/hub/healthhub/internal/repeat"
@@ -27,6 +25,7 @@ import (
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // dashboardFlags are those of serve for readers without a certificate.
@@ -125,7 +124,7 @@ func firstToken(tokens *door.Tokens, out io.Writer, log zerolog.Logger) {
 	if tokens.Made() {
 		return
 	}
-	if f, ok := out.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+	if terminal.Of(out).File == nil {
 		log.Warn().Msg("nobody can log in to the dashboard: there is no read token yet; healthhub token makes and shows one")
 		return
 	}

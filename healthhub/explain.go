@@ -12,6 +12,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 func explainCommand() *cli.Command {
@@ -53,8 +54,8 @@ func explainAction(c *cli.Context, arguments []string) error {
 	if c.Bool("json") {
 		err = printJSON(c.App.Writer, e)
 	} else {
-		term := openTerminal(c.App.Writer)
-		width, _ := term.size()
+		term := terminal.Of(c.App.Writer)
+		width, _ := term.Size()
 		_, err = io.WriteString(c.App.Writer, explanation(e, term, width))
 	}
 	if err == nil && !rollup.Yes(rollup.Judge(n, rollup.Ready)) {
@@ -64,7 +65,7 @@ func explainAction(c *cli.Context, arguments []string) error {
 }
 
 // explanation is an explanation in lines of so many characters, 0: any.
-func explanation(e rollup.Explanation, term terminal, width int) string {
+func explanation(e rollup.Explanation, term terminal.Terminal, width int) string {
 	var b strings.Builder
 	for i, step := range e.Steps {
 		head, indent := step.Path+" is ", i*2
@@ -83,9 +84,9 @@ func explanation(e rollup.Explanation, term terminal, width int) string {
 		if width > 0 {
 			room = max(width-indent, minText)
 		}
-		for j, line := range wrap(text, room) {
+		for j, line := range terminal.Wrap(text, room) {
 			if j == 0 {
-				line = strings.Replace(line, head+step.State.String(), head+term.paint(step.State, step.State.String()), 1)
+				line = strings.Replace(line, head+step.State.String(), head+paint(term, step.State, step.State.String()), 1)
 			}
 			b.WriteString(strings.Repeat(" ", indent) + line + "\n")
 		}
@@ -94,7 +95,7 @@ func explanation(e rollup.Explanation, term terminal, width int) string {
 	case e.State == health.Pass:
 		b.WriteString("nothing to do\n")
 	case e.Action != "":
-		for i, line := range wrap(e.Action, max(width-2, 0)) {
+		for i, line := range terminal.Wrap(e.Action, max(width-2, 0)) {
 			b.WriteString([]string{"→ ", "  "}[min(i, 1)] + line + "\n")
 		}
 	default:

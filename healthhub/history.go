@@ -21,6 +21,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/record"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 func historyCommand() *cli.Command {
@@ -69,7 +70,7 @@ func historyAction(c *cli.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	h := &history{server: s, path: argument(arguments), since: since, limit: c.Int("limit"), json: c.Bool("json"), term: openTerminal(c.App.Writer)}
+	h := &history{server: s, path: argument(arguments), since: since, limit: c.Int("limit"), json: c.Bool("json"), term: terminal.Of(c.App.Writer)}
 	switch {
 	case !at.IsZero():
 		return h.asOf(c.Context, c.App.Writer, at)
@@ -86,7 +87,7 @@ type history struct {
 	since  time.Time
 	limit  int // 0: all
 	json   bool
-	term   terminal
+	term   terminal.Terminal
 }
 
 func (h *history) ask(ctx context.Context) (list ledger.History, body []byte, err error) {
@@ -175,7 +176,7 @@ func (h *history) print(out io.Writer, events []record.Event) error {
 
 // eventLine is one change, for people. root is what an event of the root is called, width that of the paths. On a terminal what
 // does not fit its line is cut.
-func eventLine(e record.Event, root string, width int, term terminal) string {
+func eventLine(e record.Event, root string, width int, term terminal.Terminal) string {
 	path := e.Path
 	if path == "" && e.Kind != record.KindMark {
 		path = root
@@ -197,12 +198,12 @@ func eventLine(e record.Event, root string, width int, term terminal) string {
 	if e.Action != "" && e.To != nil && *e.To != health.Pass {
 		line += " → " + e.Action
 	}
-	all, _ := term.size()
-	return strings.TrimRight(cut(line, all), " ")
+	all, _ := term.Size()
+	return strings.TrimRight(terminal.Cut(line, all), " ")
 }
 
 // changeWords says what a change was, plainly and painted.
-func changeWords(e record.Event, term terminal) (words, painted string) {
+func changeWords(e record.Event, term terminal.Terminal) (words, painted string) {
 	switch {
 	case e.Kind == record.KindMark:
 		return "·", "·"
@@ -213,7 +214,7 @@ func changeWords(e record.Event, term terminal) (words, painted string) {
 	case *e.From != *e.To:
 		words = e.From.String() + " → "
 	}
-	return words + e.To.String(), words + term.paint(*e.To, e.To.String())
+	return words + e.To.String(), words + paint(term, *e.To, e.To.String())
 }
 
 // parseTime reads a time or how long ago; "" is none.

@@ -20,6 +20,7 @@ import (
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 func lintCommand() *cli.Command {
@@ -58,14 +59,14 @@ func lintAction(c *cli.Context) error {
 		container.Checks = agent.DefaultChecks()
 	}
 	container.Ports, _ = probe.Listening(runDir) // where nobody can see them, nothing is said of them
-	progress := openTerminal(os.Stderr)
+	progress := terminal.Of(os.Stderr)
 	report, err := lint.Run(c.Context, container, func(check string) {
-		if progress.file != nil {
-			io.WriteString(progress.file, "\r"+check+" …"+restOfLine) // progress that cannot be shown is none
+		if progress.File != nil {
+			io.WriteString(progress.File, "\r"+check+" …"+terminal.RestOfLine) // progress that cannot be shown is none
 		}
 	})
-	if progress.file != nil {
-		io.WriteString(progress.file, "\r"+restOfLine)
+	if progress.File != nil {
+		io.WriteString(progress.File, "\r"+terminal.RestOfLine)
 	}
 	if err != nil {
 		return err
@@ -99,8 +100,8 @@ func ownNames(s identity.Settings) (names []string) {
 }
 
 func writeReport(out io.Writer, report lint.Report) error {
-	term := openTerminal(out)
-	width, _ := term.size()
+	term := terminal.Of(out)
+	width, _ := term.Size()
 	var b strings.Builder
 	if len(report.Looks) > 0 {
 		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -112,19 +113,19 @@ func writeReport(out io.Writer, report lint.Report) error {
 	}
 	var table strings.Builder
 	for line := range strings.Lines(b.String()) {
-		table.WriteString(cut(strings.TrimRight(line, " \n"), width) + "\n")
+		table.WriteString(terminal.Cut(strings.TrimRight(line, " \n"), width) + "\n")
 	}
 	b.Reset()
 	for _, f := range report.Findings {
 		where := unless(f.Check == "", f.Check+": ")
 		state := map[string]health.State{lint.Error: health.Fail, lint.Warning: health.Warn}[f.Level]
-		for i, line := range wrap(f.Level+": "+where+f.Text, width) {
+		for i, line := range terminal.Wrap(f.Level+": "+where+f.Text, width) {
 			if i == 0 {
-				line = term.paint(state, f.Level) + strings.TrimPrefix(line, f.Level)
+				line = paint(term, state, f.Level) + strings.TrimPrefix(line, f.Level)
 			}
 			b.WriteString(line + "\n")
 		}
-		for i, line := range wrap(f.Action, max(width-5, 0)) {
+		for i, line := range terminal.Wrap(f.Action, max(width-5, 0)) {
 			b.WriteString([]string{"   → ", "     "}[min(i, 1)] + line + "\n")
 		}
 	}

@@ -27,6 +27,7 @@ import (
 	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/proctest"
 	"cloud4.internal/hub/internal/spiffe"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // TestMain makes this binary healthhub itself when a test starts it as that.
@@ -344,7 +345,7 @@ vm1            ! warn  82     4 min  2 s
 	if out := (&table{now: now, all: true}).draw(&node); !strings.Contains(out, "hidden") {
 		t.Error("--all does not show everything")
 	}
-	coloured := (&table{now: now, term: terminal{colour: true}, width: 60}).draw(&node)
+	coloured := (&table{now: now, term: terminal.Terminal{Colour: true}, width: 60}).draw(&node)
 	if !strings.Contains(coloured, "\x1b[31m✕ fail") || !strings.Contains(coloured, "\n"+strings.Repeat(" ", 30)+"→ start it\n") {
 		t.Errorf("%q", coloured)
 	}

@@ -15,6 +15,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/page"
 	"cloud4.internal/hub/healthhub/internal/record"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // then is how something was at a time.
@@ -61,7 +62,7 @@ func (h *history) asOf(ctx context.Context, out io.Writer, at time.Time) error {
 		width = max(width, len(worst[i].path))
 	}
 	for _, t := range worst {
-		state, length := h.term.state(t.state), len(t.state.String())
+		state, length := stateWords(h.term, t.state), len(t.state.String())
 		since := "for longer than is kept"
 		if !t.since.IsZero() {
 			since = "for " + page.Age(at, t.since)
@@ -70,8 +71,8 @@ func (h *history) asOf(ctx context.Context, out io.Writer, at time.Time) error {
 			t.text = "[" + flags + "] " + t.text
 		}
 		line := fmt.Sprintf("%-*s  %s%s  %-10s  %s", width, t.path, state, strings.Repeat(" ", len("starting")-length), since, t.text)
-		screen, _ := h.term.size()
-		b.WriteString(strings.TrimRight(cut(line, screen), " ") + "\n")
+		screen, _ := h.term.Size()
+		b.WriteString(strings.TrimRight(terminal.Cut(line, screen), " ") + "\n")
 	}
 	_, err = io.WriteString(out, b.String())
 	return err

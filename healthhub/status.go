@@ -20,6 +20,7 @@ import (
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/initctl"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 func statusCommand() *cli.Command {
@@ -54,7 +55,7 @@ func statusAction(c *cli.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	v := &statusView{server: s, path: argument(arguments), all: c.Bool("all"), wide: c.Bool("wide"), term: openTerminal(c.App.Writer)}
+	v := &statusView{server: s, path: argument(arguments), all: c.Bool("all"), wide: c.Bool("wide"), term: terminal.Of(c.App.Writer)}
 	if c.Bool("watch") {
 		return v.watch(c.Context, c.App.Writer)
 	}
@@ -86,12 +87,12 @@ type statusView struct {
 	server    *server
 	path      string
 	all, wide bool
-	term      terminal
+	term      terminal.Terminal
 }
 
 // draw makes the table of a node, and what is to be said below. brief leaves out what does not fit a line.
 func (v *statusView) draw(n *health.Node, mutes []mute.Mute, now time.Time, brief bool) string {
-	width, _ := v.term.size()
+	width, _ := v.term.Size()
 	out := (&table{now: now, all: v.all || v.path != "", wide: v.wide, brief: brief, term: v.term, width: width}).draw(n)
 	for _, m := range mutes {
 		out += muteLine(m, now)

@@ -13,6 +13,7 @@ import (
 
 	"cloud4.internal/hub/healthhub/internal/page"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 const (
@@ -28,7 +29,7 @@ type table struct {
 	all   bool // also the checks of what is well
 	wide  bool // also what was measured, looks taken, the range of the score
 	brief bool // a line for each, without what to do
-	term  terminal
+	term  terminal.Terminal
 	width int // of the terminal; 0: lines are not cut
 	rows  []row
 }
@@ -81,7 +82,7 @@ func (t *table) draw(root *health.Node) string {
 			}
 			space := strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell)+2)
 			if j == 1 && i > 0 {
-				cell = t.term.paint(r.state, cell)
+				cell = paint(t.term, r.state, cell)
 			}
 			line += cell + space
 		}
@@ -117,7 +118,7 @@ func (t *table) fit(shown []column, widths []int) int {
 func (t *table) write(b *strings.Builder, line string, r row, room int) {
 	indent := t.width - room
 	if t.width > 0 && room < minText {
-		b.WriteString(cut(strings.TrimRight(line, " "), t.width) + "\n")
+		b.WriteString(terminal.Cut(strings.TrimRight(line, " "), t.width) + "\n")
 		if r.cells[1] == "STATE" {
 			return // the title of what has no column
 		}
@@ -142,7 +143,7 @@ func (t *table) lines(r row, room int) []string {
 		}
 		return []string{r.text}
 	}
-	lines := wrap(r.text, room)
+	lines := terminal.Wrap(r.text, room)
 	most := textLines
 	if r.state == health.Pass || t.brief {
 		most = 1
@@ -152,7 +153,7 @@ func (t *table) lines(r row, room int) []string {
 		lines = append(lines[:most-1], string(last[:min(len(last), room-1)])+"…")
 	}
 	if r.action != "" && !t.brief {
-		for i, line := range wrap(r.action, max(room-2, 1)) {
+		for i, line := range terminal.Wrap(r.action, max(room-2, 1)) {
 			lines = append(lines, []string{"→ ", "  "}[min(i, 1)]+line)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 func waitCommand() *cli.Command {
@@ -71,7 +72,7 @@ func waitAction(c *cli.Context, arguments []string) error {
 		defer cancel()
 	}
 	if !c.Bool("quiet") {
-		w.term = openTerminal(os.Stderr)
+		w.term = terminal.Of(os.Stderr)
 	}
 	err = w.server.follow(ctx, func() (bool, error) { return w.look(ctx) })
 	w.erase()
@@ -96,7 +97,7 @@ type waiting struct {
 	states []health.State
 	ready  bool // pass and warn too, with everything up
 	began  time.Time
-	term   terminal // for progress
+	term   terminal.Terminal // for progress
 
 	met  bool
 	name string
@@ -145,16 +146,16 @@ func (w *waiting) because(root, n *health.Node) string {
 }
 
 func (w *waiting) progress(s health.State) {
-	if w.term.file == nil {
+	if w.term.File == nil {
 		return
 	}
-	width, _ := w.term.size()
-	line := cut(stateGlyphs[s]+" "+seconds(time.Since(w.began).Seconds())+"  "+w.last, width-1)
-	io.WriteString(w.term.file, "\r"+w.term.paint(s, line)+restOfLine) // progress that cannot be shown is none
+	width, _ := w.term.Size()
+	line := terminal.Cut(stateGlyphs[s]+" "+seconds(time.Since(w.began).Seconds())+"  "+w.last, width-1)
+	io.WriteString(w.term.File, "\r"+paint(w.term, s, line)+terminal.RestOfLine) // progress that cannot be shown is none
 }
 
 func (w *waiting) erase() {
-	if w.term.file != nil {
-		io.WriteString(w.term.file, "\r"+restOfLine)
+	if w.term.File != nil {
+		io.WriteString(w.term.File, "\r"+terminal.RestOfLine)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/page"
 	"cloud4.internal/hub/healthhub/internal/record"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 // shown is one look of a watch: what there is, or why it could not be had.
@@ -38,7 +39,7 @@ func (v *statusView) watch(ctx context.Context, out io.Writer) error {
 			return false, nil
 		})
 	}()
-	if v.term.file == nil {
+	if v.term.File == nil {
 		return v.journal(looks, out)
 	}
 	return v.screen(looks)
@@ -77,7 +78,7 @@ func (v *statusView) journal(looks <-chan shown, out io.Writer) error {
 				text = now.Format(time.DateTime) + "  answers again\n"
 			}
 			for _, e := range changes.Note(before, l.node, now) {
-				text += eventLine(e, l.node.Name, 0, terminal{}) + "\n"
+				text += eventLine(e, l.node.Name, 0, terminal.Terminal{}) + "\n"
 			}
 		}
 		if l.trouble == nil {
@@ -90,15 +91,6 @@ func (v *statusView) journal(looks <-chan shown, out io.Writer) error {
 	return nil
 }
 
-// Sequences of ECMA-48 and xterm.
-const (
-	otherScreen = "\x1b[?1049h"
-	firstScreen = "\x1b[?1049l"
-	topLeft     = "\x1b[H"
-	restOfLine  = "\x1b[K"
-	restBelow   = "\x1b[J"
-)
-
 // screen draws the table over the one before, on the terminal's other screen, and leaves the last one on the first.
 func (v *statusView) screen(looks <-chan shown) error {
 	resized := make(chan os.Signal, 1)
@@ -106,20 +98,20 @@ func (v *statusView) screen(looks <-chan shown) error {
 	defer signal.Stop(resized)
 	second := time.NewTicker(time.Second) // ages grow
 	defer second.Stop()
-	if _, err := io.WriteString(v.term.file, otherScreen); err != nil {
+	if _, err := io.WriteString(v.term.File, terminal.OtherScreen); err != nil {
 		return err
 	}
 	var last shown
 	var answered time.Time
 	defer func() {
-		io.WriteString(v.term.file, firstScreen) // a terminal that is gone needs nothing put back
+		io.WriteString(v.term.File, terminal.FirstScreen) // a terminal that is gone needs nothing put back
 		if last.node != nil {
-			io.WriteString(v.term.file, v.draw(last.node, last.mutes, answered, false))
+			io.WriteString(v.term.File, v.draw(last.node, last.mutes, answered, false))
 		}
 	}()
 	for {
 		now := time.Now()
-		if _, err := io.WriteString(v.term.file, v.picture(last, answered, now)); err != nil {
+		if _, err := io.WriteString(v.term.File, v.picture(last, answered, now)); err != nil {
 			return err
 		}
 		select {
@@ -139,24 +131,21 @@ func (v *statusView) screen(looks <-chan shown) error {
 
 // picture is the whole screen: a head, the table, in brief where it would be too long, and how much of it has no room.
 func (v *statusView) picture(l shown, answered, now time.Time) string {
-	width, height := v.term.size()
+	width, height := v.term.Size()
 	head := v.server.name + "  " + now.Format(time.TimeOnly) + "  ^C ends"
 	switch {
 	case l.trouble != nil && l.node != nil:
-		head = v.term.paint(health.Fail, fmt.Sprintf("as of %s ago: %v", page.Age(now, answered), l.trouble))
+		head = paint(v.term, health.Fail, fmt.Sprintf("as of %s ago: %v", page.Age(now, answered), l.trouble))
 	case l.trouble != nil:
-		head = v.term.paint(health.Fail, l.trouble.Error())
+		head = paint(v.term, health.Fail, l.trouble.Error())
 	case l.node == nil:
 		head += "  asking …"
 	}
-	lines := []string{cut(head, width), ""}
+	lines := []string{head, ""}
 	for _, brief := range []bool{false, true} {
 		if l.node != nil && (!brief || len(lines) > height-1) {
 			lines = append(lines[:2], strings.Split(strings.TrimRight(v.draw(l.node, l.mutes, now, brief), "\n"), "\n")...)
 		}
 	}
-	if more := len(lines) - (height - 1); more > 0 {
-		lines = append(lines[:max(1, height-2)], fmt.Sprintf("… and %d more lines: the window is too small", more+1))
-	}
-	return topLeft + strings.Join(lines, restOfLine+"\n") + restOfLine + "\n" + restBelow
+	return terminal.Picture(lines, width, height)
 }

@@ -4,7 +4,7 @@
 // program.
 //
 //	standard library only      spiffe identity mtls initctl health atomicfile backoff
-//	with modules               hubfile daemon otlp
+//	with modules               hubfile daemon otlp terminal
 //	for tests                  identity/identitytest
 //
 // Imports go down: a program imports its own internal packages, those import these, and nothing goes
