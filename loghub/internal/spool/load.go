@@ -150,6 +150,7 @@ func (s *Spool) begin(n uint64) error {
 	if err != nil {
 		return fmt.Errorf("beginning segment %d: %w", n, err)
 	}
+	fault("segment-created")
 	head := appendHeader(nil, n)
 	for _, src := range s.sources {
 		if src != nil {

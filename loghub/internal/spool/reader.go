@@ -248,6 +248,7 @@ func (s *Spool) saveCursor(ack cursor) error {
 	if err := writeCursor(s.curFile, ack, s.gen); err != nil {
 		return fmt.Errorf("writing the spool's cursor: %w", err)
 	}
+	fault("cursor-written")
 	return nil
 }
 
@@ -272,7 +273,9 @@ func (s *Spool) retire() error {
 		return err
 	}
 	for _, n := range old {
+		fault("before-unlink")
 		s.drop(n)
+		fault("after-unlink")
 	}
 	return nil
 }

@@ -231,6 +231,7 @@ func (s *Spool) write(b []byte) error {
 		return fmt.Errorf("writing the spool: %d bytes at once, at most %d", len(b), maxBatchBytes)
 	}
 	if s.size >= segmentBytes || s.size+int64(len(b)) > strideBytes {
+		fault("segment-full")
 		if err := s.begin(s.number + 1); err != nil {
 			return err
 		}
@@ -238,6 +239,7 @@ func (s *Spool) write(b []byte) error {
 	if _, err := s.active.WriteAt(b, s.size); err != nil {
 		return fmt.Errorf("writing the spool: %w", err)
 	}
+	fault("batch-written")
 	s.size += int64(len(b))
 	s.sizes[s.number] = s.size
 	s.used += int64(len(b))
@@ -281,11 +283,13 @@ func (s *Spool) Sync() error {
 	if s.curDirty {
 		s.curDirty = false
 		errs = append(errs, s.curFile.Sync())
+		fault("cursor-synced")
 	}
 	s.ackMu.Unlock()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("forcing the spool to the disk: %w", err)
 	}
+	fault("sync-done")
 	return nil
 }
 
