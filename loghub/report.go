@@ -91,7 +91,7 @@ func (p *report) write() {
 
 func (p *report) section() section {
 	r := p.r
-	s := section{Receiver: r.settings.OTLP, Stdout: r.settings.Stdout, Where: r.where, Sources: []source.Stat{}}
+	s := section{Receiver: r.to.url, Stdout: r.settings.Stdout, Where: r.where, Sources: []source.Stat{}}
 	for _, out := range r.outputs {
 		s.Dropped += out.Dropped()
 	}
@@ -132,7 +132,7 @@ func (p *report) node(s section) health.Node {
 	switch {
 	case s.Sender != nil && s.Sender.Held:
 		n.State, n.Text = health.Warn, "the receiver refuses logs: "+s.Sender.Error
-		n.Action = "look at log.otlp and otlp_path, and at what the receiver says; nothing is lost until the spool is full"
+		n.Action = "look at log.otlp, engine and otlp_path, and at what the receiver says; nothing is lost until the spool is full"
 	case s.Sender != nil && !s.Sender.OK && now.Sub(s.Sender.Since) >= troubleWait:
 		n.State, n.Text = health.Warn, fmt.Sprintf("logs wait in the spool since %s (%d events): %s",
 			s.Sender.Since.UTC().Format(time.RFC3339), s.Spool.Backlog, s.Sender.Error)

@@ -4,7 +4,9 @@ package main
 
 import (
 	"bufio"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +26,8 @@ type resource struct {
 	settings identity.Settings
 	instance string
 	fixed    []otlp.KeyValue // service.instance.id, container.id
+	extra    []otlp.KeyValue // of OTEL_RESOURCE_ATTRIBUTES; never over the others
+	name     string          // OTEL_SERVICE_NAME, for what has no name of its own
 
 	mu         sync.Mutex // guards what follows
 	generation uint64
@@ -40,6 +44,7 @@ func newResource(files *identity.Files, settings identity.Settings) *resource {
 	if id := containerID("/proc/self/mountinfo"); id != "" {
 		r.fixed = append(r.fixed, otlp.KeyValue{Key: "container.id", Value: otlp.String(id)})
 	}
+	r.fromEnv(os.Getenv)
 	return r
 }
 
@@ -56,18 +61,44 @@ func (r *resource) attributes() []otlp.KeyValue {
 		id, _ = r.settings.ID(identity.Slot()) // no name is told as an unknown service
 	}
 	r.generation = generation
-	r.attrs = append(named(id), r.fixed...)
+	r.attrs = append(named(id, r.name), r.fixed...)
+	for _, kv := range r.extra {
+		if !slices.ContainsFunc(r.attrs, func(own otlp.KeyValue) bool { return own.Key == kv.Key }) {
+			r.attrs = append(r.attrs, kv)
+		}
+	}
 	return r.attrs
 }
 
-// named gives the attributes that come from an identity.
-func named(id spiffe.ID) []otlp.KeyValue {
+// fromEnv takes what the standard variables say of the resource. The names of the identity, which a receiver can
+// hold against the certificate, win over them.
+func (r *resource) fromEnv(getenv func(string) string) {
+	good, _ := pairs(getenv("OTEL_RESOURCE_ATTRIBUTES"))
+	r.name = getenv("OTEL_SERVICE_NAME")
+	if r.name == "" {
+		r.name = good["service.name"]
+	}
+	for _, key := range slices.Sorted(maps.Keys(good)) {
+		if len(r.extra) < maxExtra {
+			r.extra = append(r.extra, otlp.KeyValue{Key: key, Value: otlp.String(good[key])})
+		}
+	}
+}
+
+// maxExtra bounds what OTEL_RESOURCE_ATTRIBUTES adds to every request.
+const maxExtra = 64
+
+// named gives the attributes that come from an identity; fallback names what has no name.
+func named(id spiffe.ID, fallback string) []otlp.KeyValue {
 	name, namespace, host := id.Service, id.Stack, id.Host
 	switch id.Role {
 	case spiffe.Genesis:
 		name, namespace = id.Name, "genesis"
 	case spiffe.Host:
 		name = "host"
+	}
+	if name == "" {
+		name = fallback
 	}
 	if name == "" {
 		name = "unknown_service" // what the conventions ask for

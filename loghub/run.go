@@ -75,6 +75,7 @@ type runner struct {
 
 	files    *identity.Files
 	resource *resource
+	to       receiver
 	spool    *spool.Spool // nil without a receiver
 	where    string       // of the spool, for people
 	shared   *source.Shared
@@ -99,7 +100,7 @@ func (r *runner) run(ctx context.Context) error {
 	if err := r.hub.Ready(); err != nil {
 		r.log.Warn().Err(err).Msg("starting")
 	}
-	r.log.Info().Str("otlp", r.settings.OTLP).Str("spool", r.where).Int("pipes", len(r.pipes)).
+	r.log.Info().Str("otlp", r.to.url).Str("otlp_from", r.to.from).Str("spool", r.where).Int("pipes", len(r.pipes)).
 		Int("files", len(r.settings.Files)).Str("stdout", r.settings.Stdout).Msg("started")
 	return r.work(ctx)
 }
@@ -146,7 +147,11 @@ func (r *runner) stream(handed, own *os.File) *os.File {
 }
 
 func (r *runner) openSpool() error {
-	if r.settings.OTLP == "" {
+	r.to = r.settings.receiver(os.Getenv)
+	for _, note := range r.to.notes {
+		r.log.Warn().Msg(note)
+	}
+	if r.to.url == "" {
 		r.where = "none"
 		return nil
 	}
@@ -304,16 +309,13 @@ func (r *runner) openSender() error {
 	if r.spool == nil {
 		return nil
 	}
-	address, err := r.settings.url()
-	if err != nil {
-		return daemon.Usage(err)
-	}
 	dead := ""
 	if r.where != "memory" {
 		dead = r.where
 	}
 	r.sender = sink.New(sink.Options{
-		URL: address, Headers: r.settings.Headers, Files: r.files, Resource: r.resource.attributes,
+		URL: r.to.url, Headers: r.to.headers, TLS: r.to.tls, Timeout: r.to.timeout, Plain: r.to.plain,
+		Files: r.files, Resource: r.resource.attributes,
 		Scope: otlp.Scope{Name: "loghub", Version: daemon.Version()},
 		Spool: r.spool, Dead: sink.NewDeadLetters(dead), Log: r.log,
 		Changed: func() { r.report.changed() },

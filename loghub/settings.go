@@ -3,7 +3,6 @@
 package main
 
 import (
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,10 +18,11 @@ import (
 
 // Settings is the section "log".
 type Settings struct {
-	OTLP    string                  `json:"otlp" doc:"OTLP receiver, https://genesis.internal:4318; without it events are only copied to the container's output"`
-	Path    string                  `json:"otlp_path" default:"/v1/logs" doc:"path at the receiver: /v1/logs, Loki /otlp/v1/logs, VictoriaLogs /insert/opentelemetry/v1/logs"`
+	OTLP    string                  `json:"otlp" doc:"OTLP receiver, https://genesis.internal:4318; without it OTEL_EXPORTER_OTLP_ENDPOINT counts, and without that or with none events are only copied to the container's output"`
+	Engine  string                  `json:"engine" default:"loghub" enum:"loghub|collector|victorialogs|loki" doc:"what the receiver is: sets path and headers of requests"`
+	Path    string                  `json:"otlp_path" doc:"path at the receiver; default: the engine's (/v1/logs, VictoriaLogs /insert/opentelemetry/v1/logs, Loki /otlp/v1/logs)"`
 	Unsafe  bool                    `json:"otlp_unsafe" doc:"allow plain http:// to another machine"`
-	Headers map[string]string       `json:"headers" doc:"headers of each request, such as X-Scope-OrgID"`
+	Headers map[string]string       `json:"headers" doc:"headers of each request, such as X-Scope-OrgID; they win over the engine's"`
 	Stdout  string                  `json:"stdout" default:"raw" enum:"raw|json|off" doc:"copy on the container's own output: the bytes as written, events as JSON lines, or none"`
 	Format  string                  `json:"format" default:"auto" doc:"format of the service's own output: auto, or one that loghub parse --formats lists"`
 	Pattern string                  `json:"pattern" doc:"regular expression (RE2) with named groups for the service's own output, tried before its format"`
@@ -43,16 +43,16 @@ type FileSettings struct {
 
 // CheckSettings reports what single fields cannot tell.
 func (s Settings) CheckSettings(report func(key, message string)) {
-	if s.OTLP != "" {
+	if s.OTLP != "" && s.OTLP != noReceiver {
 		if err := sink.CheckURL(s.OTLP, s.Unsafe); err != nil {
 			report("otlp", err.Error())
 		}
 	}
-	if !strings.HasPrefix(s.Path, "/") || strings.ContainsAny(s.Path, "?#") {
+	if s.Path != "" && !strings.HasPrefix(s.Path, "/") || strings.ContainsAny(s.Path, "?#") {
 		report("otlp_path", "must begin with / and have neither query nor fragment")
 	}
 	for name, value := range s.Headers {
-		if name == "" || strings.ContainsAny(name, " :\r\n") || strings.ContainsAny(value, "\r\n") {
+		if badHeader(name, value) {
 			report("headers."+name, "is no header")
 		}
 	}
@@ -90,8 +90,14 @@ func pattern(text string) *regexp.Regexp {
 	return regexp.MustCompile(text)
 }
 
-// url is where requests go.
-func (s Settings) url() (string, error) { return url.JoinPath(s.OTLP, s.Path) }
+// badHeader says whether net/http would refuse to send it (RFC 9110 §5.1, §5.5).
+func badHeader(name, value string) bool {
+	token := func(r rune) bool {
+		return r > ' ' && r < 0x7f && !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	}
+	return name == "" || strings.ContainsFunc(name, func(r rune) bool { return !token(r) }) ||
+		strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
 
 // fileSets gives log.files in a fixed order.
 func (s Settings) fileSets() []source.FileSet {

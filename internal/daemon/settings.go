@@ -59,6 +59,7 @@ func check(c *cli.Context, sections []hubfile.Section) error {
 	if err != nil {
 		return Usage(err)
 	}
+	tell(c, sections)
 	switch {
 	case missing(src) && c.IsSet("config"):
 		return Usage(fmt.Errorf("%s does not exist: give the settings file that there is, or none", src.Path))
@@ -68,6 +69,22 @@ func check(c *cli.Context, sections []hubfile.Section) error {
 	}
 	_, err = io.WriteString(c.App.Writer, "settings are good\n")
 	return err
+}
+
+// Teller is a section of settings that has something to say of what it will do, such as values it takes from variables
+// that are not ours; --check prints it.
+type Teller interface {
+	Tell(getenv func(string) string) []string
+}
+
+func tell(c *cli.Context, sections []hubfile.Section) {
+	for _, section := range sections {
+		if teller, ok := section.Into.(Teller); ok {
+			for _, line := range teller.Tell(os.Getenv) {
+				fmt.Fprintf(c.App.ErrWriter, "%s: %s\n", c.App.Name, line)
+			}
+		}
+	}
 }
 
 // schema is --schema.

@@ -16,9 +16,10 @@ const packFrom = 4 << 10
 
 // packer makes the bodies of requests.
 type packer struct {
-	gz   *gzip.Writer // nil while none is needed
-	head []byte
-	buf  bytes.Buffer
+	plain bool         // nothing is compressed
+	gz    *gzip.Writer // nil while none is needed
+	head  []byte
+	buf   bytes.Buffer
 }
 
 // pack makes a body of records in encoded form, and names its Content-Encoding, ""
@@ -26,7 +27,7 @@ type packer struct {
 func (p *packer) pack(resource []otlp.KeyValue, scope otlp.Scope, records []byte) (body []byte, encoding string, err error) {
 	p.head = otlp.AppendRequest(p.head[:0], resource, scope, len(records))
 	p.buf.Reset()
-	if len(p.head)+len(records) < packFrom {
+	if p.plain || len(p.head)+len(records) < packFrom {
 		p.buf.Write(p.head)
 		p.buf.Write(records)
 		return p.buf.Bytes(), "", nil
@@ -51,9 +52,9 @@ func (p *packer) pack(resource []otlp.KeyValue, scope otlp.Scope, records []byte
 
 // release lets go of what large bodies need, and says whether that was anything.
 func (p *packer) release() bool {
-	large := p.gz != nil
+	large := p.gz != nil || p.buf.Cap() > 4*packFrom
 	if large {
-		*p = packer{}
+		*p = packer{plain: p.plain}
 	}
 	return large
 }

@@ -51,7 +51,7 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 	if err != nil {
 		return verdict{kind: retry, err: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*s.o.Timeout)
 	defer cancel()
 	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, s.o.URL, body)
 	if err != nil {

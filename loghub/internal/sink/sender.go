@@ -44,6 +44,9 @@ type Options struct {
 	URL      string // with path
 	Headers  map[string]string
 	Files    *identity.Files // for https
+	TLS      *TLSFiles       // for https by OTEL_EXPORTER_OTLP_*; nil: Files alone
+	Timeout  time.Duration   // of a request with its answer; 0: 30 s
+	Plain    bool            // no compression
 	Resource func() []otlp.KeyValue
 	Scope    otlp.Scope
 	Spool    *spool.Spool
@@ -88,10 +91,17 @@ func New(o Options) *Sender {
 	transport := plainTransport()
 	if strings.HasPrefix(o.URL, "https:") {
 		transport = tlsTransport(o.Files)
+		if o.TLS != nil {
+			transport = &filesTransport{paths: *o.TLS, identity: o.Files}
+		}
 	}
+	if s.o.Timeout == 0 {
+		s.o.Timeout = requestTimeout
+	}
+	s.packer.plain = o.Plain
 	s.client = retryablehttp.NewClient()
 	s.client.HTTPClient = &http.Client{
-		Transport: transport, Timeout: requestTimeout,
+		Transport: transport, Timeout: s.o.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	s.client.Logger = nil
