@@ -62,6 +62,10 @@ func New(o Options) *Builder {
 	return b
 }
 
+// Format names the format that most of the last lines had, "" before the first; misfits counts those that were not of the
+// format the settings fix.
+func (b *Builder) Format() (name string, misfits int64) { return b.parser.Format(), b.parser.Misfits() }
+
 // Line makes the record of a line at place (sequence number or offset). The
 // result is valid until the next call; nil says that the line is blank, which
 // makes no record.
@@ -71,6 +75,7 @@ func (b *Builder) Line(line []byte, place uint64, continues bool) *otlp.Record {
 	if blank(line) {
 		return nil
 	}
+	b.rec.Observed = uint64(b.now().UnixNano())
 	b.parser.Parse(line, &b.rec)
 	b.finish(place)
 	if continues {
@@ -82,7 +87,9 @@ func (b *Builder) Line(line []byte, place uint64, continues bool) *otlp.Record {
 
 // finish adds what does not come from the line.
 func (b *Builder) finish(place uint64) {
-	b.rec.Observed = uint64(b.now().UnixNano())
+	if b.rec.Observed == 0 {
+		b.rec.Observed = uint64(b.now().UnixNano())
+	}
 	if b.rec.Time == 0 {
 		b.rec.Time = b.rec.Observed
 	}

@@ -4,6 +4,8 @@ package parse
 
 import (
 	"time"
+
+	"cloud4.internal/hub/internal/otlp"
 )
 
 // dayCache remembers the zone offset of one hour, since looking it up costs more
@@ -73,7 +75,7 @@ func (r *reader) fraction() int64 {
 	return v
 }
 
-// zone reads "Z", "+0100", "+01:00", with or without a blank before it.
+// zone reads "Z", "UTC", "GMT", "+0100", "+01:00" or "+01", with or without a blank before it.
 func (r *reader) zone() (seconds int64, ok bool) {
 	b := r.b
 	if len(b) > 0 && b[0] == ' ' {
@@ -86,8 +88,8 @@ func (r *reader) zone() (seconds int64, ok bool) {
 	case 'Z':
 		r.b = b[1:]
 		return 0, true
-	case 'U':
-		if len(b) >= 3 && string(b[:3]) == "UTC" {
+	case 'U', 'G':
+		if len(b) >= 3 && (string(b[:3]) == "UTC" || string(b[:3]) == "GMT") {
 			r.b = b[3:]
 			return 0, true
 		}
@@ -97,12 +99,14 @@ func (r *reader) zone() (seconds int64, ok bool) {
 		return 0, false
 	}
 	z := reader{b[1:], true}
-	h := z.digits(2)
-	if len(z.b) > 0 && z.b[0] == ':' {
+	h, m := z.digits(2), int64(0)
+	if len(z.b) > 2 && z.b[0] == ':' {
 		z.b = z.b[1:]
+		m = z.digits(2)
+	} else if len(b) < len(r.b) || len(z.b) > 0 && digitByte(z.b[0]) { // behind a blank two digits are any number
+		m = z.digits(2)
 	}
-	m := z.digits(2)
-	if !z.ok || h > 14 || m > 59 {
+	if !z.ok || h > 14 || m > 59 || len(z.b) > 0 && digitByte(z.b[0]) {
 		return 0, false
 	}
 	r.b = z.b
@@ -145,7 +149,7 @@ func (r *reader) clock() int64 {
 // unix gives seconds since 1970 of a date and seconds of the day, as if in UTC
 // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
 func unix(y, m, d, secs int64) (int64, bool) {
-	if m < 1 || m > 12 || d < 1 || d > 31 || y < 1971 || y > 2261 {
+	if m < 1 || m > 12 || d < 1 || d > daysIn(y, m) || y < 1971 || y > 2261 {
 		return 0, false
 	}
 	if m <= 2 {
@@ -157,6 +161,55 @@ func unix(y, m, d, secs int64) (int64, bool) {
 	doy := (153*mp+2)/5 + d - 1
 	doe := yoe*365 + yoe/4 - yoe/100 + doy
 	return (era*146097+doe-719468)*86400 + secs, true
+}
+
+func daysIn(y, m int64) int64 {
+	if m == 2 && (y%4 != 0 || y%100 == 0 && y%400 != 0) {
+		return 28
+	}
+	return int64("\x1f\x1d\x1f\x1e\x1f\x1e\x1f\x1f\x1e\x1f\x1e\x1f"[m-1])
+}
+
+// How far from the present a time may be and still be the event's.
+const (
+	maxAhead = 48 * time.Hour  // a zone misread, a clock that is off
+	oldest   = 946684800 * 1e9 // 2000-01-01: earlier, a machine had no clock yet
+)
+
+// present is when the current line was read, in nanoseconds since 1970.
+func (p *Parser) present() uint64 {
+	if p.now == 0 {
+		p.now = uint64(time.Now().UnixNano())
+	}
+	return p.now
+}
+
+// yearless gives seconds since 1970 of a local date without a year: that of the year which makes it the nearest to the
+// present, and at most two days ahead of it, so that on New Year's Day December is the last one.
+func (p *Parser) yearless(m, d, secs int64) (int64, bool) {
+	now := int64(p.present() / 1e9)
+	year := int64(time.Unix(now, 0).UTC().Year())
+	for y := year + 1; y >= year-8; y-- { // eight: 29 February, around a century
+		t, ok := unix(y, m, d, secs)
+		if !ok {
+			continue
+		}
+		if t = p.local(t); t <= now+int64(maxAhead/time.Second) {
+			return t, true
+		}
+	}
+	return 0, false
+}
+
+// judgeTime takes a time that cannot be off the event, whose own time then is when it was read. It stays as attribute.
+func (p *Parser) judgeTime(rec *otlp.Record) {
+	if rec.Time == 0 || rec.Observed == 0 || rec.Time >= oldest && rec.Time <= rec.Observed+uint64(maxAhead) {
+		return
+	}
+	from := len(p.arena)
+	p.arena = time.Unix(0, int64(rec.Time)).UTC().AppendFormat(p.arena, time.RFC3339Nano)
+	rec.Time = 0
+	p.add(rec, "time", otlp.Text(p.arena[from:]))
 }
 
 // local turns seconds read in the parser's zone into real ones.

@@ -137,3 +137,5 @@ func setApart(line []byte, i, j int) bool {
 }
 
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+func digitByte(c byte) bool { return c >= '0' && c <= '9' }

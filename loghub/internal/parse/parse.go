@@ -26,6 +26,7 @@ package parse
 
 import (
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -46,12 +47,16 @@ type Options struct {
 	Pattern *regexp.Regexp // with named groups, tried before any format; nil: none
 }
 
-// Parser reads the lines of one source. It is used by one goroutine.
+// Parser reads the lines of one source. It is used by one goroutine; Format and Misfits may be called by any.
 type Parser struct {
-	loc   *time.Location
-	keys  map[string]string // key → itself, so that a known key costs no allocation
-	arena []byte            // unescaped strings of the current line
-	day   dayCache
+	loc     *time.Location
+	fixed   *format           // the only one, besides text; nil: any
+	keys    map[string]string // key → itself, so that a known key costs no allocation
+	arena   []byte            // unescaped strings of the current line
+	now     uint64            // when the current line was read, nanoseconds since 1970
+	day     dayCache
+	detect  detection
+	misfits atomic.Int64
 }
 
 // New returns a parser.
@@ -59,23 +64,86 @@ func New(o Options) *Parser {
 	if o.Loc == nil {
 		o.Loc = time.Local
 	}
-	return &Parser{loc: o.Loc, keys: make(map[string]string)}
+	p := &Parser{loc: o.Loc, keys: make(map[string]string)}
+	for _, f := range formats {
+		if f.name == o.Format {
+			p.fixed = f
+		}
+	}
+	return p
 }
 
 // Parse fills in time, severity, body, attributes and trace of rec, whose
-// attribute slice it reuses. What the line does not say is left zero. rec refers
-// to line and is valid until the next call.
-func (p *Parser) Parse(line []byte, rec *otlp.Record) {
-	attrs := rec.Attributes[:0]
-	*rec = otlp.Record{Attributes: attrs, Encoded: rec.Encoded, Observed: rec.Observed}
-	p.arena = p.arena[:0]
-	for _, f := range formats {
-		if f.read(p, line, rec) {
+// attribute slice it reuses. What the text does not say is left zero. rec refers
+// to text and is valid until the next call. rec.Observed, if set, is the present
+// by which a time is judged.
+//
+// Of several lines, joined by newlines, the first is read; the rest goes to the
+// end of the body as it is.
+func (p *Parser) Parse(text []byte, rec *otlp.Record) {
+	p.arena, p.now = p.arena[:0], rec.Observed
+	clearRecord(rec)
+	line, _, more := cutByte(text, '\n')
+	p.read(line, rec)
+	if more {
+		p.extend(rec, text, len(line))
+	}
+	p.judgeTime(rec)
+}
+
+// read reads one line.
+func (p *Parser) read(line []byte, rec *otlp.Record) {
+	if p.fixed != nil {
+		if p.try(p.fixed, line, rec) {
 			return
 		}
-		clearRecord(rec)
+		p.misfits.Add(1)
+	} else {
+		s := shapeOf(line)
+		last := p.detect.last[s]
+		if last != nil && p.try(last, line, rec) {
+			return
+		}
+		for _, f := range byShape[s] {
+			if f != last && p.try(f, line, rec) {
+				p.detect.last[s] = f
+				return
+			}
+		}
 	}
+	p.try(fallback(), line, rec)
 }
+
+func (p *Parser) try(f *format, line []byte, rec *otlp.Record) bool {
+	if !f.read(p, line, rec) {
+		clearRecord(rec)
+		return false
+	}
+	p.detect.vote(f)
+	return true
+}
+
+// extend puts what follows the first line of text to the body.
+func (p *Parser) extend(rec *otlp.Record, text []byte, first int) {
+	if n := len(rec.Body.Bytes); n == first && n > 0 && &rec.Body.Bytes[0] == &text[0] {
+		rec.Body.Bytes = text
+		return
+	}
+	from := len(p.arena)
+	p.arena = append(append(p.arena, rec.Body.Bytes...), text[first:]...)
+	rec.Body = otlp.Text(p.arena[from:])
+}
+
+// Format names what most of the last lines were written in: one of Formats, or "" before the first line.
+func (p *Parser) Format() string {
+	if f := p.detect.lead.Load(); f != nil {
+		return f.name
+	}
+	return ""
+}
+
+// Misfits counts the lines that were not of the format the settings fix, and so were read as text.
+func (p *Parser) Misfits() int64 { return p.misfits.Load() }
 
 // clearRecord undoes what a parser wrote that then gave up.
 func clearRecord(rec *otlp.Record) {

@@ -192,6 +192,114 @@ func TestManyValuesStayText(t *testing.T) {
 	}
 }
 
+func TestSeveralLines(t *testing.T) {
+	for text, want := range map[string]want{
+		"{\"msg\":\"boom\",\"a\":1}\n\tat x\n":                  {Body: "boom\n\tat x\n", Attrs: attrs{"a": int64(1)}},
+		"{\"msg\":\"a\\tb\",\"c\":\"d\\te\"}\nrest":             {Body: "a\tb\nrest", Attrs: attrs{"c": "d\te"}},
+		"ERROR boom\nat x":                                      {Level: "error", Word: "ERROR", Body: "ERROR boom\nat x"},
+		"\nERROR boom":                                          {Body: "\nERROR boom"},
+		"1:M 21 Nov 2026 07:55:42.123 * x\n2026-01-01 00:00:00": {Time: "2026-11-21T07:55:42.123Z", Level: "info", Word: "notice", Body: "x\n2026-01-01 00:00:00", Attrs: attrs{"process.pid": int64(1), "redis.role": "master"}},
+	} {
+		var rec otlp.Record
+		New(Options{Loc: time.UTC}).Parse([]byte(text), &rec)
+		if diff := cmp.Diff(want, view(&rec)); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
+	}
+}
+
+func TestFixedFormat(t *testing.T) {
+	p := New(Options{Loc: time.UTC, Format: "redis"})
+	var rec otlp.Record
+	if got := p.Format(); got != "" {
+		t.Errorf("before the first line it is %q", got)
+	}
+	for _, line := range []string{`1:M 21 Nov 2026 07:55:42.123 * x`, `{"msg":"m"}`, `1:M 21 Nov 2026 07:55:42.123 * x`} {
+		p.Parse([]byte(line), &rec)
+	}
+	if p.Format() != "redis" || p.Misfits() != 1 {
+		t.Errorf("%s, %d misfits", p.Format(), p.Misfits())
+	}
+	if p.Parse([]byte(`{"msg":"m"}`), &rec); string(rec.Body.Bytes) != `{"msg":"m"}` || len(rec.Attributes) > 0 {
+		t.Errorf("a line of another format became %v", view(&rec))
+	}
+}
+
+// A source that changes its way of writing is told by what it writes now.
+func TestFormatFollows(t *testing.T) {
+	p := New(Options{Loc: time.UTC})
+	var rec otlp.Record
+	for range 100000 {
+		p.Parse([]byte(`{"msg":"m"}`), &rec)
+	}
+	for i := range 100 {
+		p.Parse([]byte(`words`), &rec)
+		if i < 10 && p.Format() != "json" {
+			t.Fatalf("%d lines made it %s", i, p.Format())
+		}
+	}
+	if got := p.Format(); got != "text" {
+		t.Errorf("it still is %q", got)
+	}
+}
+
+func TestTimeThatCannotBe(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for line, want := range map[string]want{
+		"2026-11-23 11:59:59 x":                          {Time: "2026-11-23T11:59:59Z", Body: "2026-11-23 11:59:59 x"},
+		"2026-11-23 12:00:01 x":                          {Body: "2026-11-23 12:00:01 x", Attrs: attrs{"app.time": "2026-11-23T12:00:01Z"}},
+		"2000-01-01 00:00:00 x":                          {Time: "2000-01-01T00:00:00Z", Body: "2000-01-01 00:00:00 x"},
+		`{"msg":"m","ts":915148799.5}`:                   {Body: "m", Attrs: attrs{"app.time": "1998-12-31T23:59:59.5Z"}},
+		`{"msg":"m","time":"2261-01-01T00:00:00.5Z"}`:    {Body: "m", Attrs: attrs{"app.time": "2261-01-01T00:00:00.5Z"}},
+		"2026-02-29 00:00:00 x":                          {Body: "2026-02-29 00:00:00 x"},
+		"2024-02-29 00:00:00 x":                          {Time: "2024-02-29T00:00:00Z", Body: "2024-02-29 00:00:00 x"},
+		"2026-06-30 23:59:60 x":                          {Time: "2026-07-01T00:00:00Z", Body: "2026-06-30 23:59:60 x"},
+		"2026-11-21 07:55:42-05 x":                       {Time: "2026-11-21T12:55:42Z", Body: "2026-11-21 07:55:42-05 x"},
+		"2026-11-21 07:55:42 -05 x":                      {Time: "2026-11-21T07:55:42Z", Body: "2026-11-21 07:55:42 -05 x"},
+		"2026-11-21 07:55:42 -12345 x":                   {Time: "2026-11-21T07:55:42Z", Body: "2026-11-21 07:55:42 -12345 x"},
+		"2026-11-21 07:55:42.123456789012 +01:30 x":      {Time: "2026-11-21T06:25:42.123456789Z", Body: "2026-11-21 07:55:42.123456789012 +01:30 x"},
+		"01/02/2026 07:55:42 nobody knows which it is":   {Body: "01/02/2026 07:55:42 nobody knows which it is"},
+		"2026-11-21 25:00:00 there is no such hour here": {Body: "2026-11-21 25:00:00 there is no such hour here"},
+	} {
+		rec := otlp.Record{Observed: uint64(now.UnixNano())}
+		New(Options{Loc: time.UTC}).Parse([]byte(line), &rec)
+		if diff := cmp.Diff(want, view(&rec)); diff != "" {
+			t.Errorf("%q: %s", line, diff)
+		}
+	}
+}
+
+func TestYearless(t *testing.T) {
+	for _, tt := range []struct {
+		now  string
+		m, d int64
+		want string
+	}{
+		{"2026-11-21T12:00:00Z", 11, 21, "2026-11-21"},
+		{"2026-11-21T12:00:00Z", 11, 22, "2026-11-22"},
+		{"2026-11-21T12:00:00Z", 11, 24, "2025-11-24"},
+		{"2026-12-31T23:59:00Z", 1, 1, "2027-01-01"},
+		{"2027-01-01T00:00:30Z", 12, 31, "2026-12-31"},
+		{"2026-11-21T12:00:00Z", 2, 29, "2024-02-29"},
+		{"2026-11-21T12:00:00Z", 2, 30, ""},
+	} {
+		now, err := time.Parse(time.RFC3339, tt.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := New(Options{Loc: time.UTC})
+		p.now = uint64(now.UnixNano())
+		secs, ok := p.yearless(tt.m, tt.d, 0)
+		got := ""
+		if ok {
+			got = time.Unix(secs, 0).UTC().Format(time.DateOnly)
+		}
+		if got != tt.want {
+			t.Errorf("%02d-%02d at %s: %s, want %s", tt.m, tt.d, tt.now, got, tt.want)
+		}
+	}
+}
+
 // FuzzParse: any line makes a record that encodes to valid OTLP with unique keys,
 // none of them ours.
 func FuzzParse(f *testing.F) {

@@ -117,17 +117,31 @@ type Stat struct {
 	Records   int64  `json:"records"`              // made since loghub started
 	Lost      int64  `json:"lost"`                 // records that were shed since then
 	LostBytes int64  `json:"lost_bytes,omitempty"` // their bytes, and those whose lines nobody saw
+	Format    string `json:"format,omitempty"`     // of most of its last lines, see package parse
+	Misfits   int64  `json:"misfits,omitempty"`    // lines that were not of the format the settings fix
 }
 
 // counters are a source's figures, written by its goroutine, read by others.
 type counters struct {
-	position, lag, records, lost, lostBytes atomic.Int64
+	position, lag, records, lost, lostBytes, misfits atomic.Int64
+	format                                           atomic.Value // string
+}
+
+// learn takes over what the builder found out about the lines.
+func (c *counters) learn(b *event.Builder) {
+	name, misfits := b.Format()
+	if was, _ := c.format.Load().(string); was != name {
+		c.format.Store(name)
+	}
+	c.misfits.Store(misfits)
 }
 
 func (c *counters) stat(name string) Stat {
+	format, _ := c.format.Load().(string)
 	return Stat{
 		Name: name, Position: c.position.Load(), Lag: c.lag.Load(), Records: c.records.Load(),
 		Lost: c.lost.Load(), LostBytes: c.lostBytes.Load(),
+		Format: format, Misfits: c.misfits.Load(),
 	}
 }
 

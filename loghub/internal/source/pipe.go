@@ -236,6 +236,7 @@ func (p *Pipe) tellLoss() {
 
 // commit writes the batch. What cannot be written is shed: the pipe has to move.
 func (p *Pipe) commit() {
+	p.n.learn(p.builder)
 	if p.batch == nil || p.batch.Len() == 0 {
 		return
 	}

@@ -279,6 +279,7 @@ func (t *tail) commit(data []byte) error {
 	}
 	t.offset, t.imprint = t.next, next
 	t.n.position.Store(t.offset)
+	t.n.learn(t.builder)
 	t.sh.Counts.add(t.severities)
 	t.severities = Severities{}
 	return nil
