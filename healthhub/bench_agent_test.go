@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
+
+	"cloud4.internal/hub/internal/proctest"
 )
 
 // BenchmarkAgent measures healthhub run with 20 checks, one look each every 10 s, in ten containers of one machine: the median of what
@@ -49,32 +48,13 @@ func BenchmarkAgent(b *testing.B) {
 		found := map[string][]float64{}
 		for i, a := range agents {
 			found["cpu-%"] = append(found["cpu-%"], (a.cpu()-before[i])/time.Since(start).Seconds()*100)
-			for unit, what := range map[string]string{"rss-MB": "Rss:", "pss-MB": "Pss:", "own-MB": "Pss_Anon:"} {
-				found[unit] = append(found[unit], a.rollup(what))
+			for unit, what := range map[string]string{"rss-MB": "Rss", "pss-MB": "Pss", "own-MB": "Pss_Anon"} {
+				found[unit] = append(found[unit], a.memory(what))
 			}
 		}
 		for unit, values := range found {
-			b.ReportMetric(median(values), unit)
+			b.ReportMetric(proctest.Median(values), unit)
 		}
 	}
 	b.ReportMetric(0, "ns/op")
-}
-
-// rollup is a line of smaps_rollup (proc_pid_smaps(5)), in MB.
-func (p *process) rollup(what string) float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.cmd.Process.Pid))
-	if err != nil {
-		p.b.Fatal(err)
-	}
-	for line := range strings.Lines(string(raw)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == what {
-			n, err := strconv.ParseFloat(fields[1], 64)
-			if err != nil {
-				p.b.Fatal(err)
-			}
-			return n * 1024 / 1e6
-		}
-	}
-	p.b.Fatalf("%s is not in %s", what, raw)
-	return 0
 }

@@ -19,6 +19,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/rollup"
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/identity/identitytest"
+	"cloud4.internal/hub/internal/proctest"
 )
 
 const snapshotBytes = 20_000
@@ -59,8 +60,8 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.ReportMetric(float64(size), "bytes")
 	b.ReportMetric(0, "ns/op")
 	for _, t := range targets {
-		b.ReportMetric(median(t.rates), t.name+"-req/s")
-		b.ReportMetric(median(t.costs), t.name+"-cpu-µs")
+		b.ReportMetric(proctest.Median(t.rates), t.name+"-req/s")
+		b.ReportMetric(proctest.Median(t.costs), t.name+"-cpu-µs")
 	}
 }
 
@@ -103,11 +104,6 @@ func (t *target) round(b *testing.B) {
 	perSecond, _ := strconv.ParseFloat(string(rate[1]), 64)
 	n, _ := strconv.ParseFloat(string(count[1]), 64)
 	t.rates, t.costs = append(t.rates, perSecond), append(t.costs, took/n*1e6)
-}
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
 }
 
 // launchGatus runs Gatus with endpoints whose list is about snapshotBytes long.

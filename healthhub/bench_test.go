@@ -9,11 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,18 +22,12 @@ import (
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/identity/identitytest"
 	"cloud4.internal/hub/internal/mtls"
+	"cloud4.internal/hub/internal/proctest"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
 // built is healthhub as it is shipped, built for a benchmark.
-func built(b *testing.B) string {
-	b.Helper()
-	program := filepath.Join(b.TempDir(), "healthhub")
-	if out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", program, "cloud4.internal/hub/healthhub").CombinedOutput(); err != nil {
-		b.Fatalf("building healthhub: %v: %s", err, out)
-	}
-	return program
-}
+func built(b *testing.B) string { return proctest.Build(b, "healthhub") }
 
 // process is one that is measured.
 type process struct {
@@ -66,36 +57,10 @@ func launch(b *testing.B, program string, m machine, args ...string) *process {
 }
 
 // cpu is what the process has used so far, in seconds.
-func (p *process) cpu() float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		p.b.Fatal(err)
-	}
-	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	var ticks float64
-	for _, field := range fields[11:13] { // utime and stime (proc_pid_stat(5)), of which a second has 100
-		n, err := strconv.ParseFloat(field, 64)
-		if err != nil {
-			p.b.Fatal(err)
-		}
-		ticks += n
-	}
-	return ticks / 100
-}
+func (p *process) cpu() float64 { return proctest.CPU(p.b, p.cmd.Process.Pid) }
 
 // memory is VmRSS or VmHWM, in MB.
-func (p *process) memory(what string) float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		p.b.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(raw), what+":")
-	n, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-	if err != nil {
-		p.b.Fatal(err)
-	}
-	return n * 1024 / 1e6
-}
+func (p *process) memory(what string) float64 { return proctest.Memory(p.b, p.cmd.Process.Pid, what) }
 
 // measure reports what a process takes over a time in which nothing changes.
 func (p *process) measure(d time.Duration) {
