@@ -60,8 +60,22 @@ const (
 // AppendRecord appends the record as a log_records field of ScopeLogs: tag,
 // length, message. Fields made so may be concatenated after AppendRequest.
 func AppendRecord(dst []byte, r *Record) []byte {
-	dst = append(dst, scopeLogsRecords)
-	dst = binary.AppendUvarint(dst, uint64(sizeRecord(r)))
+	const room = 2 // bytes of the length of most records: 128 bytes to 16 KiB
+	dst = append(dst, scopeLogsRecords, 0, 0)
+	at := len(dst)
+	dst = appendRecord(dst, r)
+	n := len(dst) - at
+	if size := sizeUvarint(uint64(n)); size != room {
+		dst = append(dst, 0, 0, 0)
+		copy(dst[at-room+size:], dst[at:at+n])
+		dst = dst[:at-room+size+n]
+	}
+	binary.PutUvarint(dst[at-room:], uint64(n))
+	return dst
+}
+
+// appendRecord appends the fields of a LogRecord.
+func appendRecord(dst []byte, r *Record) []byte {
 	if r.Time != 0 {
 		dst = append(dst, recTime)
 		dst = binary.LittleEndian.AppendUint64(dst, r.Time)
@@ -72,12 +86,11 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = appendString(dst, recSeverityText, r.SeverityText)
 	if r.Body.Kind != KindEmpty {
 		dst = append(dst, recBody)
-		dst = binary.AppendUvarint(dst, uint64(sizeValue(r.Body)))
-		dst = appendValue(dst, r.Body)
+		dst = appendAny(dst, r.Body)
 	}
 	dst = append(dst, r.Encoded...)
-	for _, kv := range r.Attributes {
-		dst = AppendAttribute(dst, kv)
+	for i := range r.Attributes {
+		dst = appendField(dst, recAttributes, &r.Attributes[i])
 	}
 	if r.Dropped != 0 {
 		dst = append(dst, recDropped)
@@ -99,7 +112,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 // AppendAttribute appends kv as an attributes field of LogRecord, which is
 // what Record.Encoded holds.
 func AppendAttribute(dst []byte, kv KeyValue) []byte {
-	return appendField(dst, recAttributes, kv)
+	return appendField(dst, recAttributes, &kv)
 }
 
 // AppendRequest appends the beginning of an ExportLogsServiceRequest with one
@@ -118,8 +131,8 @@ func AppendRequest(dst []byte, resource []KeyValue, scope Scope, recordBytes int
 	dst = binary.AppendUvarint(dst, uint64(resourceLogs))
 	dst = append(dst, resourceLogsResource)
 	dst = binary.AppendUvarint(dst, uint64(res))
-	for _, kv := range resource {
-		dst = appendField(dst, resourceAttributes, kv)
+	for i := range resource {
+		dst = appendField(dst, resourceAttributes, &resource[i])
 	}
 	dst = append(dst, resourceLogsScopeLogs)
 	dst = binary.AppendUvarint(dst, uint64(scopeLogs))
@@ -129,8 +142,18 @@ func AppendRequest(dst []byte, resource []KeyValue, scope Scope, recordBytes int
 	return appendString(dst, scopeVersion, scope.Version)
 }
 
+// maxShort is how long key and string of a field may be together for each of its lengths to be one byte.
+const maxShort = 127 - len("k.v.s.")
+
 // appendField appends kv as a KeyValue message under tag.
-func appendField(dst []byte, tag byte, kv KeyValue) []byte {
+func appendField(dst []byte, tag byte, kv *KeyValue) []byte {
+	if kv.Value.Kind == KindString && len(kv.Key)+len(kv.Value.Bytes) <= maxShort && kv.Key != "" && utf8.ValidString(kv.Key) && utf8.Valid(kv.Value.Bytes) {
+		key, value := len(kv.Key), len(kv.Value.Bytes)
+		dst = append(dst, tag, byte(key+value+6), kvKey, byte(key))
+		dst = append(dst, kv.Key...)
+		dst = append(dst, kvValue, byte(value+2), anyString, byte(value))
+		return append(dst, kv.Value.Bytes...)
+	}
 	value := sizeValue(kv.Value)
 	dst = append(dst, tag)
 	dst = binary.AppendUvarint(dst, uint64(sizeString(kv.Key)+sizeDelimited(value)))
@@ -138,6 +161,19 @@ func appendField(dst []byte, tag byte, kv KeyValue) []byte {
 	dst = append(dst, kvValue)
 	dst = binary.AppendUvarint(dst, uint64(value))
 	return appendValue(dst, kv.Value)
+}
+
+// appendAny appends v as an AnyValue message with its length, whose tag was appended.
+func appendAny(dst []byte, v Value) []byte {
+	if v.Kind == KindString { // a body: its bytes are looked through once
+		b := validUTF8(v.Bytes)
+		dst = binary.AppendUvarint(dst, uint64(sizeDelimited(len(b))))
+		dst = append(dst, anyString)
+		dst = binary.AppendUvarint(dst, uint64(len(b)))
+		return append(dst, b...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(sizeValue(v)))
+	return appendValue(dst, v)
 }
 
 // appendValue appends the fields of an AnyValue message.
@@ -162,15 +198,13 @@ func appendValue(dst []byte, v Value) []byte {
 		dst = append(dst, anyArray)
 		dst = binary.AppendUvarint(dst, uint64(sizeArray(v.Array)))
 		for _, e := range v.Array {
-			dst = append(dst, listValues)
-			dst = binary.AppendUvarint(dst, uint64(sizeValue(e)))
-			dst = appendValue(dst, e)
+			dst = appendAny(append(dst, listValues), e)
 		}
 	case KindMap:
 		dst = append(dst, anyMap)
 		dst = binary.AppendUvarint(dst, uint64(sizeMap(v.Map)))
-		for _, kv := range v.Map {
-			dst = appendField(dst, listValues, kv)
+		for i := range v.Map {
+			dst = appendField(dst, listValues, &v.Map[i])
 		}
 	}
 	return dst
@@ -195,38 +229,6 @@ func appendBytes(dst []byte, tag byte, b []byte) []byte {
 	dst = append(dst, tag)
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
 	return append(dst, b...)
-}
-
-func sizeRecord(r *Record) int {
-	n := sizeString(r.SeverityText) + len(r.Encoded) + sizeString(r.EventName)
-	if r.Time != 0 {
-		n += 9
-	}
-	if r.Severity != 0 {
-		n += 2
-	}
-	if r.Body.Kind != KindEmpty {
-		n += sizeDelimited(sizeValue(r.Body))
-	}
-	for _, kv := range r.Attributes {
-		n += sizeField(kv)
-	}
-	if r.Dropped != 0 {
-		n += 1 + sizeUvarint(uint64(r.Dropped))
-	}
-	if r.Flags != 0 {
-		n += 5
-	}
-	if len(r.TraceID) > 0 {
-		n += sizeDelimited(len(r.TraceID))
-	}
-	if len(r.SpanID) > 0 {
-		n += sizeDelimited(len(r.SpanID))
-	}
-	if r.Observed != 0 {
-		n += 9
-	}
-	return n
 }
 
 // sizeField is the size of kv as a field: tag, length, message.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -260,4 +261,29 @@ func toAny(v otlp.Value) *common.AnyValue {
 		return &common.AnyValue{Value: &common.AnyValue_KvlistValue{KvlistValue: m}}
 	}
 	return &common.AnyValue{}
+}
+
+// TestLengths puts the lengths of a field, a body and a record on both sides of where they take a byte more.
+func TestLengths(t *testing.T) {
+	check := func(key, value string, body int) {
+		t.Helper()
+		rec := otlp.Record{Body: otlp.String(strings.Repeat("b", body)), Attributes: []otlp.KeyValue{{Key: key, Value: otlp.String(value)}}}
+		frame := otlp.AppendRecord([]byte("before"), &rec)
+		var got logs.ScopeLogs
+		if err := proto.Unmarshal(bytes.TrimPrefix(frame, []byte("before")), &got); err != nil {
+			t.Fatalf("key of %d, value of %d, body of %d bytes: %v", len(key), len(value), body, err)
+		}
+		if diff := cmp.Diff([]*logs.LogRecord{toProto(&rec)}, got.LogRecords, protocmp.Transform()); diff != "" {
+			t.Fatalf("key of %d, value of %d, body of %d bytes (-want +got):\\n%s", len(key), len(value), body, diff)
+		}
+	}
+	for n := range 140 {
+		check("key", strings.Repeat("v", n), 0)
+		check(strings.Repeat("k", n), "vä", n)
+	}
+	for _, around := range []int{1 << 14, 1 << 21} {
+		for n := around - 40; n < around+4; n++ {
+			check("k", "v", n)
+		}
+	}
 }

@@ -155,6 +155,9 @@ func (s *Spool) extent(n uint64) (limit int64, next uint64, active bool, err err
 	if !ok {
 		limit = -1
 	}
+	if _, ok := s.sizes[n+1]; ok { // as nearly always: this is asked for each record
+		return limit, n + 1, n == s.number, nil
+	}
 	for m := range s.sizes {
 		if m > n && (next == 0 || m < next) {
 			next = m
