@@ -159,7 +159,7 @@ func (c *container) start() *hub {
 	ready := newPipe(c.t)
 	ctl := newPipe(c.t)
 	h.cmd.Env = append([]string{
-		"LOGHUB_TEST_MAIN=1", "HUB_RUN_DIR=" + c.run, "HUB_STATE_DIR=" + c.state, "HUB_SLOT=0",
+		"LOGHUB_TEST_MAIN=1", "HUB_LOG_SYSLOG=off", "HUB_RUN_DIR=" + c.run, "HUB_STATE_DIR=" + c.state, "HUB_SLOT=0",
 		"HUB_LOG_FDS=" + strings.Join(fds, ","),
 		fmt.Sprintf("HUB_OUT_FDS=stdout=%d,stderr=%d", add(c.out), add(c.err)),
 		fmt.Sprintf("HUB_READY_FD=%d", add(ready.w)),

@@ -101,6 +101,9 @@ func (p *report) section() section {
 	if r.tails != nil {
 		s.Sources = append(s.Sources, r.tails.Stats()...)
 	}
+	if r.syslog != nil {
+		s.Sources = append(s.Sources, r.syslog.Stat())
+	}
 	if r.spool != nil || r.shared.Emit != nil {
 		counts := r.shared.Counts.Severities()
 		s.Severities = &counts

@@ -80,8 +80,9 @@ type runner struct {
 	where    string       // of the spool, for people
 	shared   *source.Shared
 	pipes    []*source.Pipe
-	tails    *source.Files // nil without log.files
-	sender   *sink.Sender  // nil without a receiver
+	tails    *source.Files  // nil without log.files
+	syslog   *source.Syslog // nil where there is none
+	sender   *sink.Sender   // nil without a receiver
 	outputs  map[string]*sink.Output
 	report   *report
 }
@@ -92,8 +93,8 @@ func (r *runner) run(ctx context.Context) error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if len(r.pipes) == 0 && r.tails == nil {
-		r.log.Info().Msg("nothing to do: no pipe of hubinit or on stdin, and no log.files")
+	if len(r.pipes) == 0 && r.tails == nil && r.syslog == nil {
+		r.log.Info().Msg("nothing to do: no pipe of hubinit or on stdin, no log.files, and no log.syslog")
 		return r.close()
 	}
 	r.report = newReport(r)
@@ -134,6 +135,9 @@ func (r *runner) open() error {
 			}
 			r.tails = tails
 		}
+	}
+	if err := r.openSyslog(); err != nil {
+		return err
 	}
 	return r.openSender()
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 	"cloud4.internal/hub/loghub/internal/source"
 	"github.com/bmatcuk/doublestar/v4"
 )
+
+// maxSocketPath leaves room for the name under which a socket is made (unix(7): 108 with the NUL).
+const maxSocketPath = 80
 
 // Settings is the section "log".
 type Settings struct {
@@ -26,6 +30,7 @@ type Settings struct {
 	Stdout  string                  `json:"stdout" default:"raw" enum:"raw|json|off" doc:"copy on the container's own output: the bytes as written, events as JSON lines, or none"`
 	Format  string                  `json:"format" default:"auto" doc:"format of the service's own output: auto, or one that loghub parse --formats lists"`
 	Pattern string                  `json:"pattern" doc:"regular expression (RE2) with named groups for the service's own output, tried before its format"`
+	Syslog  string                  `json:"syslog" default:"auto" doc:"socket that syslog(3) writes to: auto (/dev/log in a container, if nobody else listens there), off, or a path"`
 	Files   map[string]FileSettings `json:"files" doc:"log files to follow, by a name of your choice"`
 	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk" doc:"where events wait; auto: on disk in a container with a state slot of its own, else in memory"`
 	Quota   hubfile.Bytes           `json:"quota" default:"64MiB" min:"4MiB" max:"16GiB" doc:"size of the spool (in memory at most an eighth of the container's limit); when it is reached files wait and pipes shed the least severe first"`
@@ -57,6 +62,9 @@ func (s Settings) CheckSettings(report func(key, message string)) {
 		}
 	}
 	checkParse(report, "", s.Format, s.Pattern)
+	if p := s.Syslog; p != "" && p != "auto" && p != "off" && (!filepath.IsAbs(p) || len(p) > maxSocketPath) {
+		report("syslog", "must be auto, off or an absolute path of at most "+strconv.Itoa(maxSocketPath)+" bytes, got "+quote(p))
+	}
 	for name, f := range s.Files {
 		checkParse(report, "files."+name+".", f.Format, f.Pattern)
 		if !filepath.IsAbs(f.Path) || !doublestar.ValidatePathPattern(f.Path) {

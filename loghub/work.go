@@ -71,6 +71,9 @@ func (r *runner) read(ctx context.Context) error {
 	if r.tails != nil {
 		tasks = append(tasks, daemon.Task{Name: "reading log files", Run: r.tails.Run})
 	}
+	if r.syslog != nil {
+		tasks = append(tasks, daemon.Task{Name: "reading syslog messages", Run: r.syslog.Run})
+	}
 	return daemon.Run(ctx, tasks...)
 }
 

@@ -28,6 +28,8 @@ const (
 	AttrPath      = "log.file.path"
 	AttrFiles     = "hub.files"          // name of the entry in log.files
 	AttrContinues = "hub.line.continues" // the line was cut, its next piece follows
+	AttrCut       = "hub.line.cut"       // so many bytes of the line's end are missing
+	AttrSocket    = "hub.socket"         // path of the socket that the line came by
 	AttrPipe      = "hub.pipe"           // "hubs": the line is one of the hubs' own
 )
 

@@ -27,6 +27,7 @@ const (
 	ReasonWrite   = "spool not writable"       // disk full or broken
 	ReasonRestart = "restarted while shedding" // only the bytes are known
 	ReasonDrained = "read by hubinit"          // loghub was away; they are in the container's own output
+	ReasonSlow    = "spool too slow"           // it stood still for longer than a socket's messages have room to wait
 	ReasonDamaged = "spool damaged"            // frames that failed their checksum; a frame is a record or a place
 )
 
@@ -57,6 +58,23 @@ func (l *Loss) AddBytes(reason string, bytes int64, at time.Time) {
 	}
 	l.Reason, l.Last = reason, at
 	l.Bytes += bytes
+}
+
+// Merge adds a loss that came after l.
+func (l *Loss) Merge(o Loss) {
+	if o.None() {
+		return
+	}
+	if l.None() {
+		*l = o
+		return
+	}
+	l.Reason, l.Last = o.Reason, o.Last
+	l.Count += o.Count
+	l.Bytes += o.Bytes
+	for i, n := range o.levels {
+		l.levels[i] += n
+	}
 }
 
 // None says whether nothing was lost.

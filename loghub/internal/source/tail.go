@@ -327,3 +327,11 @@ func links(info fs.FileInfo) uint64 {
 	}
 	return uint64(st.Nlink)
 }
+
+func owner(info fs.FileInfo) uint32 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ^uint32(0)
+	}
+	return st.Uid
+}
