@@ -78,6 +78,8 @@ type runner struct {
 	to       receiver
 	spool    *spool.Spool // nil without a receiver
 	where    string       // of the spool, for people
+	written  time.Time    // when the spool on disk was last written before this start
+	deaths   *postmortem  // nil where there are no events
 	shared   *source.Shared
 	pipes    []*source.Pipe
 	tails    *source.Files  // nil without log.files
@@ -122,6 +124,9 @@ func (r *runner) open() error {
 	if r.settings.Stdout == "json" {
 		r.shared.Emit = r.emitter()
 	}
+	if err := r.openDeaths(); err != nil {
+		return err
+	}
 	if err := r.openPipes(); err != nil {
 		return err
 	}
@@ -162,6 +167,7 @@ func (r *runner) openSpool() error {
 	o := spool.Options{Quota: int64(r.settings.Quota), Flush: r.settings.Fsync}
 	if r.onDisk() {
 		o.Dir = filepath.Join(initctl.StateDir(), "log")
+		r.written = lastWritten(o.Dir)
 		s, err := spool.Open(o)
 		if err == nil {
 			r.spool, r.where = s, o.Dir
@@ -178,6 +184,30 @@ func (r *runner) openSpool() error {
 	}
 	r.spool, r.where = s, "memory"
 	return r.tellDamage()
+}
+
+// openDeaths prepares to tell how the service ends, and tells of a container that ended without a word.
+func (r *runner) openDeaths() (err error) {
+	if r.spool == nil && r.shared.Emit == nil {
+		return nil
+	}
+	if r.deaths, err = newPostmortem(r.hub.RunDir(), r.shared, r.log); err != nil {
+		return err
+	}
+	if r.spoolDir() != "" {
+		if err := beginLife(r.hub.RunDir(), r.spoolDir(), r.written, r.shared); err != nil {
+			r.log.Warn().Err(err).Msg("an end of this container without a word would not be told")
+		}
+	}
+	return nil
+}
+
+// spoolDir is where the spool is on disk; "" if it is not.
+func (r *runner) spoolDir() string {
+	if r.where == "memory" || r.where == "none" {
+		return ""
+	}
+	return r.where
 }
 
 // tellDamage makes an event of what Open had to skip.
@@ -270,6 +300,9 @@ func (r *runner) describe(o *source.PipeOptions) {
 		o.Copy = out.Add
 	}
 	o.Raw = r.spool == nil && r.shared.Emit == nil
+	if r.deaths != nil && o.Name != "stdin" {
+		o.Copy = r.deaths.keep(o.Name, o.Copy)
+	}
 }
 
 // stdin is what is piped into us, made non-blocking so that reads end at a
@@ -313,15 +346,11 @@ func (r *runner) openSender() error {
 	if r.spool == nil {
 		return nil
 	}
-	dead := ""
-	if r.where != "memory" {
-		dead = r.where
-	}
 	r.sender = sink.New(sink.Options{
 		URL: r.to.url, Headers: r.to.headers, TLS: r.to.tls, Timeout: r.to.timeout, Plain: r.to.plain,
 		Files: r.files, Resource: r.resource.attributes,
 		Scope: otlp.Scope{Name: "loghub", Version: daemon.Version()},
-		Spool: r.spool, Dead: sink.NewDeadLetters(dead), Log: r.log,
+		Spool: r.spool, Dead: sink.NewDeadLetters(r.spoolDir()), Log: r.log,
 		Changed: func() { r.report.changed() },
 	})
 	return nil

@@ -33,6 +33,9 @@ func (r *runner) work(ctx context.Context) error {
 		})
 	}
 	rear.Go(func() { r.report.run(behind) })
+	if r.deaths != nil {
+		rear.Go(func() { r.deaths.run(behind) })
+	}
 	if r.spool != nil {
 		rear.Go(func() {
 			r.spool.Run(behind, func(err error) {
@@ -51,6 +54,9 @@ func (r *runner) work(ctx context.Context) error {
 	}
 
 	err := r.read(ctx)
+	if r.deaths != nil {
+		r.deaths.look(true) // the pipes are empty: the last words are in
+	}
 	var syncErr error
 	if r.spool != nil {
 		syncErr = r.spool.Sync()
@@ -58,6 +64,9 @@ func (r *runner) work(ctx context.Context) error {
 	stopBehind()
 	rear.Wait()
 	r.flush(hard)
+	if dir := r.spoolDir(); dir != "" && ctx.Err() != nil {
+		err = errors.Join(err, endLife(dir))
+	}
 	return errors.Join(err, syncErr, r.close())
 }
 

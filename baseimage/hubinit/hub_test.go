@@ -54,7 +54,8 @@ func TestOrder(t *testing.T) {
 	if !strings.Contains(w.err.String(), "hook says") {
 		t.Errorf("a hook's output is lost: %s", w.err)
 	}
-	if got := w.state(); got.Service.State != initctl.ServiceExited || got.Service.LastExit.Code != 3 || got.Hubs[initctl.Loghub].State != initctl.HubDone {
+	if got := w.state(); got.Service.State != initctl.ServiceExited || got.Service.LastExit.Code != 3 ||
+		got.Service.LastExit.Asked != "signal TERM" || got.Hubs[initctl.Loghub].State != initctl.HubDone {
 		t.Errorf("last state %+v", got)
 	}
 }

@@ -33,7 +33,7 @@ func TestRestart(t *testing.T) {
 		"sh", "-c", "echo up $$ $ADDED; exec sleep 100")
 	w.waitJournal("confighub restart: <nil>")
 	first := w.waitRunning()
-	if first.Service.Restarts != 1 || first.Service.LastExit.Signal != "TERM" || first.Service.LastExit.OOM {
+	if last := first.Service.LastExit; first.Service.Restarts != 1 || last.Signal != "TERM" || last.OOM || last.Asked != "restart by confighub" {
 		t.Errorf("after a restart: %+v", first.Service)
 	}
 	// The environment that confighub renders is read at each start.

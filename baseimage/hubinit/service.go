@@ -117,6 +117,10 @@ func (s *supervisor) execService() error {
 func (s *supervisor) serviceExited(status syscall.WaitStatus) {
 	v := &s.service
 	v.exit = exitOf(status, v.started)
+	v.exit.Asked = s.ending.asked
+	if v.restart.underway() {
+		v.exit.Asked = initctl.RestartBy + v.restart.asked[0].from
+	}
 	if kills, ok := oomKills(); ok && kills > v.oomBase && status.Signaled() && status.Signal() == syscall.SIGKILL {
 		v.exit.OOM = true
 	}

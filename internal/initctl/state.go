@@ -103,6 +103,8 @@ type Exit struct {
 	OOM    bool      `json:"oom,omitempty"`    // the kernel killed for memory in this container's cgroup meanwhile
 	At     time.Time `json:"at"`
 	Uptime float64   `json:"uptime"` // seconds from its start to its exit
+	// Asked is, of the service, who had asked for it: StoppedBy and a signal, or RestartBy and a hub; empty: nobody.
+	Asked string `json:"asked,omitempty"`
 }
 
 // Pipe is what hubinit did with a log pipe in loghub's stead, in bytes.
@@ -174,6 +176,9 @@ func (s *State) AddAnswer(a Answer) {
 
 // StoppedBy begins State.Stopping where somebody told the container to end, and not the service itself ended it.
 const StoppedBy = "signal "
+
+// RestartBy begins Exit.Asked where a hub asked for a restart in place.
+const RestartBy = "restart by "
 
 // ToldToStop reports whether somebody told the container to stop, so that the end of the service is no trouble of its own.
 func (s *State) ToldToStop() bool { return strings.HasPrefix(s.Stopping, StoppedBy) }

@@ -72,8 +72,7 @@ func (b *Builder) Format() (name string, misfits int64) { return b.parser.Format
 // result is valid until the next call; nil says that the line is blank, which
 // makes no record.
 func (b *Builder) Line(line []byte, place uint64, continues bool) *otlp.Record {
-	line, b.masked = b.masker.Mask(frame.Trim(line), b.masked)
-	line, b.clean = frame.Text(line, b.clean)
+	line = b.text(line)
 	if blank(line) {
 		return nil
 	}
@@ -85,6 +84,13 @@ func (b *Builder) Line(line []byte, place uint64, continues bool) *otlp.Record {
 		b.rec.Encoded = b.enc
 	}
 	return &b.rec
+}
+
+// text is a line masked and cleaned, valid until the next call.
+func (b *Builder) text(line []byte) []byte {
+	line, b.masked = b.masker.Mask(frame.Trim(line), b.masked)
+	line, b.clean = frame.Text(line, b.clean)
+	return line
 }
 
 // finish adds what does not come from the line.
