@@ -4,7 +4,6 @@ package sink
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,20 +11,36 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/jsonline"
 )
 
 // maxDeadBytes bounds the file of dead letters; the one before it is kept too.
 const maxDeadBytes = 4 << 20
 
-// DeadLetters keeps records that a receiver refuses for good, one JSON object a
-// line in <dir>/dead.jsonl: time, error, and the record as base64 of the OTLP
-// log_records field, so that nothing of it is lost.
+// Attributes of a dead letter, before those of the record.
+const (
+	deadTime   = "hub.dead.time"  // when it was refused
+	deadError  = "hub.dead.error" // what the receiver said
+	deadRecord = "hub.dead.otlp"  // the record as sent, base64 of the log_records field
+)
+
+// DeadLetters keeps records that a receiver refuses for good, one a line in <dir>/dead.jsonl, in the form of package
+// jsonline, so that people and `loghub tail` can read them. What the receiver was sent stands in it too, as it was.
 type DeadLetters struct {
 	dir string // "" keeps none, and counts
 
 	mu   sync.Mutex
 	n    int64
 	lost int64
+}
+
+// Letter is a record that was refused.
+type Letter struct {
+	Time   time.Time // of the refusal
+	Error  string
+	Record []byte // log_records field
 }
 
 // NewDeadLetters keeps them in dir, or nowhere if dir is "".
@@ -38,8 +53,8 @@ func (d *DeadLetters) Counts() (n, lost int64) {
 	return d.n, d.lost
 }
 
-// Add keeps one record.
-func (d *DeadLetters) Add(record []byte, why string) error {
+// Add keeps a record.
+func (d *DeadLetters) Add(l Letter) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.n++
@@ -47,27 +62,21 @@ func (d *DeadLetters) Add(record []byte, why string) error {
 		d.lost++
 		return errors.New("a spool in memory keeps no dead letters")
 	}
-	if err := d.write(record, why); err != nil {
+	if err := d.write(l); err != nil {
 		d.lost++
 		return fmt.Errorf("keeping a dead letter: %w", err)
 	}
 	return nil
 }
 
-func (d *DeadLetters) write(record []byte, why string) error {
-	line, err := json.Marshal(map[string]string{
-		"time": time.Now().UTC().Format(time.RFC3339Nano), "error": why,
-		"record": base64.StdEncoding.EncodeToString(record),
-	})
-	if err != nil {
-		return err
-	}
+func (d *DeadLetters) write(l Letter) error {
+	line := l.line()
 	path := filepath.Join(d.dir, "dead.jsonl")
 	info, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err == nil && info.Size()+int64(len(line)) > maxDeadBytes {
+	if err == nil && info.Size() > 0 && info.Size()+int64(len(line)) > maxDeadBytes {
 		if err := os.Rename(path, path+".1"); err != nil {
 			return err
 		}
@@ -76,6 +85,22 @@ func (d *DeadLetters) write(record []byte, why string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(line, '\n'))
+	_, err = f.Write(line)
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// line is the letter as a line of the file.
+func (l Letter) line() []byte {
+	first := []otlp.KeyValue{
+		{Key: deadTime, Value: otlp.String(l.Time.UTC().Format(time.RFC3339Nano))},
+		{Key: deadError, Value: otlp.String(l.Error)},
+	}
+	if len(l.Record) <= maxDeadBytes/4 { // a giant stands there once only
+		first = append(first, otlp.KeyValue{Key: deadRecord, Value: otlp.String(base64.StdEncoding.EncodeToString(l.Record))})
+	}
+	var rec otlp.Record
+	if err := otlp.DecodeRecord(l.Record, &rec); err != nil {
+		rec = otlp.Record{Body: otlp.String("what stood in the spool is no record: " + err.Error())}
+	}
+	return jsonline.Append(nil, first, nil, &rec)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -31,9 +32,11 @@ func checkRetry(ctx context.Context, resp *http.Response, err error) (bool, erro
 
 // verdict is what became of an attempt.
 type verdict struct {
-	kind  kind
-	after time.Duration // Retry-After; 0: none
-	err   error
+	kind   kind
+	after  time.Duration // Retry-After; 0: none
+	large  bool          // it is its size that is not acceptable
+	silent bool          // there was a connection, but no answer
+	err    error
 }
 
 type kind int
@@ -67,17 +70,20 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return verdict{kind: retry, err: err}
+		return verdict{kind: retry, err: err, silent: silent(err)}
 	}
 	defer resp.Body.Close()
+	success := resp.StatusCode/100 == 2
+	if success { // from now on slowness is the answer's alone
+		defer time.AfterFunc(min(answerTimeout, s.o.Timeout), cancel).Stop()
+	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	s.mu.Lock()
 	s.state.Requests++
 	s.state.Bytes += int64(len(body))
 	s.mu.Unlock()
-	if resp.StatusCode/100 == 2 {
-		s.accepted = true
-		s.partial(answer)
+	if success {
+		s.read(resp, answer)
 		return verdict{kind: taken}
 	}
 	if err != nil {
@@ -86,18 +92,48 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 	return judge(resp, answer)
 }
 
-// partial counts what a receiver took notice of and did not keep.
-func (s *Sender) partial(answer []byte) {
+// silent says whether a request failed after its connection was made.
+func silent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return !errors.Is(err, identity.ErrNone) && !(ok && (op.Op == "dial" || op.Op == "remote error"))
+}
+
+// read counts what a receiver took notice of and did not keep.
+func (s *Sender) read(resp *http.Response, answer []byte) {
+	if media := resp.Header.Get("Content-Type"); strings.HasPrefix(media, "text/html") {
+		if say, _ := s.page.worth(1); say {
+			s.o.Log.Warn().Str("url", s.o.URL).Str("status", resp.Status).
+				Msg("the receiver answers with a page for people: is the path right? what was sent counts as taken")
+		}
+		return
+	}
 	r, err := otlp.DecodeResponse(answer)
 	if err != nil || r == (otlp.Response{}) {
 		return // not every engine answers in protobuf; 2xx is what counts
 	}
-	if r.Rejected > 0 {
-		s.mu.Lock()
-		s.state.Rejected += r.Rejected
-		s.mu.Unlock()
+	s.mu.Lock()
+	s.state.Rejected += max(r.Rejected, 0)
+	s.mu.Unlock()
+	if say, n := s.partly.worth(r.Rejected); say {
+		s.o.Log.Warn().Int64("rejected", n).Str("message", short(r.Message)).Msg("the receiver took requests in part: it did not keep some records")
 	}
-	s.o.Log.Warn().Int64("rejected", r.Rejected).Str("message", r.Message).Msg("the receiver took the request in part")
+}
+
+// saying limits a warning to one in sayEvery. Each one would become a record itself, to be refused in turn.
+type saying struct {
+	at     time.Time
+	unsaid int64
+}
+
+// worth adds n, and says whether and with which sum it is to be said now.
+func (s *saying) worth(n int64) (bool, int64) {
+	s.unsaid += n
+	if !s.at.IsZero() && time.Since(s.at) < sayEvery {
+		return false, 0
+	}
+	sum := s.unsaid
+	s.at, s.unsaid = time.Now(), 0
+	return true, sum
 }
 
 // judge says what an answer that is no success means.
@@ -108,7 +144,9 @@ func judge(resp *http.Response, answer []byte) verdict {
 		v.kind = retry
 		v.after = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	case code == 400 || code == 413 || code == 422:
-		v.kind = poison
+		v.kind, v.large = poison, code == 413
+	case code/100 == 3:
+		v.err = fmt.Errorf("%w to %s, where logs are not sent: set the address that is meant", v.err, short(resp.Header.Get("Location")))
 	}
 	return v
 }
@@ -121,13 +159,18 @@ func says(resp *http.Response, answer []byte) string {
 	} else if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") || strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		text, _, _ = strings.Cut(strings.TrimSpace(strings.ToValidUTF8(string(answer), "?")), "\n")
 	}
-	if len(text) > 300 {
-		text = text[:300] + "…"
-	}
 	if text == "" {
 		return ""
 	}
-	return ": " + text
+	return ": " + short(text)
+}
+
+// short bounds what others say.
+func short(text string) string {
+	if len(text) > 300 {
+		return strings.ToValidUTF8(text[:300], "") + "…"
+	}
+	return text
 }
 
 // retryAfter reads the header (RFC 9110 §10.2.3): seconds or a date.

@@ -20,17 +20,19 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Bounds of a batch and of waiting.
+// Bounds of waiting.
 const (
-	maxRecords     = 512
-	maxBytes       = 512 << 10
-	batchWait      = time.Second      // between two requests that are not full
+	lingerMin      = 150 * time.Millisecond // between two requests that are not full …
+	lingerMax      = time.Second
+	lingerTimes    = 4                // … and so many times what the last one took: a slow receiver is asked less often
 	requestTimeout = 30 * time.Second // of one try
+	answerTimeout  = 5 * time.Second  // for the body behind a 2xx, which is success without it
 	innerTries     = 1                // retries within one attempt, for what passes in an instant
 	innerWait      = 200 * time.Millisecond
 	backoffMin     = time.Second
 	backoffMax     = time.Minute
 	retryAfterMax  = 5 * time.Minute
+	spoolWait      = time.Second      // after trouble with the spool
 	probeEvery     = time.Minute      // while the operator's mistake lasts
 	sayEvery       = 5 * time.Minute  // trouble that goes on
 	enrolWait      = 5 * time.Second  // for an identity to come
@@ -75,8 +77,13 @@ type Sender struct {
 	o      Options
 	client *retryablehttp.Client
 	packer packer
-
-	accepted bool // the receiver has taken a record of ours in this run
+	size   size
+	linger time.Duration
+	full   bool   // the last batch had as much as it may: there is more
+	partly saying // of partial success
+	graves int    // dead letters so far
+	buried saying // of dead letters
+	page   saying // of answers no OTLP receiver gives
 
 	mu    sync.Mutex
 	state State
@@ -87,7 +94,7 @@ type Sender struct {
 
 // New makes a Sender.
 func New(o Options) *Sender {
-	s := &Sender{o: o, state: State{OK: true}}
+	s := &Sender{o: o, state: State{OK: true}, size: newSize(), linger: lingerMin}
 	transport := plainTransport()
 	if strings.HasPrefix(o.URL, "https:") {
 		transport = tlsTransport(o.Files)
@@ -138,13 +145,15 @@ func (s *Sender) Run(ctx, hard context.Context) error {
 				return nil
 			}
 			s.o.Log.Warn().Err(err).Msg("reading the spool")
-			if !sleep(ctx, batchWait) {
+			if !sleep(ctx, spoolWait) {
 				return nil
 			}
 			continue
 		}
+		start := time.Now()
 		v := s.deliver(hard, d, 0, d.Len())
 		last = time.Now()
+		s.linger = min(max(lingerTimes*last.Sub(start), lingerMin), lingerMax)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -152,22 +161,27 @@ func (s *Sender) Run(ctx, hard context.Context) error {
 			wait = backoffMin
 			continue
 		}
-		pause := rand.N(wait) + 50*time.Millisecond
-		wait = min(2*wait, backoffMax)
-		switch {
-		case v.kind == held:
-			pause = probeEvery + rand.N(probeEvery/10)
-		case v.after > 0:
-			pause = v.after + rand.N(v.after/10+time.Millisecond)
-		case errors.Is(v.err, identity.ErrNone):
+		if errors.Is(v.err, identity.ErrNone) {
 			s.enrolled(ctx)
 			last, wait = time.Time{}, backoffMin
 			continue
 		}
-		if !sleep(ctx, pause) {
+		if !sleep(ctx, pause(v, wait)) {
 			return nil
 		}
+		wait = min(2*wait, backoffMax)
 	}
+}
+
+// pause is how long to wait after an attempt that failed.
+func pause(v verdict, backoff time.Duration) time.Duration {
+	switch {
+	case v.kind == held:
+		return probeEvery + rand.N(probeEvery/10)
+	case v.after > 0:
+		return v.after + rand.N(v.after/10+time.Millisecond)
+	}
+	return rand.N(backoff) + 50*time.Millisecond
 }
 
 // enrolled waits for the identity, for as long as its absence is no trouble.
@@ -180,33 +194,53 @@ func (s *Sender) enrolled(ctx context.Context) {
 // next waits for records and for a batch to fill: the first after a quiet time
 // goes at once.
 func (s *Sender) next(ctx context.Context, last time.Time) (*spool.Delivery, error) {
+	if !s.full {
+		s.gather(ctx, time.Until(last.Add(s.linger)))
+	}
 	for {
-		d, err := s.o.Spool.Peek(maxRecords, maxBytes)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		d, err := s.o.Spool.Peek(s.size.records, s.size.bytes)
 		if err != nil {
 			return nil, err
 		}
-		full := d.Len() >= maxRecords || len(d.Records) >= maxBytes*3/4
-		if d.Len() > 0 && (full || time.Since(last) >= batchWait) {
-			return d, nil
-		}
-		due := time.After(packerIdle)
+		s.full = s.size.full(d.Len(), len(d.Records))
 		if d.Len() > 0 {
-			due = time.After(time.Until(last.Add(batchWait)))
+			return d, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-due:
-			if d.Len() == 0 && s.packer.release() {
-				debug.FreeOSMemory()
-			}
 		case <-s.o.Spool.More():
-			if d.Len() > 0 { // more to come: let it gather
-				if !sleep(ctx, min(time.Until(last.Add(batchWait)), 20*time.Millisecond)) {
-					return nil, ctx.Err()
-				}
-			}
+		case <-time.After(packerIdle):
+			s.rest()
 		}
+	}
+}
+
+// gather waits for a batch to fill, for d at most.
+func (s *Sender) gather(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	due := time.NewTimer(d)
+	defer due.Stop()
+	for s.o.Spool.Stats().Backlog < int64(s.size.records) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-due.C:
+			return
+		case <-s.o.Spool.More():
+		}
+	}
+}
+
+// rest lets go of the memory of a burst.
+func (s *Sender) rest() {
+	if s.packer.release() {
+		_, _ = s.o.Spool.Peek(1, packFrom) // lets go of its buffer, too; what is wrong is told by the next Peek
+		debug.FreeOSMemory()
 	}
 }
 
@@ -215,7 +249,7 @@ func (s *Sender) next(ctx context.Context, last time.Time) (*spool.Delivery, err
 func (s *Sender) Flush(ctx context.Context) int64 {
 	defer s.client.HTTPClient.CloseIdleConnections()
 	for {
-		d, err := s.o.Spool.Peek(maxRecords, maxBytes)
+		d, err := s.o.Spool.Peek(s.size.records, s.size.bytes)
 		if err != nil || d.Len() == 0 || ctx.Err() != nil {
 			break
 		}
@@ -229,48 +263,41 @@ func (s *Sender) Flush(ctx context.Context) int64 {
 // deliver sends the records i to j of d and acknowledges them in the spool. When
 // the receiver cannot take them as they are, it halves them.
 func (s *Sender) deliver(ctx context.Context, d *spool.Delivery, i, j int) verdict {
-	v := s.attempt(ctx, d.Slice(i, j))
+	records := d.Slice(i, j)
+	v := s.attempt(ctx, records)
 	switch v.kind {
 	case taken:
+		s.size.took(j-i, len(records))
 		s.acked(d, i, j, j-i)
 		return v
 	case poison:
-		if j-i > 1 {
-			mid := i + (j-i)/2
-			if v := s.deliver(ctx, d, i, mid); v.kind != taken {
-				return v
-			}
-			return s.deliver(ctx, d, mid, j)
+		if v.large && j-i > 1 {
+			s.size.refused(len(records))
 		}
-		if v := s.probe(ctx, d, i, v); v.kind != taken {
-			s.trouble(v)
-			return v
+		if j-i == 1 {
+			return s.bury(ctx, d, i, v)
 		}
-		s.bury(d.Record(i), v.err)
-		s.acked(d, i, j, 0)
-		return verdict{kind: taken}
+		return s.halve(ctx, d, i, j)
+	case retry:
+		if v.silent {
+			s.size.failed()
+		}
 	}
 	s.trouble(v)
 	return v
 }
 
-// probe makes sure that a receiver which refuses record i takes others: one that
-// refuses everything is the wrong address, and no reason to bury a whole spool.
-// The record it may send is sent again later, under the same uid.
-func (s *Sender) probe(ctx context.Context, d *spool.Delivery, i int, refused verdict) verdict {
-	if s.accepted {
-		return verdict{kind: taken}
+// halve delivers what was refused as one in two. Where nothing in it was to blame, its size was.
+func (s *Sender) halve(ctx context.Context, d *spool.Delivery, i, j int) verdict {
+	mid, graves := i+(j-i)/2, s.graves
+	if v := s.deliver(ctx, d, i, mid); v.kind != taken {
+		return v
 	}
-	for _, other := range []int{d.Len() - 1, 0, d.Len() / 2} {
-		if other == i {
-			continue
-		}
-		if v := s.attempt(ctx, d.Record(other)); v.kind != poison {
-			return v
-		}
+	v := s.deliver(ctx, d, mid, j)
+	if v.kind == taken && s.graves == graves {
+		s.size.refused(len(d.Slice(i, j)))
 	}
-	refused.kind = held
-	return refused
+	return v
 }
 
 func (s *Sender) acked(d *spool.Delivery, i, j, sent int) {
@@ -290,17 +317,6 @@ func (s *Sender) acked(d *spool.Delivery, i, j, sent int) {
 		s.state.Sent += int64(sent)
 	}
 	s.o.Changed()
-}
-
-// bury keeps a record that no receiver would take.
-func (s *Sender) bury(record []byte, why error) {
-	s.o.Log.Warn().Err(why).Msg("the receiver refuses a record for good: it goes to the dead letters")
-	if s.o.Dead == nil {
-		return
-	}
-	if err := s.o.Dead.Add(record, why.Error()); err != nil {
-		s.o.Log.Warn().Err(err).Msg("a dead letter is lost")
-	}
 }
 
 // trouble notes a failed attempt and says it when it is news.

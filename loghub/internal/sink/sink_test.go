@@ -5,6 +5,8 @@ package sink
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"cloud4.internal/hub/internal/identity"
@@ -35,16 +38,7 @@ type engine struct {
 }
 
 func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	in := io.Reader(r.Body)
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		gz, err := gzip.NewReader(r.Body)
-		if err != nil {
-			http.Error(w, err.Error(), 400)
-			return
-		}
-		in = gz
-	}
-	body, err := io.ReadAll(in)
+	body, err := io.ReadAll(unpacked(r))
 	if err != nil {
 		http.Error(w, err.Error(), 400)
 		return
@@ -64,6 +58,18 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.got = append(e.got, texts...)
+}
+
+// unpacked is the body of a request; what cannot be unpacked ends at once.
+func unpacked(r *http.Request) io.Reader {
+	if r.Header.Get("Content-Encoding") != "gzip" {
+		return r.Body
+	}
+	gz, err := gzip.NewReader(r.Body)
+	if err != nil {
+		return iotest.ErrReader(err)
+	}
+	return gz
 }
 
 func (e *engine) texts() []string {
@@ -219,16 +225,19 @@ func TestAnswers(t *testing.T) {
 			return true
 		}, 10, 0, nil},
 		{"400 for one", func(_ int, body string, w http.ResponseWriter) bool {
-			if !strings.Contains(" "+body+" ", " r1 ") {
+			if !strings.Contains(" "+body+" ", " r3 ") {
 				return false
 			}
 			w.Header().Set("Content-Type", otlp.ContentType)
 			w.WriteHeader(400)
-			_, _ = w.Write(otlp.AppendStatus(nil, otlp.Status{Code: 3, Message: "r1 is bad"}))
+			_, _ = w.Write(otlp.AppendStatus(nil, otlp.Status{Code: 3, Message: "it is bad"}))
 			return true
-		}, 9, 0, func(t *testing.T, s State, e *engine) {
+		}, 10, 0, func(t *testing.T, s State, e *engine) {
 			if s.Dead != 1 || s.DeadLost != 0 {
 				t.Errorf("%+v", s)
+			}
+			if want := "lost 1 record, refused by the receiver: "; !strings.HasPrefix(e.got[2], want) || !strings.HasSuffix(e.got[2], "400 Bad Request: it is bad") {
+				t.Errorf("in the place of r3: %q", e.got)
 			}
 		}},
 	}
@@ -296,10 +305,10 @@ func TestOrderAndBatches(t *testing.T) {
 	if diff := cmp.Diff(numbers(1, 1200), e.texts()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]int{512, 512, 176}, e.counts); diff != "" {
+	if diff := cmp.Diff([]int{512, 688}, e.counts); diff != "" {
 		t.Error(diff)
 	}
-	waitFor(t, 3*time.Second, "quiet", func() bool { return time.Since(e.at[2]) > 1100*time.Millisecond })
+	waitFor(t, 3*time.Second, "quiet", func() bool { return time.Since(e.at[1]) > 1100*time.Millisecond })
 	start := time.Now()
 	r.put(t, 1)
 	waitFor(t, 5*time.Second, "one more", func() bool { return len(e.texts()) == 1201 })
@@ -320,28 +329,41 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestDeadLettersAreBounded(t *testing.T) {
+func TestDeadLetters(t *testing.T) {
 	dir := t.TempDir()
 	d := NewDeadLetters(dir)
-	record := make([]byte, 1<<20)
+	record := otlp.AppendRecord(nil, &otlp.Record{Body: otlp.String(strings.Repeat("x", 600<<10)), Attributes: []otlp.KeyValue{{Key: "log.record.uid", Value: otlp.String("a.7")}}})
 	for range 10 {
-		if err := d.Add(record, "no"); err != nil {
+		if err := d.Add(Letter{Time: time.Unix(1, 0), Error: "400: no", Record: record}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var size int64
+	var size int
 	for _, name := range []string{"/dead.jsonl", "/dead.jsonl.1"} {
-		info, err := os.Stat(dir + name)
+		data, err := os.ReadFile(dir + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		size += info.Size()
+		size += len(data)
+		for line := range bytes.Lines(data) {
+			var got map[string]string
+			if err := json.Unmarshal(line, &got); err != nil {
+				t.Fatal(err)
+			}
+			if len(got["message"]) != 600<<10 || got["hub.dead.error"] != "400: no" || got["hub.dead.time"] != "1970-01-01T00:00:01Z" ||
+				got["log.record.uid"] != "a.7" || got["hub.dead.otlp"] != base64.StdEncoding.EncodeToString(record) {
+				t.Errorf("letter %.200s", line)
+			}
+		}
 	}
 	if n, lost := d.Counts(); n != 10 || lost != 0 || size > 2*maxDeadBytes {
 		t.Errorf("%d letters, %d lost, %d bytes", n, lost, size)
 	}
-	if err := NewDeadLetters("").Add(record, "no"); err == nil {
+	if err := NewDeadLetters("").Add(Letter{Record: record}); err == nil {
 		t.Error("no directory, and no error")
+	}
+	if err := d.Add(Letter{Record: []byte("damaged")}); err != nil {
+		t.Error(err)
 	}
 }
 
