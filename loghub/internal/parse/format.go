@@ -33,7 +33,16 @@ var formats = numbered([]*format{
 	{
 		name: "nginx-error", doc: "the error log of nginx",
 		begins: slashDate, read: (*Parser).nginxError,
-		names: []string{"process.pid", "thread.id", "nginx.connection", "client.address"},
+		names: []string{
+			"process.pid", "thread.id", "nginx.connection", "nginx.upstream", "client.address", "server.address", "server.port",
+			"http.request.method", "url.path", "url.query",
+			"network.protocol.version", "http.request.header.referer",
+		},
+	},
+	{
+		name: "apache-error", doc: "the error log of Apache",
+		begins: bracket, read: (*Parser).apacheError,
+		names: []string{"apache.module", "apache.code", "process.pid", "thread.id", "client.address", "client.port", "http.request.header.referer"},
 	},
 	{
 		name: "redis", doc: "Redis and Valkey",
@@ -41,12 +50,83 @@ var formats = numbered([]*format{
 		names: []string{"process.pid", "redis.role"},
 	},
 	{
-		name: "access", doc: "common and combined log format: nginx, Apache and others",
-		begins: digit | word | other, read: (*Parser).access,
+		name: "postgres", doc: "PostgreSQL's stderr, with the usual forms of log_line_prefix",
+		begins: isoDate | word, traces: true, read: (*Parser).postgres,
+		names: []string{"process.pid", "user.name", "db.namespace", "postgresql.application", "client.address", "db.response.status_code"},
+	},
+	{
+		name: "mysql", doc: "the error logs of MariaDB and MySQL",
+		begins: isoDate, read: (*Parser).mysql,
+		names: []string{"thread.id", "mysql.code", "mysql.subsystem"},
+	},
+	{
+		name: "haproxy", doc: "HAProxy: requests, connections, and its own words",
+		begins: digit | word | bracket | other, read: (*Parser).haproxy,
+		names: []string{
+			"client.address", "client.port", "haproxy.frontend", "haproxy.backend", "haproxy.server", "haproxy.timers", "haproxy.bytes", "haproxy.termination_state",
+			"http.server.request.duration", "http.response.status_code", "http.response.size", "http.request.method", "url.path", "url.query",
+			"network.protocol.version", "http.request.original", "process.pid",
+		},
+	},
+	{
+		name: "klog", doc: "klog and glog: Kubernetes, etcd's clients, TensorFlow",
+		begins: word, open: true, traces: true, read: (*Parser).klog,
+		names: []string{"thread.id", "code.file.path", "code.line.number"},
+	},
+	{
+		name: "syslog", doc: "RFC 3164 and 5424, as daemons write it and as libc does to /dev/log",
+		begins: angle | month | isoDate | digit, open: true, traces: true, read: (*Parser).syslog,
+		names: []string{"syslog.facility", "syslog.hostname", "syslog.appname", "syslog.procid", "syslog.msgid"},
+	},
+	{
+		name: "zap", doc: "zap's console encoder, Caddy's too: fields set apart by tabs",
+		begins: isoDate | slashDate | digit, open: true, traces: true, read: (*Parser).zapConsole,
+		names: []string{"logger", "code.file.path", "code.line.number"},
+	},
+	{
+		name: "zerolog", doc: "zerolog's console writer",
+		begins: consoleShapes("zerolog"), open: true, traces: true, read: console("zerolog"), names: consoleNames("zerolog"),
+	},
+	{
+		name: "logrus", doc: "logrus on a terminal (elsewhere it is logfmt)",
+		begins: consoleShapes("logrus"), open: true, traces: true, read: console("logrus"), names: consoleNames("logrus"),
+	},
+	{
+		name: "java", doc: "log4j, logback, Spring Boot, JBoss, Quarkus, Tomcat, Kafka, Elasticsearch, java.util.logging",
+		begins: consoleShapes("java") | month, traces: true, read: (*Parser).java,
+		names: append(consoleNames("java"), "code.function.name"),
+	},
+	{
+		name: "python", doc: "Python's logging, loguru, gunicorn, uvicorn, Flask, Celery, Airflow, Home Assistant",
+		begins: consoleShapes("python"), traces: true, read: (*Parser).python,
+		names: append(consoleNames("python"), "client.address", "client.port", "http.request.method", "url.path", "url.query", "network.protocol.version",
+			"http.response.status_code"),
+	},
+	{
+		name: "dotnet", doc: ".NET's console logger, Serilog, NLog",
+		begins: consoleShapes("dotnet") | word, traces: true, read: (*Parser).dotnet,
+		names: append(consoleNames("dotnet"), "event.id"),
+	},
+	{
+		name: "rust", doc: "env_logger, tracing, fern",
+		begins: consoleShapes("rust"), open: true, traces: true, read: console("rust"), names: consoleNames("rust"),
+	},
+	{
+		name: "php", doc: "PHP, php-fpm, Monolog, Laravel",
+		begins: consoleShapes("php") | word, open: true, traces: true, read: (*Parser).php,
+		names: append(consoleNames("php"), "code.file.path", "code.line.number"),
+	},
+	{
+		name: "go", doc: "Go's log and slog without handler, hclog",
+		begins: consoleShapes("go"), open: true, traces: true, read: console("go"), names: consoleNames("go"),
+	},
+	{
+		name: "access", doc: "common and combined log format, with host, forwarded-for, seconds, key=value or without: nginx, Apache and others",
+		begins: digit | word | other | bracket, open: true, read: (*Parser).access,
 		names: []string{
 			"client.address", "user.name", "http.request.method", "url.path", "url.query", "network.protocol.version",
 			"http.response.status_code", "http.response.body.size", "http.request.header.referer", "user_agent.original",
-			"http.request.original",
+			"http.request.original", "server.address", "server.port", "http.request.header.x-forwarded-for", "http.server.request.duration",
 		},
 	},
 	{name: "text", doc: "anything else: the line as it is, with a time and a level where they are found", traces: true, read: (*Parser).text},

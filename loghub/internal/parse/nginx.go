@@ -8,27 +8,25 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 )
 
-// nginxError reads `2026/11/21 07:55:42 [error] 12#13: *7 message, client: …`.
-// The message keeps its tail; the client's address also becomes an attribute.
+// nginxError reads nginx's error log (ngx_log.c; ngx_http_log_error for what follows the message):
+//
+//	2026/11/21 07:55:42 [error] 12#13: *7 message, client: 203.0.113.7, server: _, request: "GET /x HTTP/1.1", host: "web"
+//
+// The message keeps its tail, of which the known parts are attributes too.
 func (p *Parser) nginxError(line []byte, rec *otlp.Record) bool {
 	if len(line) < 20 || line[4] != '/' {
 		return false
 	}
-	t, n := p.timestamp(line)
+	n := p.stamp(line, line, rec)
 	rest := line[n:]
-	if t == 0 || !bytes.HasPrefix(rest, []byte(" [")) {
+	if n == 0 || len(rest) < 4 || rest[0] != ' ' || rest[1] != '[' {
 		return false
 	}
-	end := bytes.IndexByte(rest, ']')
-	if end < 0 {
+	word, rest, ok := cutByte(rest[2:], ']')
+	if rec.Severity = severity(word); !ok || rec.Severity == 0 {
 		return false
 	}
-	word := rest[2:end]
-	level := severity(word)
-	if level == 0 {
-		return false
-	}
-	r := reader{bytes.TrimPrefix(rest[end+1:], []byte(" ")), true}
+	r := reader{bytes.TrimPrefix(rest, []byte(" ")), true}
 	pid := r.number()
 	r.byte('#')
 	tid := r.number()
@@ -37,25 +35,69 @@ func (p *Parser) nginxError(line []byte, rec *otlp.Record) bool {
 	if !r.ok {
 		return false
 	}
-	rec.Time, rec.Severity, rec.SeverityText = t, level, p.intern(word)
-	p.add(rec, "process.pid", otlp.Int(pid))
-	p.add(rec, "thread.id", otlp.Int(tid))
+	rec.SeverityText = p.intern(word)
+	p.put(rec, "process.pid", otlp.Int(pid))
+	p.put(rec, "thread.id", otlp.Int(tid))
 	if c := (reader{r.b, true}); len(c.b) > 1 && c.b[0] == '*' {
 		c.b = c.b[1:]
 		id := c.number()
 		c.byte(' ')
 		if c.ok {
-			p.add(rec, "nginx.connection", otlp.Int(id))
+			p.put(rec, "nginx.connection", otlp.Int(id))
 			r.b = c.b
 		}
 	}
 	rec.Body = otlp.Text(r.b)
-	if at := bytes.LastIndex(r.b, []byte(", client: ")); at >= 0 {
-		client := r.b[at+len(", client: "):]
-		if end := bytes.IndexByte(client, ','); end >= 0 {
-			client = client[:end]
-		}
-		p.add(rec, "client.address", otlp.Text(client))
-	}
+	p.nginxTail(r.b, rec)
 	return true
+}
+
+// nginxTail makes attributes of `, client: …, server: …, request: "…", upstream: "…", host: "…", referrer: "…"`. Who asks can
+// write the like into request and referrer, unescaped: where the first part stands twice nothing tells the true one, and none is
+// taken.
+func (p *Parser) nginxTail(b []byte, rec *otlp.Record) {
+	first := []byte(", client: ")
+	at := bytes.Index(b, first)
+	if at < 0 || at != bytes.LastIndex(b, first) {
+		return
+	}
+	b = b[at+len(first):]
+	client, rest, _ := cutByte(b, ',')
+	p.put(rec, "client.address", otlp.Text(client))
+	var server []byte
+	for len(rest) > 0 {
+		key, value, ok := cutByte(bytes.TrimPrefix(rest, []byte(" ")), ':')
+		if !ok || len(value) < 2 || value[0] != ' ' {
+			return
+		}
+		value, rest = nginxValue(value[1:])
+		switch string(key) {
+		case "server":
+			server = value
+		case "request":
+			p.request(value, rec)
+		case "upstream":
+			p.put(rec, "nginx.upstream", otlp.Text(value))
+		case "host":
+			server = value
+		case "referrer":
+			p.put(rec, "http.request.header.referer", otlp.Text(value))
+		}
+	}
+	if len(server) > 0 && string(server) != "_" {
+		p.address(server, false, "server.address", "server.port", rec)
+	}
+}
+
+// nginxValue reads a value, in quotes or not, and the comma behind it.
+func nginxValue(b []byte) (value, rest []byte) {
+	if b[0] != '"' {
+		value, rest, _ = cutByte(b, ',')
+		return value, rest
+	}
+	b = b[1:]
+	if end := bytes.Index(b, []byte(`", `)); end >= 0 {
+		return b[:end], b[end+2:]
+	}
+	return bytes.TrimSuffix(b, []byte(`"`)), nil
 }

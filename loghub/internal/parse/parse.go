@@ -57,6 +57,12 @@ type Parser struct {
 	day     dayCache
 	detect  detection
 	misfits atomic.Int64
+
+	// Of the current line:
+	below   []byte // the lines that are joined to it
+	memo    stampMemo
+	console consoleMemo
+	today   today
 }
 
 // New returns a parser.
@@ -83,7 +89,8 @@ func New(o Options) *Parser {
 func (p *Parser) Parse(text []byte, rec *otlp.Record) {
 	p.arena, p.now = p.arena[:0], rec.Observed
 	clearRecord(rec)
-	line, _, more := cutByte(text, '\n')
+	line, below, more := cutByte(text, '\n')
+	p.below, p.memo.asked, p.console.asked = below, false, false
 	p.read(line, rec)
 	if more {
 		p.extend(rec, text, len(line))

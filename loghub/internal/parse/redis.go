@@ -4,13 +4,17 @@ package parse
 
 import "cloud4.internal/hub/internal/otlp"
 
-// redis reads `12:M 21 Nov 2026 07:55:42.123 * message`.
+// redis reads `12:M 21 Nov 2026 07:55:42.123 * message`, and what its signal handlers write, whose time is in seconds:
+// `12:signal-handler (1795247742) message`.
 func (p *Parser) redis(line []byte, rec *otlp.Record) bool {
 	r := reader{line, true}
 	pid := r.number()
 	r.byte(':')
 	if !r.ok || len(r.b) < 28 {
 		return false
+	}
+	if r.b[0] == 's' {
+		return p.redisSignal(pid, r.b, rec)
 	}
 	role := redisRole(r.b[0])
 	r.b = r.b[1:]
@@ -35,8 +39,26 @@ func (p *Parser) redis(line []byte, rec *otlp.Record) bool {
 	rec.Time = uint64(p.local(secs)*1e9 + frac)
 	rec.Severity, rec.SeverityText = level, word
 	rec.Body = otlp.Text(r.b[2:])
-	p.add(rec, "process.pid", otlp.Int(pid))
-	p.add(rec, "redis.role", otlp.String(role))
+	p.put(rec, "process.pid", otlp.Int(pid))
+	p.put(rec, "redis.role", otlp.String(role))
+	return true
+}
+
+func (p *Parser) redisSignal(pid int64, b []byte, rec *otlp.Record) bool {
+	const begin = "signal-handler ("
+	if len(b) < len(begin) || string(b[:len(begin)]) != begin {
+		return false
+	}
+	r := reader{b[len(begin):], true}
+	secs := r.number()
+	r.byte(')')
+	r.byte(' ')
+	if !r.ok {
+		return false
+	}
+	rec.Time, rec.Severity, rec.SeverityText = epoch(float64(secs)), Warn, "warning"
+	rec.Body = otlp.Text(r.b)
+	p.put(rec, "process.pid", otlp.Int(pid))
 	return true
 }
 
