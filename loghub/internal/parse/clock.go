@@ -172,7 +172,8 @@ func daysIn(y, m int64) int64 {
 
 // How far from the present a time may be and still be the event's.
 const (
-	maxAhead = 48 * time.Hour  // a zone misread, a clock that is off
+	maxAhead = 48 * time.Hour // a zone misread, a clock that is off
+	day      = 24 * time.Hour
 	oldest   = 946684800 * 1e9 // 2000-01-01: earlier, a machine had no clock yet
 )
 
@@ -191,7 +192,7 @@ func (p *Parser) yearless(m, d, secs int64) (int64, bool) {
 	year := int64(time.Unix(now, 0).UTC().Year())
 	for y := year + 1; y >= year-8; y-- { // eight: 29 February, around a century
 		t, ok := unix(y, m, d, secs)
-		if !ok {
+		if !ok || t > now+int64((maxAhead+day)/time.Second) { // whatever the zone; asking for it costs more than all the rest
 			continue
 		}
 		if t = p.local(t); t <= now+int64(maxAhead/time.Second) {

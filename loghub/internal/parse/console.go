@@ -119,8 +119,13 @@ func console(format string) func(p *Parser, line []byte, rec *otlp.Record) bool 
 			return p.console.won != nil && p.console.won.format == format && p.console.won.match(p, line, rec)
 		}
 		p.console = consoleMemo{asked: true}
+		at := 0
+		if len(line) > 0 && line[0] == '[' {
+			at = 1
+		}
+		stamp := p.stamp(line, line[at:], rec)
 		for _, l := range layoutsByShape[shapeOf(line)] {
-			if l.match(p, line, rec) {
+			if l.fits(line, stamp) && l.match(p, line, rec) {
 				p.console.won = l
 				return l.format == format
 			}

@@ -134,7 +134,7 @@ func (l *layout) match(p *Parser, line []byte, rec *otlp.Record) bool {
 				return false
 			}
 		case partTime, partISOTime, partSQLTime:
-			if n = p.stamp(line, b, rec); n == 0 || s.part == partISOTime && b[10] == ' ' || s.part == partSQLTime && (b[10] != ' ' || b[4] != '-') {
+			if n = p.stamp(line, b, rec); n == 0 || !s.separates(b) {
 				return false
 			}
 		case partMessage:
@@ -172,23 +172,13 @@ func (s *step) value(p *Parser, b []byte, rec *otlp.Record) int {
 	case partNumber:
 		r := reader{b, true}
 		v := r.number()
-		if !r.ok {
-			return 0
-		}
-		if s.attr != "" {
+		n := r.took(b)
+		if n > 0 && s.attr != "" {
 			p.put(rec, s.attr, otlp.Int(v))
 		}
-		return len(b) - len(r.b)
+		return n
 	case partName, partModule, partWord:
-		n := name(b)
-		if s.part == partWord {
-			if i := bytes.IndexByte(b[:n], s.stop); i >= 0 {
-				n = i
-			}
-		}
-		if s.part == partModule && !module(b[:n]) {
-			return 0
-		}
+		n := s.name(b)
 		if n > 0 {
 			p.put(rec, s.attr, otlp.Text(b[:n]))
 		}
@@ -198,30 +188,25 @@ func (s *step) value(p *Parser, b []byte, rec *otlp.Record) int {
 	case partTrace:
 		return s.trace(b, rec)
 	}
-	return s.until(p, b, rec)
+	return s.field(p, b, rec)
 }
 
 // level reads a word that is a severity.
 func (s *step) level(p *Parser, b []byte, rec *otlp.Record) int {
-	n := letters(b)
-	if n < 3 || s.part != partLevel && (b[0] >= 'a' || b[n-1] >= 'a') {
+	n := s.word(b)
+	if n == 0 {
 		return 0
 	}
-	number := uint8(0)
-	switch {
-	case s.part == partLevel || s.part == partCapitals && n > 3:
-		number = severity(b[:n])
-	case s.part == partThree && n == 3 || s.part == partFour && n == 4:
+	letters := letters(b)
+	number := severity(b[:letters])
+	if s.part == partThree || s.part == partFour {
 		number = abbreviated(b[:n])
 	}
 	if number == 0 {
 		return 0
 	}
-	if s.part == partCapitals && n+1 < len(b) && (b[n] == '+' || b[n] == '-') && digitByte(b[n+1]) {
-		if number = shifted(number, b[n:n+2]); n+2 < len(b) && digitByte(b[n+2]) {
-			return 0
-		}
-		n += 2
+	if letters < n {
+		number = shifted(number, b[letters:n])
 	}
 	rec.Severity, rec.SeverityText = number, p.intern(b[:n])
 	return n
@@ -239,11 +224,8 @@ func shifted(number uint8, by []byte) uint8 {
 // maxUntil is how long a part may be whose end is only known by what follows it.
 const maxUntil = 128
 
-func (s *step) until(p *Parser, b []byte, rec *otlp.Record) int {
-	n := bytes.IndexByte(b[:min(len(b), maxUntil)], s.stop)
-	if n < 0 {
-		return 0
-	}
+func (s *step) field(p *Parser, b []byte, rec *otlp.Record) int {
+	n := s.until(b)
 	if v := bytes.TrimSpace(b[:n]); len(v) > 0 && s.attr != "" {
 		p.put(rec, s.attr, otlp.Text(v))
 	}
@@ -252,7 +234,7 @@ func (s *step) until(p *Parser, b []byte, rec *otlp.Record) int {
 
 // trace reads "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" or as many blanks.
 func (s *step) trace(b []byte, rec *otlp.Record) int {
-	n := bytes.IndexByte(b[:min(len(b), maxUntil)], s.stop)
+	n := s.until(b)
 	if n != 32+1+16 {
 		return 0
 	}
@@ -269,21 +251,25 @@ func (p *Parser) put(rec *otlp.Record, key string, v otlp.Value) {
 
 // caller reads "dir/file.go:12" and returns its size, 0 for none.
 func (p *Parser) caller(b []byte, rec *otlp.Record) int {
+	file, line, n := callerSize(b)
+	if n > 0 {
+		p.put(rec, "code.file.path", otlp.Text(file))
+		p.put(rec, "code.line.number", otlp.Int(line))
+	}
+	return n
+}
+
+func callerSize(b []byte) (file []byte, line int64, size int) {
 	n := 0
 	for n < len(b) && n < maxUntil && b[n] != ':' && b[n] > ' ' {
 		n++
 	}
 	if n == 0 || n+1 >= len(b) || b[n] != ':' || bytes.IndexByte(b[:n], '.') < 0 {
-		return 0
+		return nil, 0, 0
 	}
 	r := reader{b[n+1:], true}
-	line := r.number()
-	if !r.ok {
-		return 0
-	}
-	p.put(rec, "code.file.path", otlp.Text(b[:n]))
-	p.put(rec, "code.line.number", otlp.Int(line))
-	return len(b) - len(r.b)
+	line = r.number()
+	return b[:n], line, r.took(b)
 }
 
 func blanks(b []byte) int {

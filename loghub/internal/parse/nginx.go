@@ -52,51 +52,57 @@ func (p *Parser) nginxError(line []byte, rec *otlp.Record) bool {
 	return true
 }
 
+// nginxParts are what may follow the client, in their order.
+var nginxParts = [...]string{"server", "request", "subrequest", "upstream", "host", "referrer"}
+
 // nginxTail makes attributes of `, client: …, server: …, request: "…", upstream: "…", host: "…", referrer: "…"`. Who asks can
-// write the like into request and referrer, unescaped: where the first part stands twice nothing tells the true one, and none is
-// taken.
+// write the like into request and referrer, unescaped. So where the client stands twice nothing is taken, and where the parts are
+// not in their order nothing but the client, who stands before all that.
 func (p *Parser) nginxTail(b []byte, rec *otlp.Record) {
 	first := []byte(", client: ")
 	at := bytes.Index(b, first)
 	if at < 0 || at != bytes.LastIndex(b, first) {
 		return
 	}
-	b = b[at+len(first):]
-	client, rest, _ := cutByte(b, ',')
+	client, rest, _ := cutByte(b[at+len(first):], ',')
 	p.put(rec, "client.address", otlp.Text(client))
-	var server []byte
-	for len(rest) > 0 {
+	var values [len(nginxParts)][]byte
+	for next := 0; len(rest) > 0; next++ {
 		key, value, ok := cutByte(bytes.TrimPrefix(rest, []byte(" ")), ':')
-		if !ok || len(value) < 2 || value[0] != ' ' {
+		for ok && next < len(nginxParts) && nginxParts[next] != string(key) {
+			next++
+		}
+		if !ok || next == len(nginxParts) || len(value) < 2 || value[0] != ' ' {
 			return
 		}
-		value, rest = nginxValue(value[1:])
-		switch string(key) {
-		case "server":
-			server = value
-		case "request":
-			p.request(value, rec)
-		case "upstream":
-			p.put(rec, "nginx.upstream", otlp.Text(value))
-		case "host":
-			server = value
-		case "referrer":
-			p.put(rec, "http.request.header.referer", otlp.Text(value))
-		}
+		values[next], rest = nginxValue(value[1:], next == len(nginxParts)-1)
+	}
+	server, request, upstream, host, referrer := values[0], values[1], values[3], values[4], values[5]
+	if len(host) > 0 {
+		server = host
 	}
 	if len(server) > 0 && string(server) != "_" {
 		p.address(server, false, "server.address", "server.port", rec)
 	}
+	if request != nil {
+		p.request(request, rec)
+	}
+	if upstream != nil {
+		p.put(rec, "nginx.upstream", otlp.Text(upstream))
+	}
+	if referrer != nil {
+		p.put(rec, "http.request.header.referer", otlp.Text(referrer))
+	}
 }
 
 // nginxValue reads a value, in quotes or not, and the comma behind it.
-func nginxValue(b []byte) (value, rest []byte) {
+func nginxValue(b []byte, last bool) (value, rest []byte) {
 	if b[0] != '"' {
 		value, rest, _ = cutByte(b, ',')
 		return value, rest
 	}
 	b = b[1:]
-	if end := bytes.Index(b, []byte(`", `)); end >= 0 {
+	if end := bytes.Index(b, []byte(`", `)); end >= 0 && !last {
 		return b[:end], b[end+2:]
 	}
 	return bytes.TrimSuffix(b, []byte(`"`)), nil

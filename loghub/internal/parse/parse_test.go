@@ -25,7 +25,7 @@ type want struct {
 	Trace string
 }
 
-func view(rec *otlp.Record) want {
+func viewOf(rec *otlp.Record) want {
 	w := want{Level: Level(rec.Severity), Word: rec.SeverityText, Body: string(rec.Body.Bytes), Trace: hex.EncodeToString(rec.TraceID)}
 	if rec.Time != 0 {
 		w.Time = time.Unix(0, int64(rec.Time)).UTC().Format(time.RFC3339Nano)
@@ -105,7 +105,7 @@ func TestParse(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p.Parse([]byte(tt.line), &rec)
-			if diff := cmp.Diff(tt.want, view(&rec)); diff != "" {
+			if diff := cmp.Diff(tt.want, viewOf(&rec)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -125,7 +125,7 @@ func TestLocalTimeAcrossTheChange(t *testing.T) {
 	} {
 		var rec otlp.Record
 		p.Parse([]byte(line), &rec)
-		if got := view(&rec).Time; got != want {
+		if got := viewOf(&rec).Time; got != want {
 			t.Errorf("%s: %s, want %s", line, got, want)
 		}
 	}
@@ -181,7 +181,7 @@ func TestSeveralLines(t *testing.T) {
 	} {
 		var rec otlp.Record
 		New(Options{Loc: time.UTC}).Parse([]byte(text), &rec)
-		if diff := cmp.Diff(want, view(&rec)); diff != "" {
+		if diff := cmp.Diff(want, viewOf(&rec)); diff != "" {
 			t.Errorf("%q: %s", text, diff)
 		}
 	}
@@ -200,7 +200,7 @@ func TestFixedFormat(t *testing.T) {
 		t.Errorf("%s, %d misfits", p.Format(), p.Misfits())
 	}
 	if p.Parse([]byte(`{"msg":"m"}`), &rec); string(rec.Body.Bytes) != `{"msg":"m"}` || len(rec.Attributes) > 0 {
-		t.Errorf("a line of another format became %v", view(&rec))
+		t.Errorf("a line of another format became %v", viewOf(&rec))
 	}
 }
 
@@ -242,7 +242,7 @@ func TestTimeThatCannotBe(t *testing.T) {
 	} {
 		rec := otlp.Record{Observed: uint64(now.UnixNano())}
 		New(Options{Loc: time.UTC}).Parse([]byte(line), &rec)
-		if diff := cmp.Diff(want, view(&rec)); diff != "" {
+		if diff := cmp.Diff(want, viewOf(&rec)); diff != "" {
 			t.Errorf("%q: %s", line, diff)
 		}
 	}

@@ -48,13 +48,13 @@ func (p *Parser) clockToday(b []byte, rec *otlp.Record) int {
 		midnight, _ := unix(int64(y), int64(m), int64(d), 0)
 		p.today = today{hour, midnight}
 	}
-	const day = 86400
+	const seconds = int64(day / time.Second)
 	t := p.local(p.today.midnight + secs)
 	switch off := t - int64(now/1e9); {
-	case off > day/2:
-		t = p.local(p.today.midnight - day + secs)
-	case off < -day/2:
-		t = p.local(p.today.midnight + day + secs)
+	case off > seconds/2:
+		t = p.local(p.today.midnight - seconds + secs)
+	case off < -seconds/2:
+		t = p.local(p.today.midnight + seconds + secs)
 	}
 	rec.Time = uint64(t*1e9 + frac)
 	return len(b) - len(r.b)

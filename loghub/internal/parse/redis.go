@@ -28,7 +28,7 @@ func (p *Parser) redis(line []byte, rec *otlp.Record) bool {
 	secs := r.clock()
 	frac := r.fraction()
 	r.byte(' ')
-	if !r.ok || role == "" || len(r.b) < 2 || r.b[1] != ' ' {
+	if !r.ok || role.Kind == otlp.KindEmpty || len(r.b) < 2 || r.b[1] != ' ' {
 		return false
 	}
 	secs, ok := unix(y, m, d, secs)
@@ -40,7 +40,7 @@ func (p *Parser) redis(line []byte, rec *otlp.Record) bool {
 	rec.Severity, rec.SeverityText = level, word
 	rec.Body = otlp.Text(r.b[2:])
 	p.put(rec, "process.pid", otlp.Int(pid))
-	p.put(rec, "redis.role", otlp.String(role))
+	p.put(rec, "redis.role", role)
 	return true
 }
 
@@ -62,18 +62,26 @@ func (p *Parser) redisSignal(pid int64, b []byte, rec *otlp.Record) bool {
 	return true
 }
 
-func redisRole(c byte) string {
+// Roles as attributes hold them.
+var (
+	redisMaster   = otlp.String("master")
+	redisReplica  = otlp.String("replica")
+	redisChild    = otlp.String("child")
+	redisSentinel = otlp.String("sentinel")
+)
+
+func redisRole(c byte) otlp.Value {
 	switch c {
 	case 'M':
-		return "master"
+		return redisMaster
 	case 'S':
-		return "replica"
+		return redisReplica
 	case 'C':
-		return "child"
+		return redisChild
 	case 'X':
-		return "sentinel"
+		return redisSentinel
 	}
-	return ""
+	return otlp.Value{}
 }
 
 func redisLevel(c byte) (uint8, string) {

@@ -51,8 +51,16 @@ var syslogSeverity = [8]struct {
 	{"warning", Warn}, {"notice", Info + 1}, {"info", Info}, {"debug", Debug},
 }
 
-// syslogFacility are the words of RFC 5424 §6.2.1 as syslog.h has them; what has none there is named after its use.
-var syslogFacility = [24]string{
+// syslogFacility are the facilities as attributes hold them.
+var syslogFacility = func() (values [24]otlp.Value) {
+	for i, word := range facilities {
+		values[i] = otlp.String(word)
+	}
+	return values
+}()
+
+// facilities are the words of RFC 5424 §6.2.1 as syslog.h has them; what has none there is named after its use.
+var facilities = [24]string{
 	"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert", "clock",
 	"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 }
@@ -71,7 +79,7 @@ func (p *Parser) priority(line []byte, rec *otlp.Record) (rest []byte, ok bool) 
 	clearRecord(rec)
 	s := syslogSeverity[pri&7]
 	rec.Severity, rec.SeverityText = s.number, s.word
-	p.put(rec, "syslog.facility", otlp.String(syslogFacility[pri>>3]))
+	p.put(rec, "syslog.facility", syslogFacility[pri>>3])
 	return r.b, true
 }
 

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package parse_test
+
+import (
+	"bufio"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/parse"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestFixedIsAuto: a format that is fixed by the settings makes the same of its lines as one that is found.
+func TestFixedIsAuto(t *testing.T) {
+	for _, path := range corpora(t) {
+		samples, _ := corpus(t, path)
+		for _, s := range samples {
+			if s.format != "" || s.pattern != "" || s.took == "text" {
+				continue
+			}
+			s.format = s.took
+			p := parse.New(options(t, s))
+			if diff := cmp.Diff(s.event, event(p, s.text)); diff != "" || p.Misfits() != 0 {
+				t.Errorf("%s: with format %s it becomes another event: %s\n%s", s.at, s.format, s.text, diff)
+			}
+		}
+	}
+}
+
+// TestProseIsText: no format takes what people write, whatever it begins with.
+func TestProseIsText(t *testing.T) {
+	samples, _ := corpus(t, "testdata/prose.txt")
+	for _, s := range samples {
+		if s.took != "text" {
+			t.Errorf("%s: %s takes %q", s.at, s.took, s.text)
+		}
+	}
+	if len(samples) < 50 {
+		t.Errorf("%d lines are no corpus", len(samples))
+	}
+}
+
+// TestYears: a date without a year is the last such date, but for clocks that are a little off.
+func TestYears(t *testing.T) {
+	tests := []struct{ now, line, want string }{
+		{"2026-11-21T12:00:00Z", "Nov 21 12:00:01 vm1 a[1]: x", "2026-11-21T12:00:01Z"},
+		{"2027-01-01T00:00:01Z", "Dec 31 23:59:59 vm1 a[1]: x", "2026-12-31T23:59:59Z"},
+		{"2026-12-31T23:59:59Z", "Jan  1 00:00:03 vm1 a[1]: x", "2027-01-01T00:00:03Z"},
+		{"2027-01-01T00:00:01Z", "<13>Jan  1 00:00:00 a: x", "2027-01-01T00:00:00Z"},
+		{"2026-11-21T12:00:00Z", "Nov 25 12:00:00 vm1 a[1]: x", "2025-11-25T12:00:00Z"},
+		{"2026-11-21T12:00:00Z", "Feb 29 12:00:00 vm1 a[1]: x", "2024-02-29T12:00:00Z"},
+		{"2027-01-01T00:00:01Z", "I1231 23:59:59.000000 1 a.go:1] x", "2026-12-31T23:59:59Z"},
+		{"2027-01-01T00:00:01Z", "I20261231 23:59:59.000000 1 a.go:1] x", "2026-12-31T23:59:59Z"},
+		{"2026-11-21T00:10:00Z", "23:50:00.000 [main] INFO a.B - x", "2026-11-20T23:50:00Z"},
+		{"2026-11-21T23:50:00Z", "00:10:00.000 [main] INFO a.B - x", "2026-11-22T00:10:00Z"},
+		{"2026-11-21T12:00:00Z", "23:59:00.000 [main] INFO a.B - x", "2026-11-21T23:59:00Z"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.now+" "+tt.line, func(t *testing.T) {
+			now, err := time.Parse(time.RFC3339, tt.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec := otlp.Record{Observed: uint64(now.UnixNano())}
+			parse.New(parse.Options{Loc: time.UTC}).Parse([]byte(tt.line), &rec)
+			if got := time.Unix(0, int64(rec.Time)).UTC().Format(time.RFC3339); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// fuzzFormat: whatever a line holds, the event encodes, its keys are unique, and its texts are valid and no longer than the line.
+func fuzzFormat(f *testing.F, format string) {
+	file, err := os.Open("testdata/" + format + ".txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		if line, ok := strings.CutPrefix(lines.Text(), "< "); ok {
+			f.Add(line)
+		}
+	}
+	p := parse.New(parse.Options{Loc: time.UTC, Format: format})
+	f.Fuzz(func(t *testing.T, line string) {
+		if !utf8.ValidString(line) {
+			return // package frame repairs lines first
+		}
+		rec, back := otlp.Record{Observed: observed}, otlp.Record{}
+		p.Parse([]byte(line), &rec)
+		if err := otlp.DecodeRecord(otlp.AppendRecord(nil, &rec), &back); err != nil {
+			t.Fatal(err)
+		}
+		if (rec.Severity == 0) != (rec.SeverityText == "") && format != "access" && format != "haproxy" {
+			t.Errorf("severity %d, %q", rec.Severity, rec.SeverityText)
+		}
+		if rec.Severity > 24 || !utf8.Valid(rec.Body.Bytes) || len(rec.Body.Bytes) > len(line) {
+			t.Errorf("severity %d, body %q", rec.Severity, rec.Body.Bytes)
+		}
+		seen := map[string]bool{}
+		for _, kv := range rec.Attributes {
+			if seen[kv.Key] || kv.Key == "" {
+				t.Errorf("%q stands twice", kv.Key)
+			}
+			seen[kv.Key] = true
+			if !utf8.Valid(kv.Value.Bytes) || !utf8.ValidString(kv.Key) {
+				t.Errorf("%q: %q", kv.Key, kv.Value.Bytes)
+			}
+		}
+	})
+}
+
+func FuzzAccess(f *testing.F)      { fuzzFormat(f, "access") }
+func FuzzApacheError(f *testing.F) { fuzzFormat(f, "apache-error") }
+func FuzzDotnet(f *testing.F)      { fuzzFormat(f, "dotnet") }
+func FuzzGo(f *testing.F)          { fuzzFormat(f, "go") }
+func FuzzHAProxy(f *testing.F)     { fuzzFormat(f, "haproxy") }
+func FuzzJava(f *testing.F)        { fuzzFormat(f, "java") }
+func FuzzKlog(f *testing.F)        { fuzzFormat(f, "klog") }
+func FuzzLogrus(f *testing.F)      { fuzzFormat(f, "logrus") }
+func FuzzMySQL(f *testing.F)       { fuzzFormat(f, "mysql") }
+func FuzzNginxError(f *testing.F)  { fuzzFormat(f, "nginx-error") }
+func FuzzPHP(f *testing.F)         { fuzzFormat(f, "php") }
+func FuzzPostgres(f *testing.F)    { fuzzFormat(f, "postgres") }
+func FuzzPython(f *testing.F)      { fuzzFormat(f, "python") }
+func FuzzRedis(f *testing.F)       { fuzzFormat(f, "redis") }
+func FuzzRust(f *testing.F)        { fuzzFormat(f, "rust") }
+func FuzzSyslog(f *testing.F)      { fuzzFormat(f, "syslog") }
+func FuzzZap(f *testing.F)         { fuzzFormat(f, "zap") }
+func FuzzZerolog(f *testing.F)     { fuzzFormat(f, "zerolog") }
+
+// BenchmarkFormats reads one line of each format, over and over, as a source does that speaks nothing else.
+func BenchmarkFormats(b *testing.B) {
+	for _, tt := range []struct{ name, line string }{
+		{"access", `203.0.113.7 - - [21/Nov/2026:07:55:42 +0000] "GET /index.html?a=1 HTTP/1.1" 200 612 "-" "Mozilla/5.0 (X11; Linux x86_64)"`},
+		{"nginx-error", `2026/11/21 07:55:42 [error] 12#13: *7 open() "/x" failed (2: No such file or directory), client: 203.0.113.7, server: _, request: "GET /x HTTP/1.1", host: "h"`},
+		{"apache-error", `[Sat Nov 21 17:01:48.198470 2026] [core:error] [pid 15595:tid 15645] [client 192.0.2.7:55150] AH10244: invalid URI path (/../../etc/passwd)`},
+		{"redis", `1:M 21 Nov 2026 07:55:42.123 * Background saving started by pid 4779`},
+		{"postgres", `2026-11-21 17:01:40.360 UTC [10793] ops@shop ERROR:  relation "nothere" does not exist at character 15`},
+		{"mysql", `2026-11-21 17:01:45 0 [Note] InnoDB: Completed initialization of buffer pool`},
+		{"haproxy", `192.0.2.7:40800 [21/Nov/2026:17:00:33.593] web app/s1 0/0/0/10/14 404 500 - - ---- 1/1/0/0/0 0/0 "GET /a?b=1 HTTP/1.1"`},
+		{"klog", `I1121 17:04:18.258175   20937 main.go:13] "Setting node" pod="kube-system/x" n=3`},
+		{"syslog-3164", `<28>Nov 21 17:03:52 backup[19765]: disk is full`},
+		{"syslog-5424", `<165>1 2026-11-21T07:55:42.003Z web app 12 ID47 [x@32473 iut="3" source="App"] An event`},
+		{"syslog-file", `Nov 21 17:02:56 vm1 postfix/smtpd[12]: connect from unknown[192.0.2.1]`},
+		{"zap", "2026-11-21T17:04:18.257Z\tINFO\tapp/main.go:6\thi there\t{\"n\": 3, \"s\": \"a\"}"},
+		{"zerolog", `5:04PM INF hi there foo="bar baz" n=3`},
+		{"logrus", `INFO[0000] A walrus appears                              animal=walrus s="two words"`},
+		{"logback", `2026-11-21 07:55:42.123 [http-nio-8080-exec-1] WARN  o.e.web.Foo - a message`},
+		{"spring", `2026-11-21T07:55:42.123Z  INFO 1 --- [           main] c.e.Foo                                  : Started Foo in 2.1 seconds`},
+		{"python", `2026-11-21 17:05:32,103 - app.sub - ERROR - bad: x`},
+		{"dotnet", `[07:55:42 INF] Starting up`},
+		{"rust", `2026-11-21T07:55:42.123456Z  INFO app::web: with fields n=1 s="two words"`},
+		{"php", `[21-Nov-2026 17:02:51 UTC] PHP Warning:  Undefined variable $x in /srv/app/a.php on line 3`},
+		{"monolog", `[2026-11-21T07:55:42.123456+00:00] app.ERROR: it is {"user":"ops","n":3} []`},
+		{"go", `2026/11/21 17:04:18 http: TLS handshake error from 203.0.113.9:5: EOF`},
+		{"slog", `2026/11/21 17:04:18 INFO slog hi n=3 s="two words"`},
+		{"prose", `Listening on 0.0.0.0:80 and waiting for what may come`},
+		{"prose-time", `2026-11-21 07:55:42 something happened here`},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			p := parse.New(parse.Options{Loc: time.UTC})
+			line := []byte(tt.line)
+			rec := otlp.Record{Observed: observed}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Parse(line, &rec)
+			}
+		})
+	}
+}
