@@ -16,12 +16,29 @@ type State struct {
 	Pos uint64
 	// Seq is the number of the last record.
 	Seq uint64
-	// Carry holds the beginning of a line whose end is still to come; Pos stands
-	// behind it.
+	// Carry holds the bytes before Pos that were read, but made no record yet.
 	Carry []byte
 	// Proof shows later that Pos still is a place of the same stream. It stands
 	// in the frame of a place at or before Pos; nil: there is none.
 	Proof []byte
+}
+
+// settle moves the state to a place. What of the carry lies behind the place stays.
+func (st *State) settle(pos, seq uint64) {
+	st.Seq = seq
+	if left := st.Pos - pos; pos < st.Pos && left <= uint64(len(st.Carry)) {
+		st.Carry = st.Carry[uint64(len(st.Carry))-left:]
+		return
+	}
+	st.Pos, st.Carry = pos, nil
+}
+
+// carry adds bytes up to pos. If they do not go on where the carry ends, what it held was lost.
+func (st *State) carry(pos uint64, data []byte) {
+	if st.Pos+uint64(len(data)) != pos {
+		st.Carry = nil
+	}
+	st.Pos, st.Carry = pos, append(st.Carry, data...)
 }
 
 // Source is a source known to the spool; see Register.
@@ -37,12 +54,12 @@ type Batch struct {
 	src     *Source
 	buf     []byte
 	records int
-	pos     uint64
+	pos     uint64 // of the last record or mark
 	seq     uint64
-	carry   []byte
+	settled bool // there is one
+	end     uint64
+	carry   []byte // up to end
 	proof   []byte
-	cleared bool // a record or mark came, so the carry before it is gone
-	moved   bool
 }
 
 // NewBatch returns an empty batch of src.
@@ -60,7 +77,7 @@ func (b *Batch) Record(pos, seq uint64, r *otlp.Record) {
 	b.buf = otlp.AppendRecord(b.buf, r)
 	endFrame(b.buf, at)
 	b.records++
-	b.clear(pos, seq)
+	b.settle(pos, seq)
 }
 
 // Mark says that the source was read up to pos without a record.
@@ -69,7 +86,7 @@ func (b *Batch) Mark(pos, seq uint64) {
 	b.buf, at = beginFrame(b.buf, kindMark, 0)
 	b.place(pos, seq)
 	endFrame(b.buf, at)
-	b.clear(pos, seq)
+	b.settle(pos, seq)
 }
 
 // Prove is a Mark that holds the proof of its place.
@@ -80,10 +97,10 @@ func (b *Batch) Prove(pos, seq uint64, proof []byte) {
 	b.buf = append(b.buf, proof...)
 	endFrame(b.buf, at)
 	b.proof = append(b.proof[:0], proof...)
-	b.clear(pos, seq)
+	b.settle(pos, seq)
 }
 
-// Carry adds raw bytes of a line without an end, up to pos.
+// Carry adds raw bytes that made no record yet, up to pos. It is the last thing in a batch.
 func (b *Batch) Carry(pos uint64, data []byte) {
 	var at int
 	b.buf, at = beginFrame(b.buf, kindCarry, 0)
@@ -92,10 +109,7 @@ func (b *Batch) Carry(pos uint64, data []byte) {
 	b.buf = append(b.buf, data...)
 	endFrame(b.buf, at)
 	b.carry = append(b.carry, data...)
-	b.pos, b.moved = pos, true
-	if !b.cleared && b.records == 0 {
-		b.seq = b.src.state.Seq
-	}
+	b.end = pos
 }
 
 func (b *Batch) place(pos, seq uint64) {
@@ -104,15 +118,12 @@ func (b *Batch) place(pos, seq uint64) {
 	b.buf = binary.AppendUvarint(b.buf, seq)
 }
 
-func (b *Batch) clear(pos, seq uint64) {
-	b.pos, b.seq, b.moved, b.cleared = pos, seq, true, true
-	b.carry = b.carry[:0]
-}
+func (b *Batch) settle(pos, seq uint64) { b.pos, b.seq, b.settled = pos, seq, true }
 
 // Reset empties the batch without writing it.
 func (b *Batch) Reset() {
 	b.buf, b.carry, b.proof = b.buf[:0], b.carry[:0], b.proof[:0]
-	b.records, b.cleared, b.moved = 0, false, false
+	b.records, b.settled = 0, false
 	if cap(b.buf) > segmentBytes { // one giant line must not be paid for ever
 		b.buf = nil
 	}
@@ -123,17 +134,12 @@ func (b *Batch) Reset() {
 
 // apply moves the source's state to where the batch leads.
 func (b *Batch) apply() {
-	if !b.moved {
-		return
-	}
 	st := &b.src.state
-	st.Pos, st.Seq = b.pos, b.seq
-	if b.cleared {
-		st.Carry = st.Carry[:0]
+	if b.settled {
+		st.settle(b.pos, b.seq)
 	}
-	st.Carry = append(st.Carry, b.carry...)
-	if len(st.Carry) == 0 {
-		st.Carry = nil
+	if len(b.carry) > 0 {
+		st.carry(b.end, b.carry)
 	}
 	if len(b.proof) > 0 {
 		st.Proof = append([]byte(nil), b.proof...)

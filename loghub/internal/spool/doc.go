@@ -10,11 +10,12 @@
 //	segment  "CLSG" | version u32 | number u64 | frames…
 //	frame    magic u16 | kind u8 | severity u8 | length u32 | CRC32C u32 | payload
 //	record   source, position, sequence (uvarints) | OTLP log_records field
-//	carry    source, position | raw bytes of a line whose end is still to come
+//	carry    source, position | raw bytes before it that made no record yet
 //	mark     source, position, sequence | proof of this place, or nothing
 //	source   source, position, sequence | key | state | carry | proof (length-prefixed)
 //	forget   source
 //
+// A record or mark ends the carry up to its position; what of it lies behind stays.
 // The checksum covers kind, severity and payload. Every segment begins with a
 // source frame for each source there is, so older segments can go once their
 // records are acknowledged. The cursor (segment and offset of the first record

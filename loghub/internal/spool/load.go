@@ -130,15 +130,14 @@ func (s *Spool) restore(names map[uint64]string, f frame) {
 		delete(s.restored, key)
 		return
 	case kindCarry:
-		st.Pos = p.pos
-		st.Carry = append(st.Carry, rest...)
+		st.carry(p.pos, rest)
 	case kindMark:
-		st.Pos, st.Seq, st.Carry = p.pos, p.seq, nil
+		st.settle(p.pos, p.seq)
 		if len(rest) > 0 {
 			st.Proof = append([]byte(nil), rest...)
 		}
 	default:
-		st.Pos, st.Seq, st.Carry = p.pos, p.seq, nil
+		st.settle(p.pos, p.seq)
 	}
 	s.restored[key] = st
 }
