@@ -8,15 +8,22 @@
 // tells duplicates and gaps: "<epoch>.<sequence>" for pipes, and for files
 // "<file>.<generation>@<offset>". A loss is a record too, see Loss.
 //
+// Several lines that make one record, a trace mostly, stay together in the body: what the first says (without the time
+// and level that its format has in front), a newline, the others as they are. What was thrown stands in exception.type
+// and exception.message besides (semantic conventions of OpenTelemetry); exception.stacktrace is not sent, since it would
+// double the body. A trace without a level of its own is an error.
+//
 // Left out: the resource, which a record gets when it is sent.
 package event
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/frame"
+	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/mask"
 	"cloud4.internal/hub/loghub/internal/parse"
 )
@@ -27,10 +34,21 @@ const (
 	AttrStream    = "log.iostream"
 	AttrPath      = "log.file.path"
 	AttrFiles     = "hub.files"          // name of the entry in log.files
-	AttrContinues = "hub.line.continues" // the line was cut, its next piece follows
+	AttrContinues = "hub.line.continues" // the line has not ended: its next piece is the source's next record, if it comes
+	AttrPiece     = "hub.line.piece"     // from 1 on, where a line comes in pieces
+	AttrRepaired  = "hub.line.repaired"  // what was not UTF-8 was replaced by U+FFFD
 	AttrCut       = "hub.line.cut"       // so many bytes of the line's end are missing
+	AttrLines     = "hub.lines"          // how many make this record, if more than one
+	AttrMore      = "hub.lines.continue" // a limit cut them: they go on in the source's next record
+	AttrPart      = "hub.lines.part"     // from 2 on: they go on with the record before
 	AttrSocket    = "hub.socket"         // path of the socket that the line came by
 	AttrPipe      = "hub.pipe"           // "hubs": the line is one of the hubs' own
+)
+
+// Names of attributes that the lines of a trace set.
+const (
+	attrType    = "exception.type"
+	attrMessage = "exception.message"
 )
 
 // Builder makes the records of one source; one goroutine uses it.
@@ -43,6 +61,7 @@ type Builder struct {
 	enc    []byte
 	num    []byte
 	masked []byte
+	lines  []byte
 	clean  []byte
 	now    func() time.Time
 }
@@ -71,16 +90,21 @@ func (b *Builder) Format() (name string, misfits int64) { return b.parser.Format
 // Line makes the record of a line at place (sequence number or offset). The
 // result is valid until the next call; nil says that the line is blank, which
 // makes no record.
-func (b *Builder) Line(line []byte, place uint64, continues bool) *otlp.Record {
-	line = b.text(line)
-	if blank(line) {
+func (b *Builder) Line(line []byte, place uint64) *otlp.Record {
+	return b.Group(&join.Group{Text: line, Lines: 1}, place)
+}
+
+// Group does it for the lines of a group.
+func (b *Builder) Group(g *join.Group, place uint64) *otlp.Record {
+	text, repaired := b.clear(g.Text, g.Lines)
+	if blank(text) {
 		return nil
 	}
 	b.rec.Observed = uint64(b.now().UnixNano())
-	b.parser.Parse(line, &b.rec)
+	b.parser.Parse(text, &b.rec)
 	b.finish(place)
-	if continues {
-		b.enc = otlp.AppendAttribute(b.enc, otlp.KeyValue{Key: AttrContinues, Value: otlp.Bool(true)})
+	if g.Lines > 1 || g.Piece > 0 || g.Open || g.Part > 0 || repaired {
+		b.tell(g, text, repaired)
 		b.rec.Encoded = b.enc
 	}
 	return &b.rec
@@ -88,9 +112,56 @@ func (b *Builder) Line(line []byte, place uint64, continues bool) *otlp.Record {
 
 // text is a line masked and cleaned, valid until the next call.
 func (b *Builder) text(line []byte) []byte {
-	line, b.masked = b.masker.Mask(frame.Trim(line), b.masked)
-	line, b.clean = frame.Text(line, b.clean)
+	line, _ = b.clear(line, 1)
 	return line
+}
+
+// clear masks and cleans so many lines. repaired says that they were not UTF-8.
+func (b *Builder) clear(raw []byte, lines int) (text []byte, repaired bool) {
+	text, b.masked = b.masker.Mask(frame.Trim(raw), b.masked)
+	if lines > 1 {
+		text, b.lines = frame.Unreturn(text, b.lines)
+	}
+	text, b.clean, repaired = frame.Text(text, b.clean)
+	return text, repaired
+}
+
+// tell adds what is special about a group.
+func (b *Builder) tell(g *join.Group, text []byte, repaired bool) {
+	b.flag(AttrRepaired, repaired)
+	b.number(AttrPiece, g.Piece, 1)
+	b.flag(AttrContinues, g.Open)
+	b.number(AttrLines, g.Lines, 2)
+	b.number(AttrPart, g.Part, 2)
+	b.flag(AttrMore, g.Cut)
+	if !g.Trace.Found() {
+		return
+	}
+	if b.rec.Severity == 0 {
+		b.rec.Severity = parse.Error
+	}
+	name, said := g.Trace.Describe(text)
+	b.name(attrType, name)
+	b.name(attrMessage, said)
+}
+
+func (b *Builder) flag(key string, on bool) {
+	if on {
+		b.enc = otlp.AppendAttribute(b.enc, otlp.KeyValue{Key: key, Value: otlp.Bool(true)})
+	}
+}
+
+func (b *Builder) number(key string, n, from int) {
+	if n >= from {
+		b.enc = otlp.AppendAttribute(b.enc, otlp.KeyValue{Key: key, Value: otlp.Int(int64(n))})
+	}
+}
+
+// name sets an attribute unless the line's own format did.
+func (b *Builder) name(key string, value []byte) {
+	if len(value) > 0 && !slices.ContainsFunc(b.rec.Attributes, func(kv otlp.KeyValue) bool { return kv.Key == key }) {
+		b.enc = otlp.AppendAttribute(b.enc, otlp.KeyValue{Key: key, Value: otlp.Text(value)})
+	}
 }
 
 // finish adds what does not come from the line.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/mask"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,7 @@ func TestLine(t *testing.T) {
 	}{
 		{"masked before it is parsed", `{"msg":"hunter2hunter2","hunter2hunter2":1}` + "\r", false, "***", now,
 			map[string]any{"log.iostream": "stdout", "log.record.uid": "e1.7", "***": int64(1)}},
-		{"cleaned before it is parsed", "\x1b[32m2026-11-21 07:00:00 INFO\x1b[0m x", false, "2026-11-21 07:00:00 INFO x", now.Add(-time.Hour - 5),
+		{"cleaned before it is parsed", "\x1b[32m2026-11-21 07:00:00 INFO\x1b[0m x", false, "x", now.Add(-time.Hour - 5),
 			map[string]any{"log.iostream": "stdout", "log.record.uid": "e1.7"}},
 		{"cut", "piece", true, "piece", now,
 			map[string]any{"log.iostream": "stdout", "log.record.uid": "e1.7", "hub.line.continues": true}},
@@ -59,7 +60,7 @@ func TestLine(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rec, got := attrs(t, b.Line([]byte(tt.line), 7, tt.continues))
+			rec, got := attrs(t, b.Group(&join.Group{Text: []byte(tt.line), Lines: 1, Open: tt.continues}, 7))
 			if diff := cmp.Diff(tt.attrs, got); diff != "" {
 				t.Error(diff)
 			}
@@ -69,7 +70,7 @@ func TestLine(t *testing.T) {
 		})
 	}
 	for _, blank := range []string{"", " ", "\t \r", "\x00\x00", "\x1b[0m"} {
-		if b.Line([]byte(blank), 7, false) != nil {
+		if b.Line([]byte(blank), 7) != nil {
 			t.Errorf("%q made a record", blank)
 		}
 	}

@@ -27,8 +27,8 @@ const (
 	renamedQuiet = 60 * time.Second // after which a renamed file is let go
 	awayWait     = 60 * time.Second // for a known file to come back after the start, such as by a late mount
 	maxFiles     = 1024
-	turnBytes    = 4 << 20 // of one file before the next has its turn
-	readBytes    = 128 << 10
+	turnBytes    = 4 << 20   // of one file before the next has its turn
+	readBytes    = 128 << 10 // at once; more for longer lines, up to a record and a line of the longest
 )
 
 // FileSet is one entry of the setting log.files.
@@ -37,6 +37,7 @@ type FileSet struct {
 	Pattern string // absolute path with doublestar's wildcards
 	Exclude []string
 	Parse   parse.Options
+	Apart   bool // each line is a record: traces are not joined
 }
 
 // Files follows the files of all sets. Run is its only goroutine.
@@ -93,6 +94,11 @@ func (f *Files) parse(set string) parse.Options {
 		}
 	}
 	return parse.Options{}
+}
+
+// apart says whether the lines of a set stay apart.
+func (f *Files) apart(set string) bool {
+	return slices.ContainsFunc(f.sets, func(s FileSet) bool { return s.Name == set && s.Apart })
 }
 
 // Run follows the files until ctx is done, then reads them to their ends once more.

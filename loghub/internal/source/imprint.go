@@ -58,6 +58,9 @@ func (p *imprint) add(data []byte) {
 	copy(p.last[markBytes-len(data):], data)
 }
 
+// inLine says whether the place is in the middle of a line.
+func (p *imprint) inLine() bool { return p.at > 0 && p.last[markBytes-1] != '\n' }
+
 // proof is what of an imprint is kept.
 func (p *imprint) proof() proof {
 	sum := sha256.Sum256(p.last[markBytes-min(p.at, markBytes):])

@@ -12,13 +12,17 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/event"
-	"cloud4.internal/hub/loghub/internal/frame"
+	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/spool"
 )
 
-// partialWait is how long a line without an end waits for its rest.
-const partialWait = 700 * time.Millisecond
+// How long what was read waits for what belongs to it, measured from its last byte.
+const (
+	partialWait = 700 * time.Millisecond // a line, for its end
+	joinWait    = 300 * time.Millisecond // a trace, for its next line: one that may head a trace is not later than this
+	joinAge     = 5 * time.Second        // a trace whose lines come and come, from its first byte
+)
 
 // lossWait is how long a loss waits for the next record that tells of it.
 const lossWait = 2 * time.Second
@@ -39,6 +43,8 @@ type PipeOptions struct {
 	Drained int64
 	// Copy gets the bytes as they are; it must not block, nor keep them.
 	Copy func([]byte)
+	// Apart says that each line is a record: traces are not joined.
+	Apart bool
 	// Raw says that Copy is all there is to do: no records.
 	Raw bool
 }
@@ -56,7 +62,10 @@ type Pipe struct {
 
 	pos   uint64 // bytes framed since the pipe was made
 	seq   uint64
-	carry []byte
+	join  join.Joiner
+	carry []byte    // read, but no record yet: lines that wait for others, a line that waits for its end
+	saved int       // of it, how much the spool has
+	since time.Time // when the first of it came
 	loss  event.Loss
 
 	pending []pendingRecord // in batch
@@ -108,14 +117,25 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 			_ = p.o.Pipe.SetReadDeadline(time.Time{})
 		}
 		data, err := p.drain.peek(buf, !stopping)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if !p.quiet.IsZero() && !time.Now().Before(p.quiet) {
-				p.flush()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if p.quiet.IsZero() || time.Now().Before(p.quiet) {
+				continue
 			}
-			continue
-		case errors.Is(err, errEmpty), errors.Is(err, io.EOF):
-			p.flush()
+			// We may have been kept from looking: what came meanwhile goes first.
+			if err := p.o.Pipe.SetReadDeadline(time.Time{}); err != nil {
+				return fmt.Errorf("reading pipe %s: %w", p.o.Name, err)
+			}
+			if data, err = p.drain.peek(buf, false); errors.Is(err, errEmpty) {
+				p.flush(join.Quiet)
+				continue
+			}
+		}
+		switch {
+		case errors.Is(err, errEmpty):
+			p.flush(join.Quiet)
+			return nil
+		case errors.Is(err, io.EOF):
+			p.flush(join.Over)
 			return nil
 		case err != nil:
 			return fmt.Errorf("reading pipe %s: %w", p.o.Name, err)
@@ -154,46 +174,79 @@ func (p *Pipe) frame(data []byte) {
 	if p.sh.Spool != nil {
 		p.fill = p.sh.Spool.Fill()
 	}
-	for {
-		line, n, continues := frame.Next(data, len(p.carry))
-		if n == 0 && !continues {
-			break
-		}
-		if len(p.carry) > 0 {
-			p.carry = append(p.carry, line...)
-			line = p.carry
-		}
-		data = data[n:]
-		p.pos += uint64(n)
-		p.line(line, continues)
-		p.carry = p.carry[:0]
-	}
-	if len(data) > 0 {
-		p.carry = append(p.carry, data...)
-		p.pos += uint64(len(data))
-		if p.batch != nil {
-			p.batch.Carry(p.pos, data)
-		}
-	}
+	p.records(data, join.More)
 	p.commit()
-	p.quiet = time.Time{}
-	switch {
-	case len(p.carry) > 0:
-		p.quiet = time.Now().Add(partialWait)
-	case !p.loss.None():
-		p.quiet = time.Now().Add(lossWait)
+	p.wait()
+}
+
+// records makes the records that data completes. What is left is carried, and kept in the spool: it is taken from the
+// pipe although it made no record yet.
+func (p *Pipe) records(data []byte, end join.End) {
+	held := len(p.carry) > 0
+	buf := data
+	if held {
+		p.carry = append(p.carry, data...)
+		buf = p.carry
+	}
+	p.pos += uint64(len(data))
+	at := 0
+	for p.join.Take(buf[at:], end) {
+		at += p.join.Group.Bytes
+		p.record(p.pos - uint64(len(buf)-at))
+	}
+	if at > 0 || !held {
+		p.since = time.Now()
+	}
+	p.saved = max(p.saved-at, 0)
+	if p.carry = append(p.carry[:0], buf[at:]...); p.batch != nil && len(p.carry) > p.saved {
+		p.batch.Carry(p.pos, p.carry[p.saved:])
+		p.saved = len(p.carry)
 	}
 	if cap(p.carry) > 256<<10 && len(p.carry) == 0 {
 		p.carry = nil
 	}
 }
 
-// line makes one record, or lets it go.
-func (p *Pipe) line(line []byte, continues bool) {
-	rec := p.builder.Line(line, p.seq+1, continues)
+// wait sets the time until which what is held waits.
+func (p *Pipe) wait() {
+	p.quiet = time.Time{}
+	if len(p.carry) == 0 {
+		if !p.loss.None() {
+			p.quiet = time.Now().Add(lossWait)
+		}
+		return
+	}
+	lines, sure := p.join.Held()
+	p.quiet = due(time.Now(), p.since, lines > 0, sure, p.carry[len(p.carry)-1] != '\n')
+}
+
+// due is when what is held falls due: since it waits lines (for sure of a trace), and behind them perhaps a line without
+// an end.
+func due(now, since time.Time, lines, sure, unended bool) time.Time {
+	wait := joinWait
+	if unended {
+		wait = partialWait
+	}
+	due := now.Add(wait)
+	if !lines {
+		return due
+	}
+	if sure {
+		wait = joinAge
+	}
+	if latest := since.Add(wait); latest.Before(due) {
+		return latest
+	}
+	return due
+}
+
+// record makes the record of a group of lines that ends at pos, or lets it go.
+func (p *Pipe) record(pos uint64) {
+	g := &p.join.Group
+	rec := p.builder.Group(g, p.seq+1)
 	if rec == nil || rec.Severity < p.o.MinSeverity {
 		if p.batch != nil {
-			p.batch.Mark(p.pos, p.seq)
+			p.batch.Mark(pos, p.seq)
 		}
 		return
 	}
@@ -212,25 +265,28 @@ func (p *Pipe) line(line []byte, continues bool) {
 	}
 	if shed(p.fill, rec.Severity) {
 		p.seq++
-		p.n.lose(&p.loss, event.ReasonQuota, rec.Severity, len(line))
+		p.n.lose(&p.loss, event.ReasonQuota, rec.Severity, g.Bytes)
 		return
 	}
 	if !p.loss.None() && p.told.None() && time.Since(p.toldAt) >= lossEvery {
-		p.tellLoss()
-		rec = p.builder.Line(line, p.seq+1, continues)
+		p.tellLoss(pos - uint64(g.Bytes))
+		rec = p.builder.Group(g, p.seq+1)
 	}
 	p.seq++
-	p.batch.Record(p.pos, p.seq, rec)
-	p.pending = append(p.pending, pendingRecord{rec.Severity, len(line)})
+	p.batch.Record(pos, p.seq, rec)
+	if g.Open {
+		p.batch.Prove(pos, p.seq, p.inLine(pos))
+	}
+	p.pending = append(p.pending, pendingRecord{rec.Severity, g.Bytes})
 	if p.batch.Len() >= 1<<20 { // lines that grew: do not outgrow a segment
 		p.commit()
 	}
 }
 
-// tellLoss puts the record of the loss in its place, before the next record.
-func (p *Pipe) tellLoss() {
+// tellLoss puts the record of the loss in its place, before the record that begins at pos.
+func (p *Pipe) tellLoss(pos uint64) {
 	p.seq++
-	p.batch.Record(p.pos, p.seq, p.builder.Loss(&p.loss, p.o.Name, p.seq))
+	p.batch.Record(pos, p.seq, p.builder.Loss(&p.loss, p.o.Name, p.seq))
 	p.told, p.loss, p.toldAt = p.loss, event.Loss{}, time.Now()
 }
 
@@ -255,12 +311,13 @@ func (p *Pipe) commit() {
 			p.n.lose(&p.loss, reason, r.severity, r.bytes)
 		}
 		p.batch.Reset()
+		p.saved = 0
 	}
 	p.told, p.pending = event.Loss{}, p.pending[:0]
 }
 
-// flush takes the unfinished line as it stands, and tells of a loss.
-func (p *Pipe) flush() {
+// flush takes what is held as it stands, and tells of a loss.
+func (p *Pipe) flush(end join.End) {
 	p.quiet = time.Time{}
 	if p.o.Raw {
 		return
@@ -268,13 +325,10 @@ func (p *Pipe) flush() {
 	if p.sh.Spool != nil {
 		p.fill = p.sh.Spool.Fill()
 	}
-	if len(p.carry) > 0 {
-		p.line(p.carry, false)
-		p.carry = p.carry[:0]
-	}
+	p.records(nil, end)
 	p.commit()
 	if !p.loss.None() && p.batch != nil && p.fill < shedAll {
-		p.tellLoss()
+		p.tellLoss(p.pos)
 		p.commit()
 	}
 	if !p.loss.None() {

@@ -4,6 +4,7 @@ package source
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/loghub/internal/event"
+	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +32,7 @@ func (p *Pipe) open() error {
 	var err error
 	if p.o.Raw || p.sh.Spool == nil {
 		p.drain, err = newDrain(p.o.Pipe, "", false)
+		p.join.Apart = p.o.Apart
 		p.builder = p.newBuilder(newEpoch(p.o.Name))
 		return err
 	}
@@ -54,10 +57,12 @@ func (p *Pipe) open() error {
 		st, aux = spool.State{}, pipeAux{Pipe: name, Epoch: newEpoch(p.o.Name), Drained: p.o.Drained}
 	}
 	p.builder = p.newBuilder(aux.Epoch)
-	p.pos, p.seq, p.carry = st.Pos, st.Seq, st.Carry
-	skip := 0
+	p.join.Apart = p.o.Apart
+	p.pos, p.seq, p.carry, p.saved = st.Pos, st.Seq, st.Carry, len(st.Carry)
+	p.join.Rewind(markOf(st))
+	skip, broken := 0, false
 	if same {
-		skip = p.reconcile(&aux)
+		skip, broken = p.reconcile(&aux)
 	}
 	p.n.position.Store(int64(p.pos))
 	if err := p.register(key, aux); err != nil {
@@ -66,6 +71,9 @@ func (p *Pipe) open() error {
 	if p.drain.taken == nil {
 		p.sh.Log.Warn().Str("source", p.o.Name).Str("dir", p.sh.RunDir).
 			Msg("cannot count what is taken from the pipe: a kill of loghub may send its last lines twice")
+	}
+	if broken {
+		p.breakLine()
 	}
 	if len(p.carry) > 0 || !p.loss.None() {
 		p.quiet = time.Now().Add(partialWait)
@@ -79,7 +87,7 @@ func (p *Pipe) register(key string, aux pipeAux) error {
 	if err != nil {
 		return err
 	}
-	p.src, err = p.sh.Spool.Register(key, spool.State{Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry})
+	p.src, err = p.sh.Spool.Register(key, spool.State{Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry, Proof: p.inLine(p.pos - uint64(len(p.carry)))})
 	if err != nil {
 		return err
 	}
@@ -88,11 +96,11 @@ func (p *Pipe) register(key string, aux pipeAux) error {
 }
 
 // reconcile compares what was framed with what was taken, and returns how many
-// framed bytes still stand in the pipe.
-func (p *Pipe) reconcile(aux *pipeAux) (skip int) {
+// framed bytes still stand in the pipe. broken says that bytes behind what was carried are gone.
+func (p *Pipe) reconcile(aux *pipeAux) (skip int, broken bool) {
 	now := time.Now()
 	if p.drain.taken == nil {
-		return 0
+		return 0, false
 	}
 	drained := max(p.o.Drained-aux.Drained, 0)
 	aux.Drained = p.o.Drained
@@ -104,7 +112,7 @@ func (p *Pipe) reconcile(aux *pipeAux) (skip int) {
 		behind = 0
 	}
 	if behind < 0 && p.drain.size > 0 { // taken without a frame: it was shed
-		p.breakLine()
+		broken = true
 		p.addLoss(event.ReasonRestart, -behind, now)
 		p.pos = uint64(p.drain.size)
 		behind = 0
@@ -116,19 +124,44 @@ func (p *Pipe) reconcile(aux *pipeAux) (skip int) {
 		}
 		behind -= framed
 		if lost := drained - framed; lost > 0 {
-			p.breakLine()
+			broken = true
 			p.addLoss(event.ReasonDrained, lost, now)
 		}
 	}
-	return int(behind)
+	return int(behind), broken
 }
 
-// breakLine gives up waiting for the rest of a line: bytes behind it are gone.
+// breakLine takes what was carried as it stands: what came behind it is lost, which is told after it.
 func (p *Pipe) breakLine() {
-	if len(p.carry) > 0 {
-		p.n.lose(&p.loss, event.ReasonRestart, 0, len(p.carry))
-		p.carry = nil
+	loss := p.loss
+	p.loss = event.Loss{}
+	p.records(nil, join.Over)
+	p.commit()
+	loss.Merge(p.loss)
+	p.loss = loss
+}
+
+// inLine is the proof of a place in the middle of a line: where it is, and how many pieces of the line were taken. Of
+// other places there is none.
+func (p *Pipe) inLine(pos uint64) []byte {
+	n := p.join.Mark().Pieces()
+	if n == 0 {
+		return nil
 	}
+	return binary.AppendUvarint(binary.AppendUvarint(nil, pos), uint64(n))
+}
+
+// markOf tells from the proof whether the carry goes on with a line whose beginning was taken.
+func markOf(st spool.State) join.Mark {
+	pos, n := binary.Uvarint(st.Proof)
+	if n <= 0 || pos != st.Pos-uint64(len(st.Carry)) {
+		return join.Mark{}
+	}
+	pieces, m := binary.Uvarint(st.Proof[n:])
+	if m <= 0 || pieces > 1<<30 {
+		return join.Mark{}
+	}
+	return join.InLine(int(pieces))
 }
 
 func (p *Pipe) addLoss(reason string, bytes int64, at time.Time) {
@@ -156,8 +189,7 @@ func (p *Pipe) skip(n int) error {
 	return nil
 }
 
-// finishOld sends the unfinished line of a pipe that is no more, under its own
-// epoch.
+// finishOld sends what was held of a pipe that is no more, under its own epoch.
 func (p *Pipe) finishOld(key string, st spool.State, aux pipeAux) error {
 	if len(st.Carry) == 0 {
 		return nil
@@ -166,9 +198,14 @@ func (p *Pipe) finishOld(key string, st spool.State, aux pipeAux) error {
 	if err != nil {
 		return err
 	}
-	b := spool.NewBatch(src)
-	if rec := p.newBuilder(aux.Epoch).Line(st.Carry, st.Seq+1, false); rec != nil && rec.Severity >= p.o.MinSeverity {
-		b.Record(st.Pos, st.Seq+1, rec)
+	b, builder := spool.NewBatch(src), p.newBuilder(aux.Epoch)
+	j := join.Joiner{Apart: p.o.Apart}
+	j.Rewind(markOf(st))
+	for data := st.Carry; j.Take(data, join.Over); data = data[j.Group.Bytes:] {
+		if rec := builder.Group(&j.Group, st.Seq+1); rec != nil && rec.Severity >= p.o.MinSeverity {
+			st.Seq++
+			b.Record(st.Pos-uint64(len(data)-j.Group.Bytes), st.Seq, rec)
+		}
 	}
 	if err := p.sh.Spool.Commit(b); err != nil && !errors.Is(err, spool.ErrFull) {
 		return err

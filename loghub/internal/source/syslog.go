@@ -333,7 +333,7 @@ func (s *Syslog) record(m message) {
 
 // build gives the record of a message under the next number; nil if it says nothing.
 func (s *Syslog) build(m message) *otlp.Record {
-	rec := s.builder.Line(m.text, s.seq+1, false)
+	rec := s.builder.Line(m.text, s.seq+1)
 	if rec == nil {
 		return nil
 	}

@@ -3,6 +3,7 @@
 package source
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/event"
-	"cloud4.internal/hub/loghub/internal/frame"
+	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/spool"
 )
 
@@ -45,6 +46,9 @@ type tail struct {
 	offset  int64 // committed: the beginning of the first line not framed
 	next    int64 // in the batch
 	seq     uint64
+	join    join.Joiner
+	mark    join.Mark // of offset
+	waits   time.Time // since when lines at offset wait for others
 	size    int64
 	grown   time.Time // when the size last changed
 	checked bool      // since then: it still is the file that was read
@@ -99,14 +103,16 @@ func (t *tail) resume(k *known) {
 // measure makes the imprint of the place where reading begins.
 func (t *tail) measure() (err error) {
 	t.n.position.Store(t.offset)
-	t.imprint, err = readImprint(t.f, t.offset)
+	if t.imprint, err = readImprint(t.f, t.offset); err == nil && t.imprint.inLine() {
+		t.mark = join.InLine(1)
+	}
 	return err
 }
 
 // begin starts a generation of the file.
 func (t *tail) begin() {
 	t.aux = fileAux{Path: t.path, Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36), ID: t.id.String()}
-	t.imprint = imprint{}
+	t.imprint, t.mark = imprint{}, join.Mark{}
 	t.builder = t.newBuilder()
 }
 
@@ -210,37 +216,65 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	data := buf[:got]
 	start := t.offset
 	t.next = start
-	for {
-		line, taken, continues := frame.Next(data, 0)
-		if taken == 0 && !continues {
-			break
-		}
-		t.line(line, int64(taken), continues)
-		data = data[taken:]
-		if t.batch != nil && t.batch.Len() >= batchBytes {
-			if err := t.commit(buf[t.offset-start : t.next-start]); err != nil {
-				return t.offset - start, err
-			}
-		}
+	t.join.Apart = t.files.apart(t.set)
+	t.join.Rewind(t.mark)
+	if data, err = t.records(buf, start, data, join.More); err != nil {
+		return t.offset - start, err
 	}
-	if t.next == start && got == len(buf) { // a line longer than the buffer
-		t.files.buf = make([]byte, min(2*len(buf), frame.MaxLine+1))
+	if t.next == start && got == len(buf) { // more than the buffer holds
+		t.files.buf = make([]byte, 2*len(buf))
 		return t.chunk(now, last)
 	}
 	if len(t.files.buf) > readBytes && t.next > start {
 		t.files.buf = make([]byte, readBytes)
 	}
-	if len(data) > 0 && t.next+int64(len(data)) >= t.size && (now.Sub(t.grown) >= fileQuiet || last) {
-		t.line(data, int64(len(data)), false) // it has no end, and nothing follows
+	if t.next > start {
+		t.waits = now
+	}
+	if data = t.overdue(data, now, last); len(data) > 0 {
+		if _, err = t.records(buf, start, data, join.Quiet); err != nil {
+			return t.offset - start, err
+		}
 	}
 	n = t.next - start
 	return n, t.commit(buf[t.offset-start : n])
 }
 
-// line makes the record of one line of taken bytes.
-func (t *tail) line(line []byte, taken int64, continues bool) {
-	rec := t.builder.Line(line, uint64(t.next), continues)
-	t.next += taken
+// records makes the records of data, which was read to buf from start on. rest is what waits for more.
+func (t *tail) records(buf []byte, start int64, data []byte, end join.End) (rest []byte, err error) {
+	for t.join.Take(data, end) {
+		data = data[t.join.Group.Bytes:]
+		t.record()
+		if t.batch != nil && t.batch.Len() >= batchBytes {
+			if err := t.commit(buf[t.offset-start : t.next-start]); err != nil {
+				return data, err
+			}
+		}
+	}
+	return data, nil
+}
+
+// overdue is what of the rest of the file has waited long enough: for the lines behind it, or for its end.
+func (t *tail) overdue(rest []byte, now time.Time, last bool) []byte {
+	lines, _ := t.join.Held()
+	if lines == 0 {
+		t.waits = now
+	}
+	switch {
+	case t.next+int64(len(rest)) >= t.size && (last || now.Sub(t.grown) >= fileQuiet):
+		return rest
+	case lines > 0 && now.Sub(t.waits) >= joinAge: // they come and come
+		t.waits = now
+		return rest[:bytes.LastIndexByte(rest, '\n')+1]
+	}
+	return nil
+}
+
+// record makes the record of a group of lines.
+func (t *tail) record() {
+	g := &t.join.Group
+	rec := t.builder.Group(g, uint64(t.next))
+	t.next += int64(g.Bytes)
 	if rec == nil { // the place that commit writes covers it
 		return
 	}
@@ -277,7 +311,7 @@ func (t *tail) commit(data []byte) error {
 			return err
 		}
 	}
-	t.offset, t.imprint = t.next, next
+	t.offset, t.imprint, t.mark = t.next, next, t.join.Mark()
 	t.n.position.Store(t.offset)
 	t.n.learn(t.builder)
 	t.sh.Counts.add(t.severities)
