@@ -4,7 +4,6 @@ package main
 
 import (
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,17 +84,24 @@ func checkParse(report func(key, message string), at, format, pattern string) {
 	if format != "" && format != "auto" && !slices.Contains(parse.Formats(), format) {
 		report(at+"format", "must be auto or one of "+strings.Join(parse.Formats(), ", ")+", got "+quote(format))
 	}
-	if _, err := regexp.Compile(pattern); err != nil {
+	if pattern == "" {
+		return
+	}
+	if _, err := parse.NewPattern(pattern); err != nil {
 		report(at+"pattern", err.Error())
 	}
 }
 
 // pattern is nil where none is set; CheckSettings has seen to it that it compiles.
-func pattern(text string) *regexp.Regexp {
+func pattern(text string) *parse.Pattern {
 	if text == "" {
 		return nil
 	}
-	return regexp.MustCompile(text)
+	p, err := parse.NewPattern(text)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
 
 // badHeader says whether net/http would refuse to send it (RFC 9110 §5.1, §5.5).

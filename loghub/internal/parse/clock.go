@@ -3,6 +3,7 @@
 package parse
 
 import (
+	"bytes"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -11,8 +12,9 @@ import (
 // dayCache remembers the zone offset of one hour, since looking it up costs more
 // than reading the rest of the time.
 type dayCache struct {
-	hour   int64 // local hours since 1970, +1 so that 0 is none
-	offset int64 // seconds
+	hour   int64  // local hours since 1970, +1 so that 0 is none
+	offset int64  // seconds
+	zone   string // its abbreviation
 }
 
 // reader takes a time apart.
@@ -122,15 +124,38 @@ func (r *reader) month() int64 {
 		r.ok = false
 		return 0
 	}
-	const names = "JanFebMarAprMayJunJulAugSepOctNovDec"
-	for m := range 12 {
-		if names[m*3:m*3+3] == string(r.b[:3]) {
-			r.b = r.b[3:]
-			return int64(m + 1)
-		}
+	m := int64(0)
+	switch string(r.b[:3]) {
+	case "Jan":
+		m = 1
+	case "Feb":
+		m = 2
+	case "Mar":
+		m = 3
+	case "Apr":
+		m = 4
+	case "May":
+		m = 5
+	case "Jun":
+		m = 6
+	case "Jul":
+		m = 7
+	case "Aug":
+		m = 8
+	case "Sep":
+		m = 9
+	case "Oct":
+		m = 10
+	case "Nov":
+		m = 11
+	case "Dec":
+		m = 12
+	default:
+		r.ok = false
+		return 0
 	}
-	r.ok = false
-	return 0
+	r.b = r.b[3:]
+	return m
 }
 
 // clock reads "15:04:05".
@@ -217,8 +242,8 @@ func (p *Parser) judgeTime(rec *otlp.Record) {
 func (p *Parser) local(secs int64) int64 {
 	if hour := secs/3600 + 1; hour != p.day.hour {
 		t := time.Unix(secs, 0).UTC()
-		_, offset := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, p.loc).Zone()
-		p.day = dayCache{hour, int64(offset)}
+		name, offset := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, p.loc).Zone()
+		p.day = dayCache{hour, int64(offset), name}
 	}
 	return secs - p.day.offset
 }
@@ -257,8 +282,25 @@ func (p *Parser) timestamp(b []byte) (nanos uint64, n int) {
 		secs -= offset
 	} else {
 		secs = p.local(secs)
+		r.own(p.day.zone)
 	}
 	return uint64(secs*1e9 + frac), len(b) - len(r.b)
+}
+
+// own passes over the abbreviation of the parser's own zone, as in "2026-11-21 07:55:42 CET". Others have too many meanings.
+func (r *reader) own(zone string) {
+	if n := len(zone) + 1; len(r.b) >= n && r.b[0] == ' ' && r.b[1] >= 'A' && string(r.b[1:n]) == zone && (len(r.b) == n || !letter(r.b[n])) {
+		r.b = r.b[n:]
+	}
+}
+
+// wholeTime reads a text that is a time from its first to its last byte, 0 if it is none.
+func (p *Parser) wholeTime(b []byte) uint64 {
+	b = bytes.TrimSpace(b)
+	if t, n := p.anyTime(b); n == len(b) && n > 0 {
+		return t
+	}
+	return 0
 }
 
 // epoch reads a number as time since 1970, in the unit its size suggests.

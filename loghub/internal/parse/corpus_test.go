@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +48,9 @@ func options(t testing.TB, s sample) parse.Options {
 	}
 	o := parse.Options{Loc: loc, Format: s.format}
 	if s.pattern != "" {
-		o.Pattern = regexp.MustCompile(s.pattern)
+		if o.Pattern, err = parse.NewPattern(s.pattern); err != nil {
+			t.Fatal(s.at, err)
+		}
 	}
 	return o
 }
@@ -159,7 +160,7 @@ func TestCorpus(t *testing.T) {
 
 // TestFormatsExclude: what a line becomes does not depend on what its source wrote before.
 func TestFormatsExclude(t *testing.T) {
-	primers := map[string][]string{} // lines by the format that takes them
+	primers := map[string]map[byte]string{} // a line for each first byte, by the format that takes it
 	var all []sample
 	for _, path := range corpora(t) {
 		samples, _ := corpus(t, path)
@@ -168,7 +169,10 @@ func TestFormatsExclude(t *testing.T) {
 				continue
 			}
 			all = append(all, s)
-			primers[s.took] = append(primers[s.took], s.text)
+			if primers[s.took] == nil {
+				primers[s.took] = map[byte]string{}
+			}
+			primers[s.took][s.text[0]] = s.text
 		}
 	}
 	for format, lines := range primers {

@@ -23,7 +23,7 @@ func (p *Parser) addPairs(b []byte, rec *otlp.Record) {
 			return
 		}
 		key, value, _ := cutByte(b[:n], '=')
-		p.add(rec, p.intern(key), p.pairValue(value))
+		p.pair(rec, key, p.pairValue(value))
 		b = b[n:]
 		b = b[blanks(b):]
 	}
@@ -133,7 +133,7 @@ func (p *Parser) onlyObjects(b []byte, rec *otlp.Record) bool {
 			}
 		case '{':
 			s.i++
-			if !s.members(func(key []byte, v otlp.Value) { p.add(rec, p.intern(key), v) }) {
+			if !s.members(func(key []byte, v otlp.Value) { p.pair(rec, key, v) }) {
 				return false
 			}
 		default:

@@ -25,7 +25,6 @@
 package parse
 
 import (
-	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -38,31 +37,41 @@ const (
 	maxDepth      = 8
 	maxValues     = 1024 // within attributes, all together
 	maxKeys       = 1024 // distinct keys remembered per parser
+	maxKey        = 128  // bytes of the longest that is
 )
 
 // Options say how the lines of one source are read.
 type Options struct {
 	Loc     *time.Location // of times without zone; nil: local
 	Format  string         // a name of Formats; "" and "auto": what the lines look like
-	Pattern *regexp.Regexp // with named groups, tried before any format; nil: none
+	Pattern *Pattern       // tried before any format; nil: none
 }
 
 // Parser reads the lines of one source. It is used by one goroutine; Format and Misfits may be called by any.
 type Parser struct {
 	loc     *time.Location
 	fixed   *format           // the only one, besides text; nil: any
-	keys    map[string]string // key → itself, so that a known key costs no allocation
-	arena   []byte            // unescaped strings of the current line
-	now     uint64            // when the current line was read, nanoseconds since 1970
+	pattern *format           // the user's own, tried first; nil: none
+	keys    map[string]string // text → itself, so that a known key or level costs no allocation
+	known   map[string]*key   // keys of JSON and logfmt by themselves
+	order   []*key            // those of the last line
 	day     dayCache
 	detect  detection
 	misfits atomic.Int64
 
 	// Of the current line:
 	below   []byte // the lines that are joined to it
+	now     uint64 // when it was read, nanoseconds since 1970
 	memo    stampMemo
 	console consoleMemo
 	today   today
+	m       members
+	value   otlp.Value // of the member that is read
+	ids     ids
+	arena   []byte // unescaped strings
+	// Lists and objects, and those that are not read to their ends yet.
+	valueArena, valueStack []otlp.Value
+	pairArena, pairStack   []otlp.KeyValue
 }
 
 // New returns a parser.
@@ -70,11 +79,16 @@ func New(o Options) *Parser {
 	if o.Loc == nil {
 		o.Loc = time.Local
 	}
-	p := &Parser{loc: o.Loc, keys: make(map[string]string)}
+	p := &Parser{loc: o.Loc, keys: make(map[string]string), known: make(map[string]*key)}
 	for _, f := range formats {
 		if f.name == o.Format {
 			p.fixed = f
 		}
+	}
+	if o.Pattern != nil {
+		p.pattern = &format{name: "pattern", id: len(formats), read: func(p *Parser, line []byte, rec *otlp.Record) bool {
+			return o.Pattern.read(p, line, rec)
+		}}
 	}
 	return p
 }
@@ -87,7 +101,8 @@ func New(o Options) *Parser {
 // Of several lines, joined by newlines, the first is read; the rest goes to the
 // end of the body as it is.
 func (p *Parser) Parse(text []byte, rec *otlp.Record) {
-	p.arena, p.now = p.arena[:0], rec.Observed
+	p.now = rec.Observed
+	p.reuse()
 	clearRecord(rec)
 	line, below, more := cutByte(text, '\n')
 	p.below, p.memo.asked, p.console.asked = below, false, false
@@ -98,8 +113,30 @@ func (p *Parser) Parse(text []byte, rec *otlp.Record) {
 	p.judgeTime(rec)
 }
 
+// What is kept of the current line's memory for the next, by number of elements: what one large line took is given back.
+const (
+	keptBytes  = 16 << 10
+	keptValues = 256
+)
+
+func (p *Parser) reuse() {
+	p.arena = emptied(p.arena, keptBytes)
+	p.valueArena, p.valueStack = emptied(p.valueArena, keptValues), emptied(p.valueStack, keptValues)
+	p.pairArena, p.pairStack = emptied(p.pairArena, keptValues), emptied(p.pairStack, keptValues)
+}
+
+func emptied[T any](s []T, most int) []T {
+	if cap(s) > most {
+		return nil
+	}
+	return s[:0]
+}
+
 // read reads one line.
 func (p *Parser) read(line []byte, rec *otlp.Record) {
+	if p.pattern != nil && p.try(p.pattern, line, rec) {
+		return
+	}
 	if p.fixed != nil {
 		if p.try(p.fixed, line, rec) {
 			return
@@ -126,6 +163,9 @@ func (p *Parser) try(f *format, line []byte, rec *otlp.Record) bool {
 		clearRecord(rec)
 		return false
 	}
+	if f.traces && rec.TraceID == nil {
+		p.findTrace(line, rec)
+	}
 	p.detect.vote(f)
 	return true
 }
@@ -141,7 +181,7 @@ func (p *Parser) extend(rec *otlp.Record, text []byte, first int) {
 	rec.Body = otlp.Text(p.arena[from:])
 }
 
-// Format names what most of the last lines were written in: one of Formats, or "" before the first line.
+// Format names what most of the last lines were written in: one of Formats, "pattern", or "" before the first line.
 func (p *Parser) Format() string {
 	if f := p.detect.lead.Load(); f != nil {
 		return f.name
@@ -188,7 +228,7 @@ func (p *Parser) intern(b []byte) string {
 		return s
 	}
 	s := string(b)
-	if len(p.keys) < maxKeys {
+	if len(p.keys) < maxKeys && len(b) <= maxKey {
 		p.keys[s] = s
 	}
 	return s

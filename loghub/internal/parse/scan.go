@@ -4,6 +4,7 @@ package parse
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -21,108 +22,148 @@ type scan struct {
 
 // members reads the members of an object whose brace was taken.
 func (s *scan) members(each func(key []byte, v otlp.Value)) bool {
-	return s.object(0, each)
-}
-
-func (s *scan) object(depth int, each func(key []byte, v otlp.Value)) bool {
-	if s.space(); s.take('}') {
-		return true
-	}
-	for {
-		s.space()
-		if !s.take('"') {
+	s.space()
+	for i := 0; !s.take('}'); i++ {
+		if i > 0 && !s.comma() {
 			return false
 		}
-		key, ok := s.str()
+		key, ok := s.key()
 		if !ok {
 			return false
 		}
-		if s.space(); !s.take(':') {
-			return false
-		}
-		v, ok := s.value(depth + 1)
-		if !ok {
+		var v otlp.Value
+		if !s.value(1, &v) {
 			return false
 		}
 		each(key, v)
 		s.space()
-		if s.take(',') {
-			continue
-		}
-		return s.take('}')
 	}
+	return true
 }
 
-func (s *scan) array(depth int) (otlp.Value, bool) {
-	v := otlp.Value{Kind: otlp.KindArray}
-	if s.space(); s.take(']') {
-		return v, true
+// comma takes a comma between two members or elements.
+func (s *scan) comma() bool {
+	ok := s.take(',')
+	s.space()
+	return ok
+}
+
+// key reads the key of a member and its colon.
+func (s *scan) key() ([]byte, bool) {
+	if !s.take('"') {
+		return nil, false
 	}
-	for {
-		e, ok := s.value(depth + 1)
+	key, ok := s.str()
+	s.space()
+	return key, ok && s.take(':')
+}
+
+// object and array read what follows the brace. Their members gather on a stack and move to one stretch when the last of them
+// is known.
+func (s *scan) object(depth int, v *otlp.Value) bool {
+	from := len(s.p.pairStack)
+	s.space()
+	for i := 0; !s.take('}'); i++ {
+		if i > 0 && !s.comma() {
+			return false
+		}
+		key, ok := s.key()
 		if !ok {
-			return v, false
+			return false
 		}
-		v.Array = append(v.Array, e)
+		var e otlp.Value
+		if !s.value(depth+1, &e) {
+			return false
+		}
+		s.p.pairStack = append(s.p.pairStack, otlp.KeyValue{Key: s.p.intern(key), Value: e})
 		s.space()
-		if s.take(',') {
-			continue
-		}
-		return v, s.take(']')
 	}
+	*v = otlp.Value{Kind: otlp.KindMap}
+	v.Map, s.p.pairStack = settle(&s.p.pairArena, s.p.pairStack, from)
+	return true
 }
 
-func (s *scan) value(depth int) (otlp.Value, bool) {
+func (s *scan) array(depth int, v *otlp.Value) bool {
+	from := len(s.p.valueStack)
+	s.space()
+	for i := 0; !s.take(']'); i++ {
+		if i > 0 && !s.comma() {
+			return false
+		}
+		var e otlp.Value
+		if !s.value(depth+1, &e) {
+			return false
+		}
+		s.p.valueStack = append(s.p.valueStack, e)
+		s.space()
+	}
+	*v = otlp.Value{Kind: otlp.KindArray}
+	v.Array, s.p.valueStack = settle(&s.p.valueArena, s.p.valueStack, from)
+	return true
+}
+
+// settle moves what stands on the stack from a place on to the arena.
+func settle[T any](arena *[]T, stack []T, from int) (settled, left []T) {
+	if len(stack) == from {
+		return nil, stack
+	}
+	at := len(*arena)
+	*arena = append(*arena, stack[from:]...)
+	return (*arena)[at:len(*arena):len(*arena)], stack[:from]
+}
+
+// value reads one value into v, which is empty.
+func (s *scan) value(depth int, v *otlp.Value) bool {
 	if depth > 1 {
 		if s.values++; s.values > maxValues {
-			return otlp.Value{}, false
+			return false
 		}
 	}
 	s.space()
 	if s.i >= len(s.b) {
-		return otlp.Value{}, false
+		return false
 	}
-	switch c := s.b[s.i]; {
-	case c == '"':
+	switch s.b[s.i] {
+	case '"':
 		s.i++
-		b, ok := s.str()
-		return otlp.Text(b), ok
-	case c == '{' || c == '[':
-		return s.nested(depth)
-	case c == 't':
-		return otlp.Bool(true), s.word("true")
-	case c == 'f':
-		return otlp.Bool(false), s.word("false")
-	case c == 'n':
-		return otlp.Value{}, s.word("null")
+		var ok bool
+		v.Kind = otlp.KindString
+		v.Bytes, ok = s.str()
+		return ok
+	case '{', '[':
+		return s.nested(depth, v)
+	case 't':
+		v.Kind, v.Num = otlp.KindBool, 1
+		return s.word("true")
+	case 'f':
+		v.Kind = otlp.KindBool
+		return s.word("false")
+	case 'n':
+		return s.word("null")
 	}
-	return s.number()
+	return s.number(v)
 }
 
 // nested reads an object or array. One that is too deep, or makes too many values, stays text.
-func (s *scan) nested(depth int) (otlp.Value, bool) {
+func (s *scan) nested(depth int, v *otlp.Value) bool {
 	start := s.i
 	if depth <= maxDepth && s.values < maxValues {
-		v, ok := s.build(depth)
-		if ok || s.values <= maxValues {
-			return v, ok
+		pairs, values := len(s.p.pairStack), len(s.p.valueStack)
+		s.i++
+		ok := false
+		if s.b[start] == '{' { // no method value: it would have every member allocated
+			ok = s.object(depth, v)
+		} else {
+			ok = s.array(depth, v)
 		}
-		s.i = start
+		if ok || s.values <= maxValues {
+			return ok
+		}
+		s.i, s.p.pairStack, s.p.valueStack = start, s.p.pairStack[:pairs], s.p.valueStack[:values]
 	}
 	ok := s.skip()
-	return otlp.Text(s.b[start:s.i]), ok
-}
-
-func (s *scan) build(depth int) (otlp.Value, bool) {
-	s.i++
-	if s.b[s.i-1] == '[' {
-		return s.array(depth)
-	}
-	v := otlp.Value{Kind: otlp.KindMap}
-	ok := s.object(depth, func(key []byte, e otlp.Value) {
-		v.Map = append(v.Map, otlp.KeyValue{Key: s.p.intern(key), Value: e})
-	})
-	return v, ok
+	*v = otlp.Text(s.b[start:s.i])
+	return ok
 }
 
 // skip passes over an object or array without building it. Strings are the only
@@ -148,51 +189,77 @@ func (s *scan) skip() bool {
 	return false
 }
 
-func (s *scan) number() (otlp.Value, bool) {
-	start, whole := s.i, true
+// number reads a number. What a float64 or int64 does not hold to the last digit stays text.
+func (s *scan) number(v *otlp.Value) bool {
+	start := s.i
+	if s.take('-') && s.word("Infinity") || s.word("NaN") || s.word("Infinity") {
+		return s.text(start, v)
+	}
+	first, n := s.i, uint64(0)
+	for s.i < len(s.b) && digitByte(s.b[s.i]) {
+		n = n*10 + uint64(s.b[s.i]-'0')
+		s.i++
+	}
+	whole := s.i - first
+	if whole == 0 {
+		return false
+	}
+	exact := s.b[first] != '0' || whole == 1 // else it is an id
+	if s.i < len(s.b) && (s.b[s.i] == '.' || s.b[s.i]|0x20 == 'e') {
+		return s.float(start, first, exact, v)
+	}
+	if !exact || whole > 18 {
+		return s.text(start, v)
+	}
+	if v.Kind, v.Num = otlp.KindInt, n; first > start {
+		v.Num = -n
+	}
+	return true
+}
+
+// maxDigits is how many decimal digits a float64 may have written for it.
+const maxDigits = 17
+
+// float reads the rest of a number with a point or an exponent.
+func (s *scan) float(start, first int, exact bool, v *otlp.Value) bool {
+	digits := s.i - first
 	for s.i < len(s.b) {
 		c := s.b[s.i]
-		if c == '.' || c == 'e' || c == 'E' || c == '+' {
-			whole = false
-		} else if c != '-' && (c < '0' || c > '9') {
+		if digitByte(c) {
+			digits++
+		} else if c != '.' && c|0x20 != 'e' && c != '+' && c != '-' {
 			break
 		}
 		s.i++
 	}
-	text := s.b[start:s.i]
-	digits := bytes.TrimPrefix(text, []byte("-"))
-	if len(digits) == 0 || digits[0] < '0' || digits[0] > '9' {
-		return otlp.Value{}, false
-	}
-	if whole && len(text) <= 19 {
-		if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-			return otlp.Int(n), true
+	if exact && digits <= maxDigits+1 { // one for the zero before a point
+		if f, err := strconv.ParseFloat(string(s.b[start:s.i]), 64); err == nil {
+			v.Kind, v.Num = otlp.KindDouble, math.Float64bits(f)
+			return true
 		}
 	}
-	if whole {
-		return otlp.Text(text), true // more than an int64 holds: no digit is lost
-	}
-	f, err := strconv.ParseFloat(string(text), 64)
-	if err != nil {
-		return otlp.Value{}, false
-	}
-	return otlp.Double(f), true
+	return s.text(start, v)
+}
+
+func (s *scan) text(start int, v *otlp.Value) bool {
+	v.Kind, v.Bytes = otlp.KindString, s.b[start:s.i]
+	return true
 }
 
 // str reads a string whose opening quote was taken.
 func (s *scan) str() ([]byte, bool) {
-	start := s.i
-	for s.i < len(s.b) {
-		switch c := s.b[s.i]; {
-		case c == '"':
-			s.i++
-			return s.b[start : s.i-1], true
-		case c == '\\':
-			return s.escaped(start)
-		}
-		s.i++
+	rest := s.b[s.i:]
+	end := bytes.IndexByte(rest, '"')
+	if end < 0 {
+		return nil, false
 	}
-	return nil, false
+	if at := bytes.IndexByte(rest[:end], '\\'); at >= 0 {
+		start := s.i
+		s.i += at
+		return s.escaped(start)
+	}
+	s.i += end + 1
+	return rest[:end], true
 }
 
 // escaped reads the rest of a string that has a backslash at s.i.
@@ -256,18 +323,22 @@ func (s *scan) hex4() (rune, bool) {
 	if s.i+4 > len(s.b) {
 		return 0, false
 	}
-	var r rune
-	for _, c := range s.b[s.i : s.i+4] {
+	r, ok := hexRune(s.b[s.i : s.i+4])
+	s.i += 4
+	return r, ok
+}
+
+func hexRune(digits []byte) (r rune, ok bool) {
+	for _, c := range digits {
 		switch {
-		case c >= '0' && c <= '9':
+		case digitByte(c):
 			r = r<<4 | rune(c-'0')
-		case c|0x20 >= 'a' && c|0x20 <= 'f':
+		case hexDigit(c):
 			r = r<<4 | rune(c|0x20-'a'+10)
 		default:
 			return 0, false
 		}
 	}
-	s.i += 4
 	return r, true
 }
 

@@ -11,10 +11,24 @@ func (p *Parser) text(line []byte, rec *otlp.Record) bool {
 	if len(at) > 0 && at[0] == '[' {
 		at = at[1:]
 	}
-	rec.Time, _ = p.timestamp(at)
+	rec.Time = p.leadingTime(at)
 	if word, n := findLevel(line); n != 0 {
 		rec.Severity = n
 		rec.SeverityText = p.intern(word)
 	}
 	return true
+}
+
+// leadingTime reads the time that a line begins with. A number is one if it has a fraction: others count something.
+func (p *Parser) leadingTime(b []byte) uint64 {
+	t, n := p.anyTime(b)
+	if n == 0 || n < len(b) && (letter(b[n]) || digitByte(b[n])) {
+		return 0
+	}
+	if n >= 10 && digitByte(b[0]) && digitByte(b[4]) && digitByte(b[8]) { // neither 2026-11-21 nor 20261121T
+		if len(b) < 12 || n < 14 || b[10] != '.' {
+			return 0
+		}
+	}
+	return t
 }
