@@ -28,7 +28,7 @@ func TestEndToEnd(t *testing.T) {
 		`{"level":"warn","time":"2026-11-21T08:00:00Z","message":"json","user":7,"service.name":"forged"}`+"\n"+
 		"password is correct-horse-battery!\n"+
 		"\x1b[31mred\x1b[0m \xff\n\nno end")
-	fmt.Fprint(c.pipes["stderr"].w, "2026-11-21 08:00:01 ERROR it broke\r\n")
+	fmt.Fprint(c.pipes["stderr"].w, "2026-11-21 08:00:01|ERROR it broke\r\n")
 	fmt.Fprint(c.pipes["hubs"].w, `{"level":"info","program":"confighub","message":"quiet"}`+"\n"+`{"level":"warn","program":"confighub","message":"loud"}`+"\n")
 	if err := os.WriteFile(filepath.Join(logs, "a.log"), []byte("from a file\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestEndToEnd(t *testing.T) {
 		"password is ***!":                   {"log.iostream": "stdout"},
 		"red \uFFFD":                         {"log.iostream": "stdout"},
 		"no end":                             {"log.iostream": "stdout"},
-		"2026-11-21 08:00:01 ERROR it broke": {"level": "error", "time": "2026-11-21T08:00:01Z", "log.iostream": "stderr"},
+		"2026-11-21 08:00:01|ERROR it broke": {"level": "error", "time": "2026-11-21T08:00:01Z", "log.iostream": "stderr"},
 		"loud":                               {"hub.pipe": "hubs", "program": "confighub", "level": "warn"},
 		"from a file":                        {"log.file.path": filepath.Join(logs, "a.log"), "hub.files": "app"},
 	} {
@@ -250,8 +250,9 @@ func TestPoisonRecord(t *testing.T) {
 	}
 	fmt.Fprint(c.pipes["stdout"].w, text.String())
 	h := c.start()
-	if got := g.waitMessages(100, nil); len(got) != 100 || got[37] != "line 37" {
-		t.Errorf("%d events arrived", len(got))
+	lines := func(e received) bool { return strings.HasPrefix(e.text("message"), "line ") }
+	if got := g.waitMessages(100, lines); len(got) != 100 || got[37] != "line 37" {
+		t.Errorf("%d lines arrived", len(got))
 	}
 	waitFor(t, 5*time.Second, "dead letter", func() bool {
 		b, err := os.ReadFile(filepath.Join(c.state, "log", "dead.jsonl"))

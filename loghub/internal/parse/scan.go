@@ -62,6 +62,7 @@ func (s *scan) key() ([]byte, bool) {
 // is known.
 func (s *scan) object(depth int, v *otlp.Value) bool {
 	from := len(s.p.pairStack)
+	var e otlp.Value // in the loop it would be allocated
 	s.space()
 	for i := 0; !s.take('}'); i++ {
 		if i > 0 && !s.comma() {
@@ -71,7 +72,7 @@ func (s *scan) object(depth int, v *otlp.Value) bool {
 		if !ok {
 			return false
 		}
-		var e otlp.Value
+		e = otlp.Value{}
 		if !s.value(depth+1, &e) {
 			return false
 		}
@@ -85,12 +86,13 @@ func (s *scan) object(depth int, v *otlp.Value) bool {
 
 func (s *scan) array(depth int, v *otlp.Value) bool {
 	from := len(s.p.valueStack)
+	var e otlp.Value // likewise
 	s.space()
 	for i := 0; !s.take(']'); i++ {
 		if i > 0 && !s.comma() {
 			return false
 		}
-		var e otlp.Value
+		e = otlp.Value{}
 		if !s.value(depth+1, &e) {
 			return false
 		}
