@@ -306,14 +306,19 @@ func (p *Parser) wholeTime(b []byte) uint64 {
 // epoch reads a number as time since 1970, in the unit its size suggests.
 func epoch(f float64) uint64 {
 	switch {
-	case !(f >= 1e8 && f < 9e18):
+	case !(f >= 1e8):
 		return 0
-	case f < 1e11:
+	case f < lastSecond:
 		return uint64(f*1e6) * 1000
-	case f < 1e14:
+	case f >= 1e11 && f < lastSecond*1e3:
 		return uint64(f*1e3) * 1000
-	case f < 1e17:
+	case f >= 1e14 && f < lastSecond*1e6:
 		return uint64(f) * 1000
+	case f >= 1e17 && f < lastSecond*1e9:
+		return uint64(f)
 	}
-	return uint64(f)
+	return 0
 }
+
+// lastSecond is the last that nanoseconds in an int64 can tell, in 2262.
+const lastSecond = 9.2e9

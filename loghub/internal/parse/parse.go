@@ -49,15 +49,16 @@ type Options struct {
 
 // Parser reads the lines of one source. It is used by one goroutine; Format and Misfits may be called by any.
 type Parser struct {
-	loc     *time.Location
-	fixed   *format           // the only one, besides text; nil: any
-	pattern *format           // the user's own, tried first; nil: none
-	keys    map[string]string // text → itself, so that a known key or level costs no allocation
-	known   map[string]*key   // keys of JSON and logfmt by themselves
-	order   []*key            // those of the last line
-	day     dayCache
-	detect  detection
-	misfits atomic.Int64
+	loc      *time.Location
+	fixed    *format           // the only one, besides text; nil: any
+	pattern  *format           // the user's own, tried first; nil: none
+	keys     map[string]string // text → itself, so that a known key or level costs no allocation
+	known    map[string]*key   // keys of JSON and logfmt by themselves
+	order    []*key            // those of the last line
+	day      dayCache
+	detect   detection
+	misfits  atomic.Int64
+	mistakes int // lines on which a reader panicked
 
 	// Of the current line:
 	below   []byte // the lines that are joined to it
@@ -106,11 +107,25 @@ func (p *Parser) Parse(text []byte, rec *otlp.Record) {
 	clearRecord(rec)
 	line, below, more := cutByte(text, '\n')
 	p.below, p.memo.asked, p.console.asked = below, false, false
-	p.read(line, rec)
+	p.readSafely(line, rec)
 	if more {
 		p.extend(rec, text, len(line))
 	}
 	p.judgeTime(rec)
+}
+
+// readSafely reads one line. A mistake of ours that ends in a panic costs the line its reading, not the container its logs: a
+// line that ends loghub would be read again at its next start, and end it again.
+func (p *Parser) readSafely(line []byte, rec *otlp.Record) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.mistakes++
+			p.misfits.Add(1)
+			clearRecord(rec)
+			rec.Body = otlp.Text(line)
+		}
+	}()
+	p.read(line, rec)
 }
 
 // What is kept of the current line's memory for the next, by number of elements: what one large line took is given back.
@@ -189,12 +204,16 @@ func (p *Parser) Format() string {
 	return ""
 }
 
-// Misfits counts the lines that were not of the format the settings fix, and so were read as text.
+// Misfits counts the lines that were not of the format the settings fix, and so were read as text, and those that a mistake of
+// ours kept from being read.
 func (p *Parser) Misfits() int64 { return p.misfits.Load() }
 
-// clearRecord undoes what a parser wrote that then gave up.
+// clearRecord undoes what a parser wrote that then gave up. Most give up before they write, and clearing costs more than they did.
 func clearRecord(rec *otlp.Record) {
-	*rec = otlp.Record{Attributes: rec.Attributes[:0], Encoded: rec.Encoded, Observed: rec.Observed}
+	if rec.Time != 0 || rec.Severity != 0 || len(rec.Attributes) > 0 || rec.Body.Kind != otlp.KindEmpty || rec.SeverityText != "" ||
+		rec.TraceID != nil || rec.SpanID != nil || rec.Flags != 0 || rec.Dropped != 0 || rec.EventName != "" {
+		*rec = otlp.Record{Attributes: rec.Attributes[:0], Encoded: rec.Encoded, Observed: rec.Observed}
+	}
 }
 
 // add appends an attribute under a name that collides with nothing.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"cloud4.internal/hub/internal/otlp"
 	"github.com/google/go-cmp/cmp"
@@ -208,6 +207,23 @@ func TestFixedFormat(t *testing.T) {
 	}
 }
 
+// A mistake of ours costs a line its reading, and nothing else.
+func TestPanicOfAReader(t *testing.T) {
+	p := New(Options{Loc: time.UTC})
+	p.fixed = &format{name: "broken", read: func(p *Parser, line []byte, rec *otlp.Record) bool {
+		rec.Severity = Info
+		return line[0] == line[10]
+	}}
+	var rec otlp.Record
+	p.Parse([]byte("short\nrest"), &rec)
+	if diff := cmp.Diff(want{Body: "short\nrest"}, view(&rec)); diff != "" {
+		t.Error(diff)
+	}
+	if p.Parse([]byte("longer than ten"), &rec); p.Misfits() != 2 || string(rec.Body.Bytes) != "longer than ten" {
+		t.Errorf("%d misfits, body %s", p.Misfits(), rec.Body.Bytes)
+	}
+}
+
 // A source that changes its way of writing is told by what it writes now.
 func TestFormatFollows(t *testing.T) {
 	p := New(Options{Loc: time.UTC})
@@ -281,38 +297,6 @@ func TestYearless(t *testing.T) {
 			t.Errorf("%02d-%02d at %s: %s, want %s", tt.m, tt.d, tt.now, got, tt.want)
 		}
 	}
-}
-
-// FuzzParse: any line makes a record that encodes to valid OTLP with unique keys,
-// none of them ours.
-func FuzzParse(f *testing.F) {
-	for _, line := range []string{
-		`{"level":"warn","a":{"b":[1,2,{"c":null}]},"time":1790000000}`, `{"a":"\ud800\u0041\\"}`, `1:M 21 Nov 2026 07:55:42.123 * x`,
-		`1.2.3.4 - - [21/Nov/2026:07:55:42 +0000] "GET / HTTP/1.1" 200 1 "-" "-"`, `2026/11/21 07:55:42 [error] 1#1: *1 x, client: y`, `ERROR x`, ``,
-	} {
-		f.Add([]byte(line))
-	}
-	p := New(Options{Loc: time.UTC})
-	f.Fuzz(func(t *testing.T, line []byte) {
-		if !utf8.Valid(line) {
-			return // package frame repairs lines first
-		}
-		var rec, back otlp.Record
-		p.Parse(line, &rec)
-		if err := otlp.DecodeRecord(otlp.AppendRecord(nil, &rec), &back); err != nil {
-			t.Fatal(err)
-		}
-		seen := map[string]bool{}
-		for _, kv := range rec.Attributes {
-			if seen[kv.Key] {
-				t.Errorf("%q stands twice", kv.Key)
-			}
-			seen[kv.Key] = true
-			if reserved(kv.Key) && !strings.HasPrefix(kv.Key, "app.") && (kv.Key != original || rec.Dropped == 0) {
-				t.Errorf("the line set %q", kv.Key)
-			}
-		}
-	})
 }
 
 func benchmark(b *testing.B, line string) {

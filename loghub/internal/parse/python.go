@@ -22,7 +22,7 @@ var pythonConsole = console("python")
 // uvicorn pads level and colon to ten columns.
 func (p *Parser) uvicorn(line []byte, rec *otlp.Record) bool {
 	n := letters(line)
-	if n < 4 || len(line) < 11 || line[n] != ':' || n+1+blanks(line[n+1:]) != 10 || line[n-1] >= 'a' {
+	if n < 4 || n > 9 || len(line) < 11 || line[n] != ':' || n+1+blanks(line[n+1:]) != 10 || line[n-1] >= 'a' {
 		return false
 	}
 	if rec.Severity = severity(line[:n]); rec.Severity == 0 {

@@ -186,7 +186,7 @@ func epochText(b []byte) (uint64, int) {
 		r := reader{b[:n], true}
 		secs := r.digits(whole)
 		frac := r.fraction()
-		if len(r.b) > 0 {
+		if len(r.b) > 0 || secs >= lastSecond {
 			return 0, 0
 		}
 		return uint64(secs*1e9 + frac), n
