@@ -107,12 +107,15 @@ func TestGenesisFlaps(t *testing.T) {
 		g.waitMessages(2*i+1, nil)
 		g.stop()
 		fmt.Fprintf(c.pipes["stdout"].w, "down %d\n", i)
-		waitFor(t, 10*time.Second, "backlog in log.json", func() bool {
+		// log.json is up to a second old: it may still tell of the outage before.
+		waitFor(t, time.Minute, "outage said", func() bool { return strings.Count(h.log.String(), "logs wait in the spool") > i })
+		waitFor(t, time.Minute, "backlog in log.json", func() bool {
 			_, s := c.logState()
 			return s.Spool != nil && s.Spool.Backlog >= 1 && !s.Sender.OK
 		})
 		g.start()
 		g.waitMessages(2*i+2, nil)
+		waitFor(t, time.Minute, "end said", func() bool { return strings.Count(h.log.String(), "takes logs again") > i })
 	}
 	h.stop(t)
 	want := []string{"up 0", "down 0", "up 1", "down 1", "up 2", "down 2"}

@@ -98,6 +98,9 @@ func fuzzFormat(f *testing.F, format string) {
 		if err := otlp.DecodeRecord(otlp.AppendRecord(nil, &rec), &back); err != nil {
 			t.Fatal(err)
 		}
+		if p.Mistakes() > 0 {
+			t.Fatal("a reader panicked")
+		}
 		if (rec.Severity == 0) != (rec.SeverityText == "") && format != "access" && format != "haproxy" {
 			t.Errorf("severity %d, %q", rec.Severity, rec.SeverityText)
 		}

@@ -43,7 +43,7 @@ func newTestRecord() *otlp.Record { return &otlp.Record{Observed: 1795276800 * 1
 // check is what holds of every record of every line.
 func check(t *testing.T, p *Parser, line []byte, rec *otlp.Record) {
 	t.Helper()
-	if p.mistakes > 0 {
+	if p.Mistakes() > 0 {
 		p.read(line, rec) // says where
 		t.Fatal("a reader panicked")
 	}
@@ -93,12 +93,12 @@ func FuzzParse(f *testing.F) {
 		p, rec := newTestParser(), newTestRecord()
 		p.Parse([]byte(line), rec)
 		check(t, p, []byte(line), rec)
-		want := view(rec)
+		want := viewOf(rec)
 
 		p, rec = newTestParser(), newTestRecord()
 		p.Parse([]byte(before), rec)
 		p.Parse([]byte(line), rec)
-		if diff := cmp.Diff(want, view(rec)); diff != "" {
+		if diff := cmp.Diff(want, viewOf(rec)); diff != "" {
 			t.Errorf("behind %q: %s", before, diff)
 		}
 	})

@@ -58,7 +58,7 @@ type Parser struct {
 	day      dayCache
 	detect   detection
 	misfits  atomic.Int64
-	mistakes int // lines on which a reader panicked
+	mistakes atomic.Int64
 
 	// Of the current line:
 	below   []byte // the lines that are joined to it
@@ -119,8 +119,7 @@ func (p *Parser) Parse(text []byte, rec *otlp.Record) {
 func (p *Parser) readSafely(line []byte, rec *otlp.Record) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.mistakes++
-			p.misfits.Add(1)
+			p.mistakes.Add(1)
 			clearRecord(rec)
 			rec.Body = otlp.Text(line)
 		}
@@ -204,9 +203,11 @@ func (p *Parser) Format() string {
 	return ""
 }
 
-// Misfits counts the lines that were not of the format the settings fix, and so were read as text, and those that a mistake of
-// ours kept from being read.
+// Misfits counts the lines that were not of the format the settings fix, and so were read as text.
 func (p *Parser) Misfits() int64 { return p.misfits.Load() }
+
+// Mistakes counts the lines that a mistake of this package kept from being read: they are text, and there should be none.
+func (p *Parser) Mistakes() int64 { return p.mistakes.Load() }
 
 // clearRecord undoes what a parser wrote that then gave up. Most give up before they write, and clearing costs more than they did.
 func clearRecord(rec *otlp.Record) {

@@ -216,11 +216,11 @@ func TestPanicOfAReader(t *testing.T) {
 	}}
 	var rec otlp.Record
 	p.Parse([]byte("short\nrest"), &rec)
-	if diff := cmp.Diff(want{Body: "short\nrest"}, view(&rec)); diff != "" {
+	if diff := cmp.Diff(want{Body: "short\nrest"}, viewOf(&rec)); diff != "" {
 		t.Error(diff)
 	}
-	if p.Parse([]byte("longer than ten"), &rec); p.Misfits() != 2 || string(rec.Body.Bytes) != "longer than ten" {
-		t.Errorf("%d misfits, body %s", p.Misfits(), rec.Body.Bytes)
+	if p.Parse([]byte("longer than ten"), &rec); p.Mistakes() != 1 || p.Misfits() != 1 || string(rec.Body.Bytes) != "longer than ten" {
+		t.Errorf("%d mistakes, %d misfits, body %s", p.Mistakes(), p.Misfits(), rec.Body.Bytes)
 	}
 }
 
