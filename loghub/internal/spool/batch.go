@@ -8,6 +8,9 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 )
 
+// urgentSeverity is that of the records which are forced to the disk at once: error.
+const urgentSeverity = 17
+
 // State is how far a source has been read.
 type State struct {
 	// Aux is what else the source wants to find again: an epoch, a file's path.
@@ -60,6 +63,7 @@ type Batch struct {
 	end     uint64
 	carry   []byte // up to end
 	proof   []byte
+	urgent  bool // an error is among the records
 }
 
 // NewBatch returns an empty batch of src.
@@ -77,6 +81,7 @@ func (b *Batch) Record(pos, seq uint64, r *otlp.Record) {
 	b.buf = otlp.AppendRecord(b.buf, r)
 	endFrame(b.buf, at)
 	b.records++
+	b.urgent = b.urgent || r.Severity >= urgentSeverity
 	b.settle(pos, seq)
 }
 
@@ -123,7 +128,7 @@ func (b *Batch) settle(pos, seq uint64) { b.pos, b.seq, b.settled = pos, seq, tr
 // Reset empties the batch without writing it.
 func (b *Batch) Reset() {
 	b.buf, b.carry, b.proof = b.buf[:0], b.carry[:0], b.proof[:0]
-	b.records, b.settled = 0, false
+	b.records, b.settled, b.urgent = 0, false, false
 	if cap(b.buf) > segmentBytes { // one giant line must not be paid for ever
 		b.buf = nil
 	}

@@ -39,15 +39,17 @@ import (
 	"hash/crc32"
 )
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // Sizes of the format.
 const (
 	segmentBytes  = 1 << 20 // a segment that reached it is followed by the next
 	headerBytes   = 16      // of a segment
 	frameBytes    = 12      // header of a frame
 	maxBatchBytes = 6 << 20 // so that a batch fits in one stretch of the memory store
-	strideBytes   = 8 << 20 // distance of the segments in the memory store
 	frameMagic    = 0xC41F
-	version       = 1
+	headerMagic   = "CLSG"
+	version       = 2 // 1 has no links, and is read
 )
 
 // kind tells what a frame holds.
@@ -59,6 +61,7 @@ const (
 	kindMark
 	kindSource
 	kindForget
+	kindLink
 	kindEnd // first unused
 )
 
@@ -85,8 +88,7 @@ func endFrame(dst []byte, at int) {
 
 // checksum is over kind, severity and payload of a whole frame.
 func checksum(f []byte) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Update(0, table, f[2:4]), table, f[frameBytes:])
+	return crc32.Update(crc32.Update(0, castagnoli, f[2:4]), castagnoli, f[frameBytes:])
 }
 
 // parseFrame reads the frame at the beginning of data. n is its whole size; 0

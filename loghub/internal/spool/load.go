@@ -6,95 +6,296 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"slices"
 )
+
+// bootID tells the machine's lives apart; 0: nobody knows.
+func bootID() uint64 {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write(text)
+	return h.Sum64()
+}
 
 // load reads everything that is there, then begins the next segment.
 func (s *Spool) load() error {
-	var err error
-	if s.curFile, err = s.store.cursor(); err != nil {
+	if err := s.loadCursors(); err != nil {
 		return err
 	}
-	s.ack, s.gen, _ = readCursor(s.curFile)
-	numbers, err := s.store.segments()
-	if err != nil {
+	if err := s.list(); err != nil {
 		return err
 	}
 	next := s.ack.segment + 1
-	for _, n := range numbers {
+	for n := range s.taken {
 		next = max(next, n+1)
-		size, err := s.loadSegment(n)
-		if err != nil {
-			return err
-		}
-		if size == 0 { // of another version: kept for whoever can read it
-			continue
-		}
-		s.sizes[n] = size
-		s.used += size
 	}
-	if len(numbers) > 0 && s.ack.before(cursor{numbers[0], headerBytes}) {
+	var f follower
+	for _, n := range s.numbers() {
+		next = max(next, n+1)
+		s.loadSegment(&f, n)
+	}
+	if numbers := s.numbers(); len(numbers) > 0 && s.ack.before(cursor{numbers[0], headerBytes}) {
 		s.ack = cursor{numbers[0], headerBytes}
+	}
+	s.forceOld()
+	if s.disk != nil && s.o.Mode == OnDisk && s.inMem > 0 {
+		// The mode was another before this start. What fails stays in memory, and is tried again.
+		_ = s.spill(false)
 	}
 	if err := s.begin(next); err != nil {
 		return err
 	}
 	s.first = next
-	if err := s.Sync(); err != nil { // positions stand in the new segment: now the old ones may go
-		return err
-	}
 	s.rd.at = s.ack
 	if s.backlog > 0 {
 		s.more <- struct{}{}
 	}
-	return s.retire()
+	if err := s.force(); err != nil { // positions stand in the new segment: now the old ones may go
+		s.mu.Lock()
+		s.diskFailed(err)
+		s.mu.Unlock()
+		return nil
+	}
+	_ = s.retireHeld() // it is tried again
+	return nil
+}
+
+// loadCursors opens both cursors and takes the one that is further: the one in
+// memory dies with the machine, and that on the disk is written now and then only.
+func (s *Spool) loadCursors() (err error) {
+	c := &s.cur
+	if c.mem, err = s.mem.cursor(); err != nil {
+		return err
+	}
+	m, _, _ := readCursor(c.mem)
+	c.mark, c.written, c.memorySlot = m, m.written, int64(m.slot)
+	if s.disk == nil {
+		s.ack = c.mark.at
+		return nil
+	}
+	if c.disk, err = s.disk.cursor(); err != nil {
+		// Something stands in its way. The log is sent from its beginning.
+		s.trouble.cursorErr = err
+		s.ack = c.mark.at
+		return nil
+	}
+	d, ok, later := readCursor(c.disk)
+	if later {
+		s.foreign++
+	}
+	c.slot, c.dirty = int64(d.slot), ok // a process that was killed may not have forced it down
+	if c.mark.at.before(d.at) {
+		c.mark.at = d.at
+	}
+	c.mark.generation = max(c.mark.generation, d.generation)
+	c.written.merge(d.written)
+	s.ack = c.mark.at
+	if s.o.Mode == OnDisk && d.at.before(s.ack) {
+		if err := c.save(s.ack, true); err != nil {
+			s.trouble.cursorErr = err
+		}
+	}
+	if !ok { // both slots now: a disk that is full later has room for them
+		for range 2 {
+			if err := c.save(s.ack, true); err != nil {
+				s.trouble.cursorErr = err
+			}
+			c.slot ^= 1
+		}
+	}
+	return nil
+}
+
+// list finds the segments of both tiers.
+func (s *Spool) list() error {
+	known, foreign, err := s.mem.segments()
+	if err != nil {
+		return err
+	}
+	for _, n := range known {
+		s.segs[n] = &extent{mem: true}
+	}
+	if s.disk != nil {
+		files, others, err := s.disk.segments()
+		if err != nil {
+			s.trouble.disk(err)
+		}
+		foreign = append(foreign, others...)
+		for _, n := range files {
+			if s.segs[n] == nil {
+				s.segs[n] = &extent{}
+			}
+			s.segs[n].file = true
+		}
+	}
+	for _, n := range foreign {
+		s.taken[n] = true
+		s.foreign++
+	}
+	return nil
+}
+
+// numbers are those of the segments, ascending.
+func (s *Spool) numbers() []uint64 {
+	out := make([]uint64, 0, len(s.segs))
+	for n := range s.segs {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// follower follows the places through the segments.
+type follower struct {
+	// frozen says that a piece of the log is missing which the crash of the machine
+	// took: the places behind it are ahead of records that are not there any more, and
+	// which their source may still have. Records behind it count all the same.
+	frozen bool
+	names  map[uint64]string // ids of the segment's sources → keys
 }
 
 // loadSegment takes positions and counts from an old segment. What cannot be
 // read in it is counted, never an error.
-func (s *Spool) loadSegment(n uint64) (size int64, err error) {
-	seg, err := s.store.open(n)
+func (s *Spool) loadSegment(f *follower, n uint64) {
+	x := s.segs[n]
+	seg, size, err := s.openOld(n, x)
 	if err != nil {
-		return 0, err
+		delete(s.segs, n)
+		s.taken[n] = true
+		s.corrupt++
+		return
 	}
 	defer seg.Close()
-	if size, err = seg.Size(); err != nil {
-		return 0, err
-	}
-	if foreign(seg) {
-		s.corrupt++
-		return 0, nil
-	}
-	names := make(map[uint64]string)
+	f.names = make(map[uint64]string)
+	crashed := !x.mem // what is in memory was not torn by the machine's end
+	x.head = noHead
 	var sc scanner
 	sc.reset(seg, headerBytes, size)
-	for {
-		at := sc.off
-		f, err := sc.next()
+	heads := uint64(0) // how many frames of its head are still to come
+	for first := true; ; first = false {
+		fr, err := sc.next()
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				s.corrupt++
-			}
 			break
 		}
-		if f.kind == kindRecord && !(cursor{n, at}).before(s.ack) {
+		at := sc.off - int64(frameBytes+len(fr.payload))
+		if first && fr.kind == kindLink {
+			var l link
+			if l.parse(fr.payload) {
+				crashed = crashed && (l.boot != s.o.boot || l.boot == 0)
+				s.follow(f, l, crashed)
+				heads = l.sources + 1
+			}
+		}
+		if heads > 0 {
+			if heads--; heads == 0 && sc.holes == 0 {
+				x.head = sc.off
+			}
+		}
+		if crashed && sc.holes > 0 {
+			f.frozen = true
+		}
+		if fr.kind == kindRecord && !(cursor{n, at}).before(s.ack) {
 			s.backlog++
 		}
-		s.restore(names, f)
+		if !f.frozen {
+			s.restore(f.names, fr)
+		}
+	}
+	if crashed && sc.torn {
+		f.frozen = true
 	}
 	s.corrupt += sc.holes
 	s.skipped += sc.skipped
-	return max(sc.off, headerBytes), nil
+	x.size = max(sc.end, headerBytes)
+	if x.file {
+		x.disk = min(max(x.disk, 0), x.size)
+	}
+	s.used += x.size
+	if x.mem {
+		s.inMem += x.size
+	}
 }
 
-// foreign says whether a segment is one of ours in a version we do not know.
-func foreign(seg segment) bool {
-	var head [headerBytes]byte
-	if _, err := seg.ReadAt(head[:], 0); err != nil {
-		return false
+// noHead is the size of a head that was not written wholly.
+const noHead = 1 << 62
+
+// openOld opens a segment where the whole of it is, and learns how much of it is on
+// the disk.
+func (s *Spool) openOld(n uint64, x *extent) (seg segment, size int64, err error) {
+	if x.file {
+		if seg, err = s.disk.open(n); err == nil {
+			x.disk, err = seg.Size()
+			size = x.disk
+		}
 	}
-	_, ok := parseHeader(head[:])
-	return !ok && string(head[:4]) == "CLSG"
+	if x.mem {
+		if seg != nil {
+			_ = seg.Close()
+		}
+		if seg, err = s.mem.open(n); err == nil {
+			size, err = seg.Size()
+		}
+	}
+	return seg, size, err
+}
+
+// link says what stood in front of a segment when it was begun.
+type link struct {
+	prev    uint64 // number of the segment before; 0: all before it was safe, or done with
+	size    int64  // of that one
+	boot    uint64
+	sources uint64 // how many frames of sources follow
+}
+
+func (l link) append(dst []byte) []byte {
+	dst, at := beginFrame(dst, kindLink, 0)
+	dst = binary.AppendUvarint(dst, l.prev)
+	dst = binary.AppendUvarint(dst, uint64(l.size))
+	dst = binary.AppendUvarint(dst, l.boot)
+	dst = binary.AppendUvarint(dst, l.sources)
+	endFrame(dst[at:], 0)
+	return dst
+}
+
+func (l *link) parse(p []byte) bool {
+	var size uint64
+	_, ok := uvarints(p, &l.prev, &size, &l.boot, &l.sources)
+	l.size = int64(size)
+	return ok
+}
+
+// follow decides whether the places of a segment hold that begins with l.
+func (s *Spool) follow(f *follower, l link, crashed bool) {
+	switch {
+	case l.prev == 0 || l.prev < s.ack.segment:
+		f.frozen = false
+	case crashed:
+		prev := s.segs[l.prev]
+		f.frozen = f.frozen || prev == nil || prev.size < l.size
+	}
+}
+
+// forceOld forces down what a process that was killed has written: what comes now
+// relies on it.
+func (s *Spool) forceOld() {
+	if s.disk == nil {
+		return
+	}
+	for _, n := range s.numbers() {
+		if !s.segs[n].file {
+			continue
+		}
+		if seg, err := s.disk.open(n); err == nil {
+			_ = errors.Join(seg.Sync(), seg.Close()) // a disk that fails here fails the next Sync too
+		}
+	}
+	_ = s.disk.sync()
 }
 
 // restore follows the positions through one frame.
@@ -105,7 +306,7 @@ func (s *Spool) restore(names map[uint64]string, f frame) {
 		key, rest, ok1 := blob(rest)
 		aux, rest, ok2 := blob(rest)
 		carry, rest, ok3 := blob(rest)
-		proof, _, _ := blob(rest) // spools of earlier versions have none
+		proof, _, _ := blob(rest) // early spools have none
 		if ok && ok1 && ok2 && ok3 {
 			names[p.source] = string(key)
 			s.restored[string(key)] = State{Aux: string(aux), Pos: p.pos, Seq: p.seq, Carry: append([]byte(nil), carry...), Proof: append([]byte(nil), proof...)}
@@ -113,10 +314,12 @@ func (s *Spool) restore(names map[uint64]string, f frame) {
 		return
 	}
 	into := []*uint64{&p.source, &p.pos, &p.seq}
-	if f.kind == kindCarry {
+	switch f.kind {
+	case kindLink:
+		return
+	case kindCarry:
 		into = into[:2]
-	}
-	if f.kind == kindForget {
+	case kindForget:
 		into = into[:1]
 	}
 	rest, ok := uvarints(f.payload, into...)
@@ -142,36 +345,88 @@ func (s *Spool) restore(names map[uint64]string, f frame) {
 	s.restored[key] = st
 }
 
-// begin starts segment n with a source frame for each source. s.mu is held, or
-// nobody else knows s yet.
+// begin starts segment n, or the next whose number is free, with a source frame for
+// each source. mu is held, or nobody else knows s yet.
 func (s *Spool) begin(n uint64) error {
-	seg, err := s.store.create(n)
+	if s.disk != nil && s.o.Mode == OnDisk && s.inMem == 0 && !s.o.now().Before(s.trouble.retry) {
+		err := s.beginIn(s.disk, n)
+		if err == nil {
+			s.created = true
+			s.trouble.diskErr = nil
+			return nil
+		}
+		s.diskFailed(err)
+	}
+	return s.beginIn(s.mem, n)
+}
+
+func (s *Spool) beginIn(where store, n uint64) error {
+	seg, n, err := s.create(where, n)
 	if err != nil {
 		return fmt.Errorf("beginning segment %d: %w", n, err)
 	}
 	fault("segment-created")
-	head := appendHeader(nil, n)
-	for _, src := range s.sources {
-		if src != nil {
-			head = appendSource(head, src.id, src.key, src.state)
-		}
-	}
-	for key, st := range s.restored {
-		head = appendSource(head, s.restoredID(key), key, st)
-	}
+	head := s.appendHead(nil, n)
 	if _, err := seg.WriteAt(head, 0); err != nil {
-		return errors.Join(fmt.Errorf("beginning segment %d: %w", n, err), seg.Close(), s.store.remove(n))
+		return errors.Join(fmt.Errorf("beginning segment %d: %w", n, err), seg.Close(), where.remove(n))
 	}
-	if s.active != nil {
-		s.unsynced = append(s.unsynced, s.active)
+	if s.active.seg != nil {
+		s.full = append(s.full, s.active)
 	}
-	s.active, s.number, s.size, s.dirty = seg, n, int64(len(head)), true
+	size := int64(len(head))
+	x := &extent{size: size, head: size, mem: where == s.mem}
+	if x.mem {
+		s.inMem += size
+	} else {
+		x.file, x.disk = true, size
+	}
+	s.active = handle{seg: seg, number: n, disk: !x.mem, size: size}
+	s.segs[n] = x
+	s.used += size
 	if s.backlog == 0 { // a log of marks alone must not grow either
 		s.ack = cursor{n, headerBytes}
 	}
-	s.sizes[n] = s.size
-	s.used += s.size
 	return nil
+}
+
+// appendHead appends what segment n begins with.
+func (s *Spool) appendHead(dst []byte, n uint64) []byte {
+	l := link{boot: s.o.boot}
+	if prev := s.segs[s.active.number]; s.active.seg != nil && prev != nil && prev.disk == prev.size {
+		l.prev, l.size = s.active.number, prev.size // it may not be forced down yet
+	}
+	for _, src := range s.sources {
+		if src != nil {
+			l.sources++
+		}
+	}
+	l.sources += uint64(len(s.restored))
+	dst = l.append(appendHeader(dst, n))
+	for _, src := range s.sources {
+		if src != nil {
+			dst = appendSource(dst, src.id, src.key, src.state)
+		}
+	}
+	for key, st := range s.restored {
+		dst = appendSource(dst, s.restoredID(key), key, st)
+	}
+	return dst
+}
+
+// create makes a segment of the number n, or of the next that is free.
+func (s *Spool) create(where store, n uint64) (segment, uint64, error) {
+	for {
+		if s.taken[n] || s.segs[n] != nil {
+			n++
+			continue
+		}
+		seg, err := where.create(n)
+		if errors.Is(err, fs.ErrExist) {
+			s.taken[n] = true
+			continue
+		}
+		return seg, n, err
+	}
 }
 
 // restoredID is the id of a source that was not registered yet: above those in

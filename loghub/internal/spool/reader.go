@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 )
 
 // Delivery is a run of records in the order of the log, ready to follow
@@ -40,15 +41,19 @@ func (d *Delivery) Slice(i, j int) []byte {
 	return d.Records[from:d.Ends[j-1]]
 }
 
-// reader is the reading side; it belongs to the goroutine of Peek and Ack.
+// reader is the reading side; it belongs to who holds readMu.
 type reader struct {
 	at     cursor // where the next frame to look at begins
 	seg    segment
 	number uint64 // of seg
 	sc     scanner
+	aimed  bool  // sc stands at at
+	done   int64 // up to there nothing was found behind at in its segment
 	d      Delivery
-	holes  int // counted in sc so far
-	skip   int64
+
+	holes   int // counted in sc so far
+	skip    int64
+	damaged cursor // up to there damage was counted
 }
 
 func (r *reader) close() error {
@@ -56,7 +61,7 @@ func (r *reader) close() error {
 		return nil
 	}
 	err := r.seg.Close()
-	r.seg = nil
+	r.seg, r.aimed = nil, false
 	return err
 }
 
@@ -64,6 +69,8 @@ func (r *reader) close() error {
 // maxRecords, at least one if there is one. It does not move the cursor: without
 // an Ack the next Peek returns the same.
 func (s *Spool) Peek(maxRecords, maxBytes int) (*Delivery, error) {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
 	r := &s.rd
 	d := &r.d
 	d.Records, d.Ends, d.after = d.Records[:0], d.Ends[:0], d.after[:0]
@@ -74,6 +81,8 @@ func (s *Spool) Peek(maxRecords, maxBytes int) (*Delivery, error) {
 	total := s.total
 	r.at = s.ack
 	s.mu.Unlock()
+	r.aimed = r.seg != nil && r.number == r.at.segment && r.sc.off == r.at.offset
+	r.done = 0
 	for len(d.Ends) < maxRecords {
 		f, end, err := s.nextFrame()
 		if errors.Is(err, io.EOF) {
@@ -102,12 +111,12 @@ func (s *Spool) Peek(maxRecords, maxBytes int) (*Delivery, error) {
 
 // settle corrects the backlog when the end of the log was reached without a
 // record: what was counted and is not there was damaged.
-func (s *Spool) settle(total uint64) {
+func (s *Spool) settle(total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.total == total && s.backlog != 0 {
 		s.backlog = 0
-		s.ack = cursor{s.number, s.size}
+		s.ack = cursor{s.active.number, s.active.size}
 	}
 }
 
@@ -116,54 +125,47 @@ func (s *Spool) settle(total uint64) {
 func (s *Spool) nextFrame() (frame, cursor, error) {
 	r := &s.rd
 	for {
-		limit, next, active, err := s.extent(r.at.segment)
-		if err != nil {
-			return frame{}, cursor{}, err
-		}
-		if limit < 0 { // gone, or never there
-			if next == 0 {
-				return frame{}, cursor{}, io.EOF
+		if r.aimed {
+			f, err := r.sc.next()
+			s.countDamage()
+			if err == nil {
+				r.at.offset = r.sc.off
+				return f, r.at, nil
 			}
-			r.at = cursor{next, headerBytes}
-			continue
+			r.aimed, r.done = false, r.sc.limit
 		}
-		if err := s.aim(limit); err != nil {
-			return frame{}, cursor{}, err
-		}
-		f, err := r.sc.next()
-		s.countDamage()
-		if err == nil {
-			r.at.offset = r.sc.off
-			return f, r.at, nil
-		}
-		if !errors.Is(err, io.EOF) {
-			return frame{}, cursor{}, err
-		}
-		if active || next == 0 {
+		limit, next, active := s.extent(r.at.segment)
+		switch {
+		case limit > r.done:
+			if err := s.aim(limit); err != nil {
+				return frame{}, cursor{}, err
+			}
+		case active || next == 0:
 			return frame{}, cursor{}, io.EOF
+		default:
+			r.at, r.done = cursor{next, headerBytes}, 0
 		}
-		r.at = cursor{next, headerBytes}
 	}
 }
 
 // extent tells how much of segment n is committed (-1: no such segment), which
 // segment follows it (0: none), and whether it is the active one.
-func (s *Spool) extent(n uint64) (limit int64, next uint64, active bool, err error) {
+func (s *Spool) extent(n uint64) (limit int64, next uint64, active bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	limit, ok := s.sizes[n]
-	if !ok {
-		limit = -1
+	limit = -1
+	if x := s.segs[n]; x != nil {
+		limit = x.size
 	}
-	if _, ok := s.sizes[n+1]; ok { // as nearly always: this is asked for each record
-		return limit, n + 1, n == s.number, nil
+	if s.segs[n+1] != nil { // as nearly always
+		return limit, n + 1, n == s.active.number
 	}
-	for m := range s.sizes {
+	for m := range s.segs {
 		if m > n && (next == 0 || m < next) {
 			next = m
 		}
 	}
-	return limit, next, n == s.number, nil
+	return limit, next, n == s.active.number
 }
 
 // aim points the scanner at r.at.
@@ -173,49 +175,60 @@ func (s *Spool) aim(limit int64) error {
 		if err := r.close(); err != nil {
 			return fmt.Errorf("closing segment %d: %w", r.number, err)
 		}
-		s.mu.Lock()
-		seg, err := s.store.open(r.at.segment)
-		s.mu.Unlock()
-		if errors.Is(err, fs.ErrNotExist) {
-			// Somebody removed the file: its records are lost, the log goes on.
-			s.drop(r.at.segment)
-			return s.lost(err)
-		}
+		seg, err := s.openRead(r.at.segment)
 		if err != nil {
-			return fmt.Errorf("opening segment %d: %w", r.at.segment, err)
+			return err
 		}
 		r.seg, r.number = seg, r.at.segment
 		r.holes, r.skip = 0, 0
 		r.sc = scanner{buf: r.sc.buf}
 		r.sc.reset(seg, r.at.offset, limit)
-		return nil
 	}
 	if r.sc.off != r.at.offset {
 		r.sc.reset(r.seg, r.at.offset, limit)
 	}
-	r.sc.limit = limit
+	r.sc.limit, r.aimed = limit, true
 	return nil
 }
 
-// lost counts a segment that vanished.
-func (s *Spool) lost(err error) error {
+// openRead opens a segment where the whole of it is. One that nobody can open any
+// more is lost with its records, and the log goes on.
+func (s *Spool) openRead(n uint64) (segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	where := s.disk
+	if s.segs[n].mem {
+		where = s.mem
+	}
+	seg, err := where.open(n)
+	if err == nil {
+		return seg, nil
+	}
 	s.corrupt++
-	return fmt.Errorf("a segment of the spool is gone: %w", err)
+	s.skipped += s.segs[n].size
+	if errors.Is(err, fs.ErrNotExist) {
+		s.drop(n)
+	} else {
+		s.used -= s.segs[n].size
+		delete(s.segs, n)
+		s.taken[n] = true
+	}
+	return nil, fmt.Errorf("a segment of the spool is gone: %w", err)
 }
 
-// countDamage adds what the scanner had to skip in a segment of this run.
+// countDamage adds what the scanner had to skip in a segment of this run, once.
 func (s *Spool) countDamage() {
 	r := &s.rd
 	if r.sc.holes == r.holes {
 		return
 	}
-	if r.number >= s.first { // Open has counted those of older ones
+	at := cursor{r.number, r.sc.off}
+	if r.number >= s.first && r.damaged.before(at) { // Open has counted those of older ones
 		s.mu.Lock()
 		s.corrupt += r.sc.holes - r.holes
 		s.skipped += r.sc.skipped - r.skip
 		s.mu.Unlock()
+		r.damaged = at
 	}
 	r.holes, r.skip = r.sc.holes, r.sc.skipped
 }
@@ -231,65 +244,122 @@ func (s *Spool) Ack(d *Delivery, i, j int) (backlog int64, err error) {
 	s.ack = d.after[j-1]
 	s.backlog = max(0, s.backlog-int64(j-i))
 	if s.backlog == 0 {
-		s.ack = cursor{s.number, s.size}
+		s.ack = cursor{s.active.number, s.active.size}
 	}
-	ack, backlog := s.ack, s.backlog
+	ack, backlog, done := s.ack, s.backlog, len(s.done()) > 0
 	s.mu.Unlock()
 
-	if err := s.saveCursor(ack); err != nil {
-		return backlog, err
+	if err := s.cur.save(ack, s.o.Mode == OnDisk); err != nil {
+		s.noteCursor(err)
 	}
-	return backlog, s.retire()
+	// Where Run is busy with the disk, it removes them afterwards.
+	if !done || !s.syncMu.TryLock() {
+		return backlog, nil
+	}
+	defer s.syncMu.Unlock()
+	return backlog, s.retireHeld()
 }
 
-// saveCursor writes the cursor; Sync forces it to the disk.
-func (s *Spool) saveCursor(ack cursor) error {
-	s.ackMu.Lock()
-	defer s.ackMu.Unlock()
-	s.gen++
-	s.curDirty = true
-	if err := writeCursor(s.curFile, ack, s.gen); err != nil {
-		return fmt.Errorf("writing the spool's cursor: %w", err)
+// done are the segments in front of the cursor, ascending. mu is held.
+func (s *Spool) done() []uint64 {
+	var out []uint64
+	for n := range s.segs {
+		if n < s.ack.segment && n != s.active.number {
+			out = append(out, n)
+		}
 	}
-	fault("cursor-written")
-	return nil
+	slices.Sort(out)
+	return out
 }
 
 // retire removes the segments in front of the cursor.
 func (s *Spool) retire() error {
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	return s.retireHeld()
+}
+
+// retireHeld is retire with syncMu held. Before a file goes, the cursor is forced
+// to the disk, and so are the places that the file held: those may be found nowhere else.
+// That the cursor could not be written holds up the last of them alone: the absence
+// of the others says the same, and a full disk must not keep what fills it.
+func (s *Spool) retireHeld() error {
 	s.mu.Lock()
-	var old []uint64
-	for n := range s.sizes {
-		if n < s.ack.segment && n != s.number {
-			old = append(old, n)
+	var files, rest []uint64
+	for _, n := range s.done() {
+		if s.segs[n].file {
+			files = append(files, n)
+		} else {
+			rest = append(rest, n)
 		}
 	}
 	ack := s.ack
 	s.mu.Unlock()
-	if len(old) == 0 {
+	s.remove(rest)
+	if len(files) == 0 {
 		return nil
 	}
-	if err := s.saveCursor(ack); err != nil {
-		return err
+	var kept error
+	if s.o.Mode != InMemory {
+		if kept = s.keepHead(); kept != nil { // then the newest file goes on holding the places
+			kept = fmt.Errorf("keeping the places on the disk: %w", kept)
+			files = s.withoutNewest(files)
+		}
 	}
-	if err := s.Sync(); err != nil { // cursor and the positions of the newest segment
-		return err
+	saved := s.cur.save(ack, true)
+	if err := s.force(); err != nil {
+		return errors.Join(kept, err)
 	}
-	for _, n := range old {
-		fault("before-unlink")
-		s.drop(n)
-		fault("after-unlink")
+	if saved != nil {
+		s.noteCursor(saved)
+	}
+	if s.behind() { // then the newest of them goes on saying that those before it were there
+		files = s.withoutNewest(files)
+	}
+	s.cur.add(int64(len(files))*journalBytes, s.o.now())
+	s.remove(files)
+	return kept
+}
+
+// withoutNewest leaves out the newest file that holds places, and what is behind it.
+func (s *Spool) withoutNewest(files []uint64) []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, n := range slices.Backward(files) {
+		if x := s.segs[n]; x.disk >= x.head {
+			return files[:i]
+		}
 	}
 	return nil
 }
 
-// drop removes a segment and what is accounted for it.
+// remove removes segments.
+func (s *Spool) remove(numbers []uint64) {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	for _, n := range numbers {
+		fault("before-unlink")
+		s.mu.Lock()
+		s.drop(n)
+		s.mu.Unlock()
+		fault("after-unlink")
+	}
+}
+
+// drop removes a segment and what is accounted for it. readMu and mu are held.
 func (s *Spool) drop(n uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	// A file that cannot be removed is tried again at the next start: its number
-	// stands in front of the cursor.
-	_ = s.store.remove(n)
-	s.used -= s.sizes[n]
-	delete(s.sizes, n)
+	x := s.segs[n]
+	if x == nil {
+		return
+	}
+	if x.mem {
+		s.dropMemory(n)
+	}
+	if x.file {
+		// A file that cannot be removed is tried again at the next start: its number
+		// stands in front of the cursor.
+		_ = s.disk.remove(n)
+	}
+	s.used -= x.size
+	delete(s.segs, n)
 }

@@ -5,7 +5,6 @@ package spool
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -18,6 +17,7 @@ type scanner struct {
 	off   int64  // of the next frame
 	limit int64
 
+	end     int64 // behind the last frame that was found
 	skipped int64 // bytes that were no frame, with frames behind them
 	holes   int   // how many times that was so
 	torn    bool  // the segment ended in bytes that are no frame: a write was cut short
@@ -25,27 +25,26 @@ type scanner struct {
 
 const readAhead = 64 << 10
 
+// unreadable stands for bytes that the disk does not give back; it is no frame.
+const unreadable = 0xff
+
 func (s *scanner) reset(src io.ReaderAt, off, limit int64) {
 	s.src, s.buf, s.base, s.off, s.limit = src, s.buf[:0], off, off, limit
 }
 
-// next returns the next frame; io.EOF at the limit or where nothing was ever
-// written. Bytes that are no frame are skipped and counted.
+// next returns the next frame; io.EOF at the limit, or where there is none any
+// more. Bytes that are no frame are skipped and counted.
 func (s *scanner) next() (frame, error) {
 	start := s.off
 	for {
-		data, err := s.window(frameBytes)
-		if err != nil {
-			return frame{}, err
-		}
-		if len(data) < frameBytes || s.off == start && allZero(data[:frameBytes]) {
+		data := s.window(frameBytes)
+		if len(data) < frameBytes {
 			s.torn = s.torn || s.off != start || !allZero(data)
+			s.reset(s.src, start, s.limit)
 			return frame{}, io.EOF
 		}
 		if size := frameSize(data); size > len(data) {
-			if data, err = s.window(size); err != nil {
-				return frame{}, err
-			}
+			data = s.window(size)
 		}
 		if f, n := parseFrame(data); n > 0 {
 			if s.off != start {
@@ -53,41 +52,46 @@ func (s *scanner) next() (frame, error) {
 				s.holes++
 			}
 			s.off += int64(n)
+			s.end = s.off
 			return f, nil
 		}
-		found, err := s.resync()
-		if err != nil {
-			return frame{}, err
-		}
+		first := s.off == start
+		zeros, found := s.resync()
 		if !found {
-			s.torn = true
+			s.torn = s.torn || !zeros || !first
+			s.reset(s.src, start, s.limit)
 			return frame{}, io.EOF
 		}
 	}
 }
 
-// resync moves to the next place that looks like a frame.
-func (s *scanner) resync() (bool, error) {
+// resync moves to the next place that looks like a frame. zeros says that there was
+// nothing but zeros up to there.
+func (s *scanner) resync() (zeros, found bool) {
+	data := s.window(1)
+	zeros = data[0] == 0
 	s.off++
 	for {
-		data, err := s.window(2)
-		if err != nil || len(data) < 2 {
-			return false, err
+		data := s.window(2)
+		if len(data) < 2 {
+			return zeros && allZero(data), false
 		}
-		if at := bytes.Index(data, []byte{frameMagic & 0xff, frameMagic >> 8}); at >= 0 {
+		at := bytes.Index(data, []byte{frameMagic & 0xff, frameMagic >> 8})
+		if at >= 0 {
 			s.off += int64(at)
-			return true, nil
+			return false, true
 		}
+		zeros = zeros && allZero(data)
 		s.off += int64(len(data) - 1)
 	}
 }
 
 // window returns what there is from off on, at least want bytes unless the
-// limit comes first.
-func (s *scanner) window(want int) ([]byte, error) {
+// limit comes first. Blocks that cannot be read are filled with what is no frame.
+func (s *scanner) window(want int) []byte {
 	have := s.buf[min(int64(len(s.buf)), s.off-s.base):]
 	if len(have) >= want || s.off+int64(len(have)) >= s.limit {
-		return have, nil
+		return have
 	}
 	n := min(int64(max(want, readAhead)), s.limit-s.off)
 	if int64(cap(s.buf)) < n {
@@ -100,12 +104,29 @@ func (s *scanner) window(want int) ([]byte, error) {
 	kept := len(have)
 	s.buf = s.buf[:n]
 	s.base = s.off
-	got, err := s.src.ReadAt(s.buf[kept:], s.off+int64(kept))
-	s.buf = s.buf[:kept+got]
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading the spool: %w", err)
+	s.buf = s.buf[:kept+s.read(s.buf[kept:], s.off+int64(kept))]
+	return s.buf
+}
+
+// read fills p from off, and returns how much of it there is.
+func (s *scanner) read(p []byte, off int64) int {
+	got := 0
+	for got < len(p) {
+		n, err := s.src.ReadAt(p[got:], off+int64(got))
+		got += n
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		bad := min(int64(len(p)-got), blockBytes-(off+int64(got))%blockBytes)
+		for i := range bad {
+			p[got+int(i)] = unreadable
+		}
+		got += int(bad)
 	}
-	return s.buf, nil
+	return got
 }
 
 // frameSize is the size a header claims, if it may be true.

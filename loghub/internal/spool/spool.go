@@ -3,7 +3,6 @@
 package spool
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,23 +12,60 @@ import (
 	"time"
 )
 
-// Options say where a spool lives. With Dir it is on disk; else in memory, in
-// Memory if that is not nil.
+// Mode says where events wait.
+type Mode string
+
+// The modes, in the words that people read.
+const (
+	OnDisk      Mode = "disk"
+	InMemory    Mode = "memory"
+	MemoryFirst Mode = "memory first" // and on the disk what waits for long
+)
+
+// Options say where a spool lives.
 type Options struct {
-	Dir    string
-	Memory *os.File
-	Quota  int64         // bytes of all segments, default 64 MiB
-	Flush  time.Duration // how often Run forces to the disk, default 1 s
+	Mode        Mode          // default OnDisk with a Dir, else InMemory
+	Dir         string        // what waits there is sent in each mode; "": none
+	Memory      *os.File      // nil: a memfd of its own, which dies with this process
+	Quota       int64         // bytes of all segments, default 64 MiB
+	MemoryQuota int64         // of those in memory, default Quota
+	Flush       time.Duration // how often Run forces to the disk, default 1 s
+	DiskAfter   time.Duration // MemoryFirst: how long events wait in memory alone, default 10 s
+	DiskPerDay  int64         // MemoryFirst: bytes written to the disk in 24 hours, default 1 GiB
+
+	// For tests: tiers, clock, and the machine's present life.
+	mem, disk store
+	now       func() time.Time
+	boot      uint64
+	segment   int64 // bytes after which the next begins
 }
 
-// Stats are the spool's figures at one moment.
-type Stats struct {
-	Bytes    int64 `json:"bytes"`    // of all segments
-	Quota    int64 `json:"quota"`    // bytes
-	Segments int   `json:"segments"` //
-	Backlog  int64 `json:"backlog"`  // records not acknowledged
-	Corrupt  int   `json:"corrupt"`  // places where frames failed their checksum, and segments of another version
-	Skipped  int64 `json:"skipped"`  // bytes passed over there
+func (o Options) withDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = InMemory
+		if o.Dir != "" || o.disk != nil {
+			o.Mode = OnDisk
+		}
+	}
+	setDefault(&o.Quota, 64<<20)
+	setDefault(&o.segment, segmentBytes)
+	setDefault(&o.MemoryQuota, o.Quota)
+	setDefault(&o.Flush, time.Second)
+	setDefault(&o.DiskAfter, 10*time.Second)
+	setDefault(&o.DiskPerDay, 1<<30)
+	if o.now == nil {
+		o.now = time.Now
+	}
+	if o.boot == 0 {
+		o.boot = bootID()
+	}
+	return o
+}
+
+func setDefault[T int64 | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
 }
 
 // ErrFull is returned by Commit when the quota leaves no room.
@@ -37,64 +73,95 @@ var ErrFull = errors.New("the spool is full")
 
 // Spool is the log. Commit may be called from several goroutines, each with its
 // own Batch; Peek and Ack from one.
+//
+// Locks are taken in the order syncMu, readMu, mu; nobody who holds mu waits for
+// the disk to be forced.
 type Spool struct {
-	store store
-	quota int64
-	flush time.Duration
+	o     Options
+	mem   store
+	disk  store         // nil: none that can be used
 	first uint64        // number of the first segment of this run
 	more  chan struct{} // holds one token after a Commit
+	// urgent and press hold one token for Run: after a record that is an error, and
+	// when memory fills.
+	urgent, press chan struct{}
+
+	syncMu sync.Mutex // one at a time forces, spills and removes
+	readMu sync.Mutex // held while frames are read, and while what is read from goes away
 
 	mu       sync.Mutex
 	restored map[string]State // key → state found at Open and not registered yet
 	// restoredIDs are the ids of restored sources in the segments of this run.
 	restoredIDs map[string]uint64
 	sources     []*Source // registered, by id; nil: forgotten
-	active      segment
-	number      uint64 // of active
-	size        int64  // of active, what is committed
-	sizes       map[uint64]int64
-	used        int64
-	unsynced    []segment // full segments that Sync has to force and close
-	dirty       bool      // active was written since the last Sync
+	segs        map[uint64]*extent
+	taken       map[uint64]bool // numbers of segments that are not ours to touch
+	active      handle
+	used        int64 // bytes of all segments
+	inMem       int64 // of those in memory
+	full        []handle
+	created     bool // a file was created that the directory does not know for sure
+	moved       bool // places or records came since they were last on the disk
 	ack         cursor
 	backlog     int64
-	total       uint64 // records committed since Open
+	total       int64 // records committed since Open
+	waiting     []waypoint
 	corrupt     int
+	foreign     int
 	skipped     int64
+	trouble     trouble
+	keptAt      time.Time // when places went to the disk
 
-	syncMu sync.Mutex // one Sync at a time, since it closes full segments
-
-	curFile  segment // guarded by ackMu, as is what follows
-	ackMu    sync.Mutex
-	gen      uint64
-	curDirty bool
-
-	rd reader
+	cur cursors
+	rd  reader
 }
 
-// Open opens or makes a spool and starts a new segment in it.
+// extent is what is known of a segment.
+type extent struct {
+	size int64 // bytes committed
+	head int64 // of them header, link and source frames
+	mem  bool  // it is in memory, as a whole
+	file bool  // it has a file, of whose bytes…
+	disk int64 // …so many are committed ones, and forced down but for what handle.synced says
+}
+
+// handle is a segment that is written, or was until the last Sync.
+type handle struct {
+	seg    segment
+	number uint64
+	disk   bool
+	size   int64 // committed
+	synced int64 // of those forced down
+}
+
+// Open opens or makes a spool and starts a new segment in it. What the directory
+// holds never makes it fail, nor does a directory that cannot be used: then events
+// wait in memory, and Stats say why.
 func Open(o Options) (*Spool, error) {
+	o = o.withDefaults()
 	s := &Spool{
-		quota: o.Quota, flush: o.Flush, more: make(chan struct{}, 1),
-		restored: make(map[string]State), restoredIDs: make(map[string]uint64), sizes: make(map[uint64]int64),
+		o: o, mem: o.mem, disk: o.disk,
+		more: make(chan struct{}, 1), urgent: make(chan struct{}, 1), press: make(chan struct{}, 1),
+		restored: make(map[string]State), restoredIDs: make(map[string]uint64),
+		segs: make(map[uint64]*extent), taken: make(map[uint64]bool),
 	}
-	if s.quota <= 0 {
-		s.quota = 64 << 20
+	if s.mem == nil {
+		m, err := newMemStore(o.Memory)
+		if err != nil {
+			return nil, fmt.Errorf("opening the spool: %w", err)
+		}
+		s.mem = m
 	}
-	if s.flush <= 0 {
-		s.flush = time.Second
-	}
-	var err error
-	if o.Dir != "" {
-		s.store, err = newDirStore(o.Dir)
-	} else {
-		s.store, err = newMemStore(o.Memory)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening the spool: %w", err)
+	if s.disk == nil && o.Dir != "" {
+		d, err := openDirStore(o.Dir, o.Mode == InMemory)
+		if err != nil {
+			s.trouble.disk(err)
+		} else if d != nil {
+			s.disk = d
+		}
 	}
 	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the spool: %w", err), s.store.close())
+		return nil, errors.Join(fmt.Errorf("opening the spool: %w", err), s.closeStores())
 	}
 	return s, nil
 }
@@ -200,7 +267,7 @@ func (s *Spool) Commit(b *Batch) error {
 		return nil
 	}
 	s.mu.Lock()
-	if b.records > 0 && s.used+int64(len(b.buf)) > s.quota {
+	if b.records > 0 && s.crowded(int64(len(b.buf))) {
 		s.mu.Unlock()
 		return ErrFull
 	}
@@ -208,42 +275,82 @@ func (s *Spool) Commit(b *Batch) error {
 	if err == nil {
 		b.apply()
 		s.backlog += int64(b.records)
-		s.total += uint64(b.records)
+		s.total += int64(b.records)
 	}
+	pressed := s.pressed()
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	if b.records > 0 {
-		select {
-		case s.more <- struct{}{}:
-		default:
-		}
+		signal(s.more)
+	}
+	if b.urgent {
+		signal(s.urgent)
+	}
+	if pressed {
+		signal(s.press)
 	}
 	b.Reset()
 	return nil
 }
 
+// signal leaves a token, unless there is one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// crowded says whether n bytes more are above a quota.
+func (s *Spool) crowded(n int64) bool {
+	return s.used+n > s.o.Quota || !s.active.disk && s.inMem+n > s.o.MemoryQuota
+}
+
 // write appends frames to the active segment, or to the next when that is full.
-// A write cut short leaves bytes behind the committed size; the next one goes over them.
+// A disk that takes nothing more is left for memory.
 func (s *Spool) write(b []byte) error {
 	if len(b) > maxBatchBytes {
 		return fmt.Errorf("writing the spool: %d bytes at once, at most %d", len(b), maxBatchBytes)
 	}
-	if s.size >= segmentBytes || s.size+int64(len(b)) > strideBytes {
+	if s.active.size >= s.o.segment || s.active.size+int64(len(b)) > strideBytes {
 		fault("segment-full")
-		if err := s.begin(s.number + 1); err != nil {
+		if err := s.begin(s.active.number + 1); err != nil {
 			return err
 		}
 	}
-	if _, err := s.active.WriteAt(b, s.size); err != nil {
+	err := s.put(b)
+	if err != nil && s.active.disk {
+		s.diskFailed(err)
+		if err := s.begin(s.active.number + 1); err != nil {
+			return err
+		}
+		err = s.put(b)
+	}
+	return err
+}
+
+// put appends to the active segment. What a write cut short has left is taken
+// away: it was not committed, and the next one may be shorter.
+func (s *Spool) put(b []byte) error {
+	a := &s.active
+	if _, err := a.seg.WriteAt(b, a.size); err != nil {
+		_ = a.seg.Truncate(a.size)
 		return fmt.Errorf("writing the spool: %w", err)
 	}
 	fault("batch-written")
-	s.size += int64(len(b))
-	s.sizes[s.number] = s.size
-	s.used += int64(len(b))
-	s.dirty = true
+	n := int64(len(b))
+	a.size += n
+	x := s.segs[a.number]
+	x.size = a.size
+	if a.disk {
+		x.disk = a.size
+	} else {
+		s.inMem += n
+	}
+	s.used += n
+	s.moved = true
 	return nil
 }
 
@@ -251,71 +358,12 @@ func (s *Spool) write(b []byte) error {
 func (s *Spool) Fill() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return float64(s.used) / float64(s.quota)
+	fill := float64(s.used) / float64(s.o.Quota)
+	if !s.active.disk {
+		fill = max(fill, float64(s.inMem)/float64(s.o.MemoryQuota))
+	}
+	return fill
 }
 
 // More holds a token when records were committed since it was last received from.
 func (s *Spool) More() <-chan struct{} { return s.more }
-
-// Stats returns the figures.
-func (s *Spool) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return Stats{Bytes: s.used, Quota: s.quota, Segments: len(s.sizes), Backlog: s.backlog, Corrupt: s.corrupt, Skipped: s.skipped}
-}
-
-// Sync forces everything committed so far to the disk.
-func (s *Spool) Sync() error {
-	s.syncMu.Lock()
-	defer s.syncMu.Unlock()
-	s.mu.Lock()
-	full, active, dirty := s.unsynced, s.active, s.dirty
-	s.unsynced, s.dirty = nil, false
-	s.mu.Unlock()
-	var errs []error
-	for _, seg := range full {
-		errs = append(errs, seg.Sync(), seg.Close())
-	}
-	if dirty {
-		errs = append(errs, active.Sync())
-	}
-	s.ackMu.Lock()
-	if s.curDirty {
-		s.curDirty = false
-		errs = append(errs, s.curFile.Sync())
-		fault("cursor-synced")
-	}
-	s.ackMu.Unlock()
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("forcing the spool to the disk: %w", err)
-	}
-	fault("sync-done")
-	return nil
-}
-
-// Run forces the spool to the disk at every interval until ctx is done. report
-// hears of errors, and of nil after one.
-func (s *Spool) Run(ctx context.Context, report func(error)) {
-	tick := time.NewTicker(s.flush)
-	defer tick.Stop()
-	bad := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := errors.Join(s.Sync(), s.retire()); err != nil || bad {
-			report(err)
-			bad = err != nil
-		}
-	}
-}
-
-// Close forces everything to the disk and lets go of it.
-func (s *Spool) Close() error {
-	err := s.Sync()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return errors.Join(err, s.active.Close(), s.rd.close(), s.curFile.Close(), s.store.close())
-}

@@ -250,7 +250,7 @@ func TestDamage(t *testing.T) {
 	if len(got) < 96 || len(got) > 98 {
 		t.Errorf("%d of 100 records after damage in the middle and at the end, want 97", len(got))
 	}
-	if st := s.Stats(); st.Corrupt != 2 || st.Skipped == 0 || st.Backlog != 0 {
+	if st := s.Stats(); st.Corrupt != 1 || st.Foreign != 1 || st.Skipped == 0 || st.Backlog != 0 {
 		t.Errorf("stats are %+v", st)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "0000000000000000.seg")); err != nil {
@@ -264,7 +264,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	defer s.Close()
 	a := register(t, s, "a")
 	put(t, s, a, 3, 100)
-	if _, err := s.active.WriteAt([]byte{1, 2, 3}, s.size-200); err != nil {
+	if _, err := s.active.seg.WriteAt([]byte{1, 2, 3}, s.active.size-200); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"a-1", "a-3"}, drain(t, s)); diff != "" {

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// urgentEvery is how often at most an error among the records forces the spool to
+// the disk before its time.
+const urgentEvery = 100 * time.Millisecond
+
+// cursors are the two cursors, and the bytes written to the disk, which they hold.
+// That in memory is written with each Ack; that on the disk too with OnDisk, else
+// when something there was acknowledged.
+type cursors struct {
+	mu         sync.Mutex
+	mem, disk  segment // disk is nil without one
+	mark       mark
+	slot       int64 // of the disk, that is written until it was forced down
+	dirty      bool  // the disk's was written since
+	written    window
+	memorySlot int64
+}
+
+func (c *cursors) add(n int64, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.written.add(n, now)
+}
+
+func (c *cursors) sum(now time.Time) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written.sum(now)
+}
+
+// save writes the cursor.
+func (c *cursors) save(ack cursor, disk bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mark.generation++
+	c.mark.at, c.mark.written = ack, c.written
+	c.memorySlot ^= 1
+	err := writeCursor(c.mem, c.memorySlot, c.mark)
+	if disk && c.disk != nil {
+		diskErr := writeCursor(c.disk, c.slot, c.mark)
+		c.dirty = c.dirty || diskErr == nil
+		err = errors.Join(err, diskErr)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the spool's cursor: %w", err)
+	}
+	fault("cursor-written")
+	return nil
+}
+
+// sync forces the disk's cursor down, if it was written.
+func (c *cursors) sync(now time.Time) (dirty bool, err error) {
+	c.mu.Lock()
+	dirty, c.dirty = c.dirty, false
+	c.mu.Unlock()
+	if !dirty {
+		return false, nil
+	}
+	err = c.disk.Sync()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.dirty = true
+		return true, fmt.Errorf("forcing the spool's cursor to the disk: %w", err)
+	}
+	c.written.add(blockBytes, now) // its size stays, so there is no transaction
+	c.slot ^= 1
+	fault("cursor-synced")
+	return true, nil
+}
+
+// Sync forces everything on the disk down that was committed so far.
+func (s *Spool) Sync() error {
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	return s.force()
+}
+
+// force forces segments, then the cursor to the disk. Only what became of the
+// segments is its error: a cursor that is behind costs a second sending.
+// syncMu is held.
+func (s *Spool) force() error {
+	s.mu.Lock()
+	full, active, created := s.full, s.active, s.created
+	s.full, s.created = nil, false
+	s.mu.Unlock()
+	var errs []error
+	var cost int64
+	var failed []handle
+	for _, o := range full {
+		err := s.forceOne(o, &cost)
+		if err != nil {
+			failed = append(failed, o)
+		} else {
+			err = o.seg.Close()
+		}
+		errs = append(errs, err)
+	}
+	errs = append(errs, s.forceOne(active, &cost))
+	if created {
+		cost += journalBytes
+		errs = append(errs, s.disk.sync())
+	}
+	err := errors.Join(errs...)
+	s.mu.Lock()
+	s.full = append(failed, s.full...)
+	if err != nil {
+		s.created = s.created || created
+	} else if s.active.number == active.number {
+		s.active.synced = active.size
+	}
+	s.mu.Unlock()
+	if cost > 0 {
+		s.cur.add(cost, s.o.now())
+	}
+	if err != nil {
+		return fmt.Errorf("forcing the spool to the disk: %w", err)
+	}
+	if dirty, err := s.cur.sync(s.o.now()); dirty {
+		s.noteCursor(err)
+	}
+	fault("sync-done")
+	return nil
+}
+
+// forceOne forces a segment down and adds up what that costs.
+func (s *Spool) forceOne(o handle, cost *int64) error {
+	if !o.disk || o.size == o.synced {
+		return nil
+	}
+	*cost += blocks(o.synced, o.size-o.synced) + journalBytes
+	return o.seg.Sync()
+}
+
+// behind says that acknowledgements do not reach the disk.
+func (s *Spool) behind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trouble.cursorErr != nil
+}
+
+// noteCursor remembers whether acknowledgements reach the disk.
+func (s *Spool) noteCursor(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble.cursorErr = err
+}
+
+// Run forces the spool to the disk at every interval, and at once after a record
+// that is an error; it brings to the disk what waits for long in memory, and
+// removes what is acknowledged. It ends with ctx. report hears of errors, and of
+// nil after one.
+func (s *Spool) Run(ctx context.Context, report func(error)) {
+	tick := time.NewTicker(s.o.Flush)
+	defer tick.Stop()
+	bad := false
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.press:
+		case <-s.urgent:
+			if s.o.Mode != OnDisk { // a service that prints errors must not wear the disk out
+				continue
+			}
+			if wait := urgentEvery - time.Since(last); wait > 0 {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(wait):
+				}
+			}
+		}
+		last = time.Now()
+		err := errors.Join(s.Sync(), s.retire(), s.tend())
+		if err == nil {
+			err = s.troubled()
+		}
+		if err != nil || bad {
+			report(err)
+			bad = err != nil
+		}
+	}
+}
+
+// troubled is the trouble that Run reports.
+func (s *Spool) troubled() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text := s.trouble.text(); text != "" {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// Close brings everything to the disk that has a place there, and lets go of it.
+func (s *Spool) Close() error {
+	err := s.Secure()
+	if s.o.Mode == MemoryFirst {
+		err = errors.Join(err, s.keepPlaces())
+	}
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(err, s.active.seg.Close(), s.rd.close(), s.closeStores())
+}
+
+func (s *Spool) closeStores() error {
+	errs := []error{s.mem.close()}
+	if s.cur.disk != nil {
+		errs = append(errs, s.cur.disk.Close())
+	}
+	if s.disk != nil {
+		errs = append(errs, s.disk.close())
+	}
+	return errors.Join(errs...)
+}
