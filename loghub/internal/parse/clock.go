@@ -241,11 +241,41 @@ func (p *Parser) judgeTime(rec *otlp.Record) {
 // local turns seconds read in the parser's zone into real ones.
 func (p *Parser) local(secs int64) int64 {
 	if hour := secs/3600 + 1; hour != p.day.hour {
-		t := time.Unix(secs, 0).UTC()
-		name, offset := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, p.loc).Zone()
-		p.day = dayCache{hour, int64(offset), name}
+		p.day = p.offsetOf(secs)
 	}
 	return secs - p.day.offset
+}
+
+// offsetOf finds the zone's offset at a local time. Of an hour that the change of clocks has twice it is the second, unless that
+// is still to come; in one that is skipped the clocks have not changed yet.
+func (p *Parser) offsetOf(secs int64) dayCache {
+	const aDay = 24 * 3600
+	before, zone := offsetAt(secs-aDay, p.loc)
+	after, later := offsetAt(secs+aDay, p.loc)
+	hour := secs/3600 + 1
+	if before == after {
+		return dayCache{hour, before, zone}
+	}
+	first, _ := offsetAt(secs-before, p.loc)
+	second, _ := offsetAt(secs-after, p.loc)
+	switch {
+	case second != after:
+		return dayCache{hour, before, zone}
+	case first == before: // twice: nothing to remember, as the present goes on
+		if secs-after > int64(p.present()/1e9)+ahead {
+			return dayCache{0, before, zone}
+		}
+		return dayCache{0, after, later}
+	}
+	return dayCache{hour, after, later}
+}
+
+// ahead is how many seconds a clock may be so.
+const ahead = 120
+
+func offsetAt(secs int64, loc *time.Location) (offset int64, zone string) {
+	zone, seconds := time.Unix(secs, 0).In(loc).Zone()
+	return int64(seconds), zone
 }
 
 // timestamp reads a time at the beginning of b: RFC 3339, the same with a blank

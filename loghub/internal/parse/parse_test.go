@@ -117,15 +117,27 @@ func TestLocalTimeAcrossTheChange(t *testing.T) {
 		t.Fatal(err) // the machine's zoneinfo is part of every Go installation
 	}
 	p := New(Options{Loc: loc})
-	for line, want := range map[string]string{
-		"2026-10-25 01:59:59 x": "2026-10-24T23:59:59Z",
-		"2026-10-25 03:00:00 x": "2026-10-25T02:00:00Z",
-		"2026-07-01 12:00:00 x": "2026-07-01T10:00:00Z",
+	for _, tt := range []struct{ now, line, want string }{
+		{"2027-01-01T00:00:00Z", "2026-10-25 01:59:59 x", "2026-10-24T23:59:59Z"},
+		{"2027-01-01T00:00:00Z", "2026-10-25 03:00:00 x", "2026-10-25T02:00:00Z"},
+		{"2027-01-01T00:00:00Z", "2026-07-01 12:00:00 x", "2026-07-01T10:00:00Z"},
+		{"2027-01-01T00:00:00Z", "2026-10-25 02:30:00 x", "2026-10-25T01:30:00Z"}, // long ago: the second of the two
+		{"2026-10-25T00:30:05Z", "2026-10-25 02:30:00 x", "2026-10-25T00:30:00Z"}, // as it is written: the first time
+		{"2026-10-25T01:30:05Z", "2026-10-25 02:30:00 x", "2026-10-25T01:30:00Z"}, // and the second
+		{"2027-01-01T00:00:00Z", "2026-10-24 12:00:00 x", "2026-10-24T10:00:00Z"},
+		{"2027-01-01T00:00:00Z", "2026-10-25 12:00:00 x", "2026-10-25T11:00:00Z"},
+		{"2027-01-01T00:00:00Z", "2026-03-29 01:59:59 x", "2026-03-29T00:59:59Z"},
+		{"2027-01-01T00:00:00Z", "2026-03-29 02:30:00 x", "2026-03-29T01:30:00Z"}, // there is none: as if the clocks had not changed
+		{"2027-01-01T00:00:00Z", "2026-03-29 03:00:00 x", "2026-03-29T01:00:00Z"},
 	} {
-		var rec otlp.Record
-		p.Parse([]byte(line), &rec)
-		if got := viewOf(&rec).Time; got != want {
-			t.Errorf("%s: %s, want %s", line, got, want)
+		now, err := time.Parse(time.RFC3339, tt.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := otlp.Record{Observed: uint64(now.UnixNano())}
+		p.Parse([]byte(tt.line), &rec)
+		if got := viewOf(&rec).Time; got != tt.want {
+			t.Errorf("%s at %s: %s, want %s", tt.line, tt.now, got, tt.want)
 		}
 	}
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package parse_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"cloud4.internal/hub/loghub/internal/parse"
+	"github.com/google/go-cmp/cmp"
+)
+
+// formatsPage has a part that is made from the table of formats and the corpus.
+const formatsPage = "../../../docs/formats.md"
+
+const (
+	partBegins = "UPDATE=1 writes it anew -->\n"
+	partEnds   = "<!-- end -->"
+)
+
+func TestFormatsPage(t *testing.T) {
+	data, err := os.ReadFile(formatsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(data), partBegins)
+	made, after, ended := strings.Cut(rest, partEnds)
+	if !ok || !ended {
+		t.Fatalf("%s has lost its marks", formatsPage)
+	}
+	want := tables(t)
+	if os.Getenv("UPDATE") == "1" {
+		if err := os.WriteFile(formatsPage, []byte(before+partBegins+want+partEnds+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, made); diff != "" {
+		t.Errorf("docs/formats.md is not what the formats are (UPDATE=1 writes it anew):\n%s", diff)
+	}
+}
+
+// tables are the table of names, and of each format one line and its event.
+func tables(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString("\n| format | written by | attributes |\n|---|---|---|\n")
+	for _, f := range parse.Describe() {
+		names := strings.Join(f.Names, "` `")
+		if names != "" {
+			names = "`" + names + "`"
+		}
+		if f.Open {
+			names = strings.TrimPrefix(names+" and the line's own keys", " ")
+		}
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s |\n", f.Name, f.Name, strings.ReplaceAll(f.Doc, "|", `\|`), names)
+	}
+	for _, f := range parse.Describe() {
+		samples, _ := corpus(t, "testdata/"+f.Name+".txt")
+		fmt.Fprintf(&b, "\n### %s\n", f.Name)
+		for _, s := range samples {
+			if s.took == f.Name {
+				fmt.Fprintf(&b, "\n```text\n%s\n```\n```json\n%s\n```\n", s.text, strings.TrimSuffix(s.event, " flags=01"))
+				break
+			}
+		}
+	}
+	return b.String() + "\n"
+}
