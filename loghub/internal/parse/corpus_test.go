@@ -220,3 +220,22 @@ func TestNamesAreListed(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsAllocated: what one line needed the next one of its kind uses again.
+func TestNothingIsAllocated(t *testing.T) {
+	for _, path := range corpora(t) {
+		samples, _ := corpus(t, path)
+		for _, s := range samples {
+			if s.pattern != "" || strings.Contains(s.text, "1e999") {
+				continue // package regexp allocates its matches, strconv its errors
+			}
+			p, rec, text := parse.New(options(t, s)), otlp.Record{}, []byte(s.text)
+			if n := testing.AllocsPerRun(10, func() {
+				rec.Observed = observed
+				p.Parse(text, &rec)
+			}); n > 0 {
+				t.Errorf("%s: %.0f allocations for %s", s.at, n, s.text)
+			}
+		}
+	}
+}

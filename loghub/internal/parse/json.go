@@ -3,8 +3,6 @@
 package parse
 
 import (
-	"bytes"
-	"encoding/hex"
 	"strconv"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -131,16 +129,4 @@ func (p *Parser) smallLevel(rec *otlp.Record) {
 func (p *Parser) digits(n int64) string {
 	var b [20]byte
 	return p.intern(strconv.AppendInt(b[:0], n, 10))
-}
-
-func setID(into *[]byte, v otlp.Value, size int) bool {
-	if v.Kind != otlp.KindString || len(v.Bytes) != 2*size {
-		return false
-	}
-	id := make([]byte, size)
-	if _, err := hex.Decode(id, v.Bytes); err != nil || len(bytes.Trim(id, "\x00")) == 0 {
-		return false
-	}
-	*into = id
-	return true
 }

@@ -186,7 +186,7 @@ func (s *step) value(p *Parser, b []byte, rec *otlp.Record) int {
 	case partCaller:
 		return p.caller(b, rec)
 	case partTrace:
-		return s.trace(b, rec)
+		return s.trace(p, b, rec)
 	}
 	return s.field(p, b, rec)
 }
@@ -233,12 +233,12 @@ func (s *step) field(p *Parser, b []byte, rec *otlp.Record) int {
 }
 
 // trace reads "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" or as many blanks.
-func (s *step) trace(b []byte, rec *otlp.Record) int {
+func (s *step) trace(p *Parser, b []byte, rec *otlp.Record) int {
 	n := s.until(b)
 	if n != 32+1+16 {
 		return 0
 	}
-	if len(bytes.TrimSpace(b[:n])) == 0 || b[32] == '-' && setID(&rec.TraceID, otlp.Text(b[:32]), 16) && setID(&rec.SpanID, otlp.Text(b[33:n]), 8) {
+	if len(bytes.TrimSpace(b[:n])) == 0 || b[32] == '-' && p.setTraceID(rec, b[:32]) && p.setSpanID(rec, b[33:n]) {
 		return n
 	}
 	return 0

@@ -23,7 +23,7 @@ func (p *Parser) logfmt(line []byte, rec *otlp.Record) bool {
 	pairs := 0
 	for b, i := skipBlanks(line), 0; len(b) > 0; b, i = skipBlanks(b), i+1 {
 		text, rest, ok := p.logfmtKey(b, strict)
-		if !ok {
+		if !ok || strict && (len(rest) == 0 || rest[0] != '=') {
 			return false
 		}
 		k := p.key(text, i)
@@ -33,8 +33,6 @@ func (p *Parser) logfmt(line []byte, rec *otlp.Record) bool {
 			if p.value, rest, ok = p.logfmtValue(rest[1:], k, strict); !ok {
 				return false
 			}
-		} else if strict {
-			return false
 		}
 		if len(rest) > 0 && rest[0] != ' ' && rest[0] != '\t' {
 			return false
