@@ -172,7 +172,7 @@ func monologSeverity(n int64) uint8 {
 
 // findLevel looks for a level word in the first bytes of a text line. It has to
 // be set apart as programs do it: in capitals, in brackets, before a colon, or
-// behind "level=".
+// behind "level=". A letter has to be in brackets.
 func findLevel(line []byte) (word []byte, number uint8) {
 	const reach = 160
 	if len(line) > reach {
@@ -190,6 +190,11 @@ func findLevel(line []byte) (word []byte, number uint8) {
 		// Most words are in small letters between blanks; of the others few are set apart, so that asks less than their meaning.
 		if plain := line[i] >= 'a' && i > 0 && line[i-1] == ' ' && j < len(line) && kinds[line[j]]&plainByte != 0; !plain && setApart(line, i, j) {
 			if n := severity(line[i:j]); n != 0 && !everyday(line, i, j) {
+				return line[i:j], n
+			}
+		}
+		if j == i+1 && i > 0 && j < len(line) && line[i-1] == '[' && line[j] == ']' { // [I], as Gitea has it
+			if n := levelLetter(line[i:j]); n != 0 {
 				return line[i:j], n
 			}
 		}

@@ -2,26 +2,29 @@
 
 // Package parse finds out what a line says: when, how bad, and which attributes.
 //
-// Formats, told apart by their first bytes, without regular expressions: one JSON
-// object (the keys of zerolog, slog, zap, logrus, pino, structlog), nginx combined
-// access (ngx_http_log_module), nginx error, Redis, and text, in which a time at
-// the beginning and a level word near it are found. Attribute names are those of
-// the OpenTelemetry semantic conventions where there is one:
+// A Parser reads the lines of one source, without regular expressions but the user's own. formats (format.go) is the one table of
+// what it knows, from which docs/formats.md is made; testdata is a corpus of lines as programs write them, and their events.
 //
-//	access  client.address user.name http.request.method url.path url.query
-//	        network.protocol.version http.response.status_code
-//	        http.response.body.size http.request.header.referer user_agent.original
-//	nginx   process.pid thread.id nginx.connection
-//	redis   process.pid redis.role
-//	JSON    the object's own keys
+//	line ─ pattern of the user ─┬─ the format that took the last line that began like this one ─┬─ text
+//	                            └─ the formats that a line can have that begins so (shape) ─────┘
 //
-// The body is the message where the format has one, else the whole line. A key
-// that would pass for a field of ours (time, level, service.name, log.record.uid,
-// …) becomes app.<key>. A time without a zone is read in the Parser's location.
+// What a line becomes does not depend on the lines before it: a line is of one format at most, and what a parser remembers (the
+// last format of each shape, keys, zone offsets) makes it faster only. So a source may mix formats; Format names the one that most
+// of its last lines had. A format that the settings fix is the only one besides text.
 //
-// Limits: 128 attributes, values nested 8 deep; what is beyond is counted, or
-// kept as JSON text. Left out: joining lines, and every other format, which stays
-// text.
+// The body is the message where the format has one, else the whole line; lines joined to the first follow it as they are.
+// Attribute names are those of the OpenTelemetry semantic conventions where there is one. A key that would pass for a field of ours
+// (time, level, service.name, log.record.uid, …) becomes app.<key>, as does the second of two of one name, so nothing is lost
+// silently: what has no room is counted, and the line then is in log.record.original.
+//
+// A time without a zone is read in the Parser's location, one without a year is the last such day; one that cannot be the event's
+// (more than 48 hours ahead of the present, or before 2000) is app.time. Ids of traces are taken from keys and from words, see
+// trace.go.
+//
+// Limits: 128 attributes, values nested 8 deep and 1,024 in all, which are JSON text beyond that. Nothing is allocated in steady
+// state; what one large line took is given back. A reader that panics costs its line the reading, see Mistakes.
+//
+// Left out: joining lines (package join), masking, repairing UTF-8 (package frame).
 package parse
 
 import (

@@ -2,7 +2,11 @@
 
 package parse
 
-import "cloud4.internal/hub/internal/otlp"
+import (
+	"bytes"
+
+	"cloud4.internal/hub/internal/otlp"
+)
 
 // text is the format of last resort: the line is the body.
 func (p *Parser) text(line []byte, rec *otlp.Record) bool {
@@ -12,9 +16,13 @@ func (p *Parser) text(line []byte, rec *otlp.Record) bool {
 		at = at[1:]
 	}
 	rec.Time = p.leadingTime(at)
-	if word, n := findLevel(line); n != 0 {
-		rec.Severity = n
-		rec.SeverityText = p.intern(word)
+	word, n := findLevel(line)
+	if n == 0 {
+		return true
+	}
+	rec.Severity, rec.SeverityText = n, p.intern(word)
+	if rec.Time == 0 && bytes.HasPrefix(at, word) { // ERROR 2026-11-21 07:55:42
+		rec.Time = p.leadingTime(bytes.TrimLeft(at[len(word):], " :[]|-"))
 	}
 	return true
 }
