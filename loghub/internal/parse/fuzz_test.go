@@ -192,7 +192,7 @@ func FuzzTime(f *testing.F) {
 			t.Fatalf("%d in %d bytes", nanos, n)
 		}
 		want, err := time.Parse(time.RFC3339Nano, s)
-		if err == nil && len(s) <= len(time.RFC3339Nano) && want.Year() > 1971 && want.Year() < 2261 && nanos != uint64(want.UnixNano()) {
+		if err == nil && s[13] == ':' && len(s) <= len(time.RFC3339Nano) && want.Year() > 1971 && want.Year() < 2261 && nanos != uint64(want.UnixNano()) {
 			if _, offset := want.Zone(); offset > -14*3600 && offset < 14*3600 {
 				t.Errorf("%d, want %d", nanos, want.UnixNano())
 			}

@@ -186,14 +186,14 @@ func epochText(b []byte) (uint64, int) {
 		r := reader{b[:n], true}
 		secs := r.digits(whole)
 		frac := r.fraction()
-		if len(r.b) > 0 || secs >= lastSecond {
+		if len(r.b) > 0 || secs < 1e8 || secs >= lastSecond {
 			return 0, 0
 		}
 		return uint64(secs*1e9 + frac), n
 	}
 	if whole == n && n > 16 {
 		v, err := strconv.ParseUint(string(b[:n]), 10, 63)
-		if err != nil {
+		if err != nil || v == 0 {
 			return 0, 0
 		}
 		return v, n
