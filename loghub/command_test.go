@@ -148,7 +148,7 @@ func TestNoRoomForTheSpool(t *testing.T) {
 	fmt.Fprint(c.pipes["stdout"].w, "hello\n")
 	g.waitMessages(1, nil)
 	h.stop(t)
-	if !strings.Contains(h.log.String(), "no spool on disk, events wait in memory") {
+	if !strings.Contains(h.log.String(), "asked for was disk, but: events wait in memory, the disk does not take them") {
 		t.Error(h.log)
 	}
 }

@@ -36,13 +36,13 @@ func (g *generator) lines(k int) string {
 // no numbered line of a pipe or a file that is rotated may be missing, come twice
 // or out of order.
 func TestKill(t *testing.T) {
-	for _, mode := range []string{"disk", "memory"} {
+	for _, mode := range []string{"disk", "memory", "memory-first"} {
 		t.Run(mode, func(t *testing.T) {
 			g := newGenesis(t)
 			logs := t.TempDir()
-			c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "spool": %q, "stdout": "off", "files": {"app": {"path": "%s/app.log"}}}}`, g.url(), mode, logs))
+			c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "spool": %q, "disk_after": "1s", "stdout": "off", "files": {"app": {"path": "%s/app.log"}}}}`, g.url(), mode, logs))
 			c.enrol(g.ca, webID)
-			if mode == "memory" {
+			if mode != "disk" {
 				fd := must(unix.MemfdCreate("spool", unix.MFD_CLOEXEC))
 				c.memory = os.NewFile(uintptr(fd), "memfd")
 				defer c.memory.Close()

@@ -15,6 +15,9 @@ const memoryShare = 8
 // minMemoryQuota keeps a spool in memory usable at all: two segments.
 const minMemoryQuota = 2 << 20
 
+// maxMemoryFirst bounds what waits in memory of a spool that has a disk.
+const maxMemoryFirst = 16 << 20
+
 // memoryQuota bounds the quota of a spool in memory by the container's limit. The
 // paths are those of cgroup v2 and v1 as a container sees them.
 func memoryQuota(quota int64, limits ...string) int64 {

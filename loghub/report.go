@@ -31,6 +31,8 @@ type section struct {
 	Spool    *spool.Stats  `json:"spool,omitempty"`
 	Sender   *sink.State   `json:"sender,omitempty"`
 	Sources  []source.Stat `json:"sources"`
+	// Durable says in plain words what survives what.
+	Durable string `json:"durability,omitempty"`
 	// Severities counts what the container wrote, not the hubs; absent where nothing is parsed.
 	Severities *source.Severities `json:"severities,omitempty"`
 }
@@ -91,7 +93,7 @@ func (p *report) write() {
 
 func (p *report) section() section {
 	r := p.r
-	s := section{Receiver: r.to.url, Stdout: r.settings.Stdout, Where: r.where, Sources: []source.Stat{}}
+	s := section{Receiver: r.to.url, Stdout: r.settings.Stdout, Where: r.where, Durable: r.durable, Sources: []source.Stat{}}
 	for _, out := range r.outputs {
 		s.Dropped += out.Dropped()
 	}
@@ -143,6 +145,15 @@ func (p *report) node(s section) health.Node {
 	case !p.lostT.IsZero() && now.Sub(p.lostT) < lossShown:
 		n.State, n.Text = health.Warn, "log lines were lost in the last minutes; the events say which"
 		n.Action = "see that the receiver keeps up; log.quota gives them more room to wait in, and the service may write less"
+	case s.Spool != nil && s.Spool.Trouble != "":
+		n.State, n.Text = health.Warn, s.Spool.Trouble
+		n.Action = "see that there is room and that it can be written in " + p.r.where + "; until then the end of the container takes what waits in memory"
+		if s.Spool.Spent {
+			n.Action = "see that the receiver takes what waits, or let log.disk_per_day be more; until then the end of the container may take what waits"
+		}
+	case s.Spool != nil && s.Spool.Spent && s.Spool.Mode == spool.OnDisk:
+		n.State, n.Text = health.Warn, fmt.Sprintf("%d MB were written to the disk in 24 hours, more than log.disk_per_day", s.Spool.WrittenToday/1e6)
+		n.Action = "let the service write less, let log.spool be memory-first, or log.disk_per_day be more"
 	case s.Spool != nil && s.Spool.Bytes > s.Spool.Quota*8/10:
 		n.State, n.Text = health.Warn, fmt.Sprintf("the spool is nearly full: %d of %d bytes", s.Spool.Bytes, s.Spool.Quota)
 		n.Action = "the receiver is too slow for what is written, or away"

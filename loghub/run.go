@@ -4,11 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
-	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -77,7 +74,8 @@ type runner struct {
 	resource *resource
 	to       receiver
 	spool    *spool.Spool // nil without a receiver
-	where    string       // of the spool, for people
+	where    string       // of the spool: its directory, "memory" or "none"
+	durable  string       // what survives what, in plain words
 	written  time.Time    // when the spool on disk was last written before this start
 	deaths   *postmortem  // nil where there are no events
 	shared   *source.Shared
@@ -155,37 +153,6 @@ func (r *runner) stream(handed, own *os.File) *os.File {
 	return own
 }
 
-func (r *runner) openSpool() error {
-	r.to = r.settings.receiver(os.Getenv)
-	for _, note := range r.to.notes {
-		r.log.Warn().Msg(note)
-	}
-	if r.to.url == "" {
-		r.where = "none"
-		return nil
-	}
-	o := spool.Options{Quota: int64(r.settings.Quota), Flush: r.settings.Fsync}
-	if r.onDisk() {
-		o.Dir = filepath.Join(initctl.StateDir(), "log")
-		r.written = lastWritten(o.Dir)
-		s, err := spool.Open(o)
-		if err == nil {
-			r.spool, r.where = s, o.Dir
-			return r.tellDamage()
-		}
-		r.log.Warn().Err(err).Msg("no spool on disk, events wait in memory: what is not sent when the container ends is lost")
-		o.Dir = ""
-	}
-	o.Memory = r.hub.Spool()
-	o.Quota = memoryQuota(o.Quota, "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-	s, err := spool.Open(o)
-	if err != nil {
-		return err
-	}
-	r.spool, r.where = s, "memory"
-	return r.tellDamage()
-}
-
 // openDeaths prepares to tell how the service ends, and tells of a container that ended without a word.
 func (r *runner) openDeaths() (err error) {
 	if r.spool == nil && r.shared.Emit == nil {
@@ -200,52 +167,6 @@ func (r *runner) openDeaths() (err error) {
 		}
 	}
 	return nil
-}
-
-// spoolDir is where the spool is on disk; "" if it is not.
-func (r *runner) spoolDir() string {
-	if r.where == "memory" || r.where == "none" {
-		return ""
-	}
-	return r.where
-}
-
-// tellDamage makes an event of what Open had to skip.
-func (r *runner) tellDamage() error {
-	st := r.spool.Stats()
-	if st.Corrupt == 0 {
-		return nil
-	}
-	r.log.Warn().Int("places", st.Corrupt).Int64("bytes", st.Skipped).Msg("the spool is damaged: what could be read is sent, the rest is skipped")
-	src, err := r.spool.Register("spool", spool.State{})
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	var loss event.Loss
-	loss.AddBytes(event.ReasonDamaged, st.Skipped, now)
-	b := spool.NewBatch(src)
-	b.Record(0, 1, event.New(event.Options{UID: strconv.FormatInt(now.UnixMicro(), 36) + "spool."}).Loss(&loss, "spool", 1))
-	if err := r.spool.Commit(b); err != nil && !errors.Is(err, spool.ErrFull) {
-		return err
-	}
-	return r.spool.Forget(src)
-}
-
-// onDisk decides where the spool is. A container that will not come back to its
-// slot must not leave records there.
-func (r *runner) onDisk() bool {
-	switch r.settings.Spool {
-	case "disk":
-		return true
-	case "memory":
-		return false
-	}
-	if slot := initctl.Slot(); slot == initctl.NoSlot || slot == "0" {
-		return slot == "0"
-	}
-	_, err := os.Stat(filepath.Join(identity.Dir(), "id.pem"))
-	return err == nil
 }
 
 // openPipes takes the pipes that hubinit handed over, or a pipe on stdin.

@@ -31,10 +31,14 @@ type Settings struct {
 	Pattern string                  `json:"pattern" doc:"regular expression (RE2) with named groups for the service's own output, tried before its format"`
 	Syslog  string                  `json:"syslog" default:"auto" doc:"socket that syslog(3) writes to: auto (/dev/log in a container, if nobody else listens there), off, or a path"`
 	Files   map[string]FileSettings `json:"files" doc:"log files to follow, by a name of your choice"`
-	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk" doc:"where events wait; auto: on disk in a container with a state slot of its own, else in memory"`
+	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk|memory-first" doc:"where events wait; auto: in memory in a container without a state slot of its own, memory-first where the state directory lies on an SD card, eMMC or USB stick, else on disk"`
 	Quota   hubfile.Bytes           `json:"quota" default:"64MiB" min:"4MiB" max:"16GiB" doc:"size of the spool (in memory at most an eighth of the container's limit); when it is reached files wait and pipes shed the least severe first"`
-	Fsync   time.Duration           `json:"fsync" default:"1s" min:"100ms" max:"1m" doc:"how often the spool is forced to the disk"`
+	Fsync   time.Duration           `json:"fsync" default:"1s" min:"100ms" max:"1m" doc:"how often a spool on disk is forced down; after an event that is an error at once"`
 	Mask    bool                    `json:"mask" default:"true" doc:"hide the container's own secrets in events"`
+
+	// Of a spool that spares its disk.
+	DiskAfter  time.Duration `json:"disk_after" default:"10s" min:"1s" max:"1h" doc:"memory-first: events that were not sent for so long go to the disk"`
+	DiskPerDay hubfile.Bytes `json:"disk_per_day" default:"1GiB" min:"16MiB" max:"1TiB" doc:"bytes written to the disk in 24 hours; memory-first: beyond them events wait in memory alone, disk: health warns"`
 }
 
 // FileSettings is one entry of log.files.

@@ -61,9 +61,10 @@ func (r *runner) work(ctx context.Context) error {
 	if r.spool != nil {
 		syncErr = r.spool.Sync()
 	}
+	secured := r.securing()
 	stopBehind()
 	rear.Wait()
-	r.flush(hard)
+	r.flush(hard, secured)
 	if dir := r.spoolDir(); dir != "" && ctx.Err() != nil {
 		err = errors.Join(err, endLife(dir))
 	}
@@ -86,8 +87,9 @@ func (r *runner) read(ctx context.Context) error {
 	return daemon.Run(ctx, tasks...)
 }
 
-// flush sends what waits within the time that is left, and says what stays.
-func (r *runner) flush(hard context.Context) {
+// flush sends what waits within the time that is left, brings the rest to the disk,
+// and says what stays.
+func (r *runner) flush(hard context.Context, secured func()) {
 	defer r.report.write()
 	if r.spool == nil {
 		return
@@ -95,12 +97,17 @@ func (r *runner) flush(hard context.Context) {
 	ctx, cancel := context.WithTimeout(hard, stopSend)
 	defer cancel()
 	left := r.sender.Flush(ctx)
-	st := r.sender.State()
+	secured()
+	err := r.spool.Secure()
+	st, risk := r.sender.State(), r.spool.Stats().AtRisk
 	switch {
 	case left == 0:
 		r.log.Info().Int64("sent", st.Sent).Msg("every event was acknowledged")
-	case r.where == "memory":
+	case r.spoolDir() == "":
 		r.log.Warn().Int64("events", left).Str("error", st.Error).Msg("events that were not sent are lost with the container: the spool is in memory")
+	case err != nil && risk > 0:
+		r.log.Warn().Int64("events", left).Int64("bytes", risk).Str("error", st.Error).Err(err).
+			Msg("events that were not sent are lost with the container: the disk does not take them")
 	default:
 		r.log.Warn().Int64("events", left).Str("spool", r.where).Str("error", st.Error).Msg("events that were not sent wait in the spool for the next start")
 	}

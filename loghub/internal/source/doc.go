@@ -51,7 +51,7 @@
 //
 // # Under pressure
 //
-// From 80 % of the spool's quota on files are not read further. Pipes must never
+// From 70 % of the spool's quota on files are not read further. Pipes must never
 // stall the service, so they shed: trace and debug from 80 % on, info and lines
 // without a level from 90 %, warn from 95 %, everything at the end. Each stretch
 // of loss becomes a record in its place as soon as there is room.
@@ -84,7 +84,7 @@ type Shared struct {
 
 // Marks of the spool's fill.
 const (
-	filesStop = 0.80
+	filesStop = 0.70 // below where a spool goes from memory to the disk
 	shedDebug = 0.80
 	shedInfo  = 0.90
 	shedWarn  = 0.95
