@@ -79,6 +79,7 @@ var layouts = []layout{
 	// slog's default; hclog (Consul, Nomad, Terraform, Vault); logutils.
 	compile("go", slashDate, `{time} {LEVEL} {pairs}`),
 	compile("go", slashDate, `{time} [{LEVEL}] {message}`),
+	compile("go", slashDate, `{time} {caller}:{function}() [{letter}] {message}`), // Gitea and Forgejo
 	compile("go", slashDate, `{time} {caller}: {message}`),
 	compile("go", slashDate, `{time} {message}`),
 	compile("go", isoDate, `{isotime} [{LEVEL}] {module}: {pairs}`),
@@ -89,6 +90,12 @@ var layouts = []layout{
 	// php-fpm.
 	compile("php", bracket, `[{daytime}] {LEVEL}: {message}`),
 	compile("php", bracket, `[{daytime}] {message}`),
+
+	// FTL, whose zone is a word that means nothing without the system's tables, if it is not UTC.
+	compile("pihole", isoDate, `{time} [{pid}M] {LEVEL}: {message}`),
+	compile("pihole", isoDate, `{time} [{pid}/{-}] {LEVEL}: {message}`),
+	compile("pihole", isoDate, `{time} {-} [{pid}M] {LEVEL}: {message}`),
+	compile("pihole", isoDate, `{time} {-} [{pid}/{-}] {LEVEL}: {message}`),
 
 	// HAProxy's own words while it starts and ends.
 	compile("haproxy", bracket, `[{LEVEL}] ({pid}) : {message}`),

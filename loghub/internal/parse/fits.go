@@ -66,6 +66,8 @@ func (s *step) extent(b []byte) int {
 		return kitchen(b)
 	case partLevel, partCapitals, partThree, partFour:
 		return s.word(b)
+	case partLetter:
+		return min(1, letters(b))
 	case partNumber:
 		r := reader{b, true}
 		r.number()

@@ -118,8 +118,12 @@ var formats = numbered([]*format{
 		names: append(consoleNames("php"), "code.file.path", "code.line.number"),
 	},
 	{
-		name: "go", doc: "Go's log and slog without handler, hclog",
+		name: "go", doc: "Go's log and slog without handler, hclog, Gitea",
 		begins: consoleShapes("go"), open: true, traces: true, read: console("go"), names: consoleNames("go"),
+	},
+	{
+		name: "pihole", doc: "Pi-hole's FTL",
+		begins: consoleShapes("pihole"), traces: true, read: console("pihole"), names: consoleNames("pihole"),
 	},
 	{
 		name: "access", doc: "common and combined log format, with host, forwarded-for, seconds, key=value or without: nginx, Apache and others",

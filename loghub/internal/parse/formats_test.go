@@ -131,6 +131,7 @@ func FuzzLogrus(f *testing.F)      { fuzzFormat(f, "logrus") }
 func FuzzMySQL(f *testing.F)       { fuzzFormat(f, "mysql") }
 func FuzzNginxError(f *testing.F)  { fuzzFormat(f, "nginx-error") }
 func FuzzPHP(f *testing.F)         { fuzzFormat(f, "php") }
+func FuzzPihole(f *testing.F)      { fuzzFormat(f, "pihole") }
 func FuzzPostgres(f *testing.F)    { fuzzFormat(f, "postgres") }
 func FuzzPython(f *testing.F)      { fuzzFormat(f, "python") }
 func FuzzRedis(f *testing.F)       { fuzzFormat(f, "redis") }

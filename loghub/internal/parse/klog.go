@@ -68,11 +68,10 @@ func (p *Parser) klogMessage(b []byte, rec *otlp.Record) {
 	if len(b) == 0 || b[0] != '"' {
 		return
 	}
-	s := scan{p: p, b: b, i: 1}
-	message, ok := s.str()
-	if !ok || trailingPairs(b[s.i:]) > 1 {
+	message, rest, ok := p.quotedText(b[1:])
+	if !ok || trailingPairs(rest) > 1 {
 		return
 	}
-	p.pairs(b[s.i:], rec)
+	p.pairs(rest, rec)
 	rec.Body = otlp.Text(message)
 }

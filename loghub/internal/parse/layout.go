@@ -20,7 +20,7 @@ import (
 //	{clock}     07:55:42.123 of today
 //	{kitchen}   7:55AM; too coarse to be the event's time
 //	{daytime}   21-Nov-2026 07:55:42.123, a zone behind it or not
-//	{level}     a word for a severity; {LEVEL} one in capitals, slog's WARN+2 too; {LVL} abbreviated (INF), {code} likewise (ERRO)
+//	{level}     a word for a severity; {LEVEL} one in capitals, slog's WARN+2 too; {LVL} abbreviated (INF), {code} likewise (ERRO), {letter} its first
 //	{pid}       digits: process.pid; {tid} thread.id, {digits} ignored
 //	{logger}    a name without blanks; {module} one that no word of a message is; {channel} and {function} end where what follows begins
 //	{caller}    file:line
@@ -59,6 +59,7 @@ const (
 	partCapitals
 	partThree
 	partFour
+	partLetter
 	partNumber
 	partName
 	partModule
@@ -77,7 +78,7 @@ var parts = map[string]struct {
 }{
 	"time": {part: partTime}, "isotime": {part: partISOTime}, "sqltime": {part: partSQLTime}, "clock": {part: partClock},
 	"kitchen": {part: partKitchen}, "daytime": {part: partDaytime},
-	"level": {part: partLevel}, "LEVEL": {part: partCapitals}, "LVL": {part: partThree}, "code": {part: partFour},
+	"level": {part: partLevel}, "LEVEL": {part: partCapitals}, "LVL": {part: partThree}, "code": {part: partFour}, "letter": {part: partLetter},
 	"pid": {partNumber, "process.pid"}, "tid": {partNumber, "thread.id"}, "line": {partNumber, "code.line.number"},
 	"digits": {part: partNumber},
 	"logger": {partName, "logger"}, "module": {partModule, "logger"}, "channel": {partWord, "logger"}, "function": {partWord, "code.function.name"},
@@ -185,6 +186,8 @@ func (s *step) value(p *Parser, b []byte, rec *otlp.Record) int {
 		return n
 	case partCaller:
 		return p.caller(b, rec)
+	case partLetter:
+		return p.levelLetter(b, rec)
 	case partTrace:
 		return s.trace(p, b, rec)
 	}
@@ -210,6 +213,18 @@ func (s *step) level(p *Parser, b []byte, rec *otlp.Record) int {
 	}
 	rec.Severity, rec.SeverityText = number, p.intern(b[:n])
 	return n
+}
+
+// levelLetter reads the first letter of a level.
+func (p *Parser) levelLetter(b []byte, rec *otlp.Record) int {
+	if len(b) == 0 {
+		return 0
+	}
+	if rec.Severity = levelLetter(b[:1]); rec.Severity == 0 {
+		return 0
+	}
+	rec.SeverityText = p.intern(b[:1])
+	return 1
 }
 
 // shifted is a severity so much above or below another as "+2" or "-1" says.

@@ -73,22 +73,15 @@ func pairSize(b []byte) int {
 	return len(b)
 }
 
-// pairValue reads the value of a pair: a whole number, a quoted text, or the text as it is.
+// pairValue reads the value of a pair as logfmt does: a whole number, a quoted text, or the text as it is.
 func (p *Parser) pairValue(b []byte) otlp.Value {
-	if len(b) == 0 {
-		return otlp.Text(b)
-	}
-	if b[0] == '"' {
-		s := scan{p: p, b: b, i: 1}
-		if text, ok := s.str(); ok && s.i == len(b) {
+	if len(b) > 0 && b[0] == '"' {
+		if text, _, ok := p.quotedText(b[1:]); ok {
 			return otlp.Text(text)
 		}
-		return otlp.Text(b)
 	}
-	if r := (reader{b, true}); digitByte(b[0]) && (b[0] != '0' || len(b) == 1) {
-		if v := r.number(); r.ok && len(r.b) == 0 {
-			return otlp.Int(v)
-		}
+	if whole, ok := wholeNumber(b); ok {
+		return otlp.Int(whole)
 	}
 	return otlp.Text(b)
 }
