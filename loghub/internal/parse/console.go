@@ -22,9 +22,9 @@ var layouts = []layout{
 	compile("logrus", word, `{code}[{digits}] {pairs}`),
 
 	// Spring Boot 2, 3 and 3.2 with an application's name or trace ids.
-	compile("java", isoDate, `{time} {level} {pid} --- [{-}] [{thread}] [{trace}] {logger} : {message}`),
-	compile("java", isoDate, `{time} {level} {pid} --- [{-}] [{thread}] {logger} : {message}`),
 	compile("java", isoDate, `{time} {level} {pid} --- [{thread}] {logger} : {message}`),
+	compile("java", isoDate, `{time} {level} {pid} --- [{-}] [{thread}] {logger} : {message}`),
+	compile("java", isoDate, `{time} {level} {pid} --- [{-}] [{thread}] [{trace}] {logger} : {message}`),
 	// logback and log4j; JBoss and Quarkus; Zookeeper; Jenkins.
 	compile("java", isoDate, `{time} [{thread}] {level} {logger} - {message}`),
 	compile("java", isoDate, `{time} [{thread}] {level} {logger} -- {message}`),
@@ -126,19 +126,28 @@ func console(format string) func(p *Parser, line []byte, rec *otlp.Record) bool 
 			return p.console.won != nil && p.console.won.format == format && p.console.won.match(p, line, rec)
 		}
 		p.console = consoleMemo{asked: true}
-		at := 0
-		if len(line) > 0 && line[0] == '[' {
-			at = 1
-		}
-		stamp := p.stamp(line, line[at:], rec)
-		for _, l := range layoutsByShape[shapeOf(line)] {
-			if l.fits(line, stamp) && l.match(p, line, rec) {
-				p.console.won = l
-				return l.format == format
-			}
-		}
-		return false
+		p.console.won = p.layoutOf(line, rec)
+		return p.console.won != nil && p.console.won.format == format
 	}
+}
+
+// layoutOf finds the layout of a line and reads the line by it.
+func (p *Parser) layoutOf(line []byte, rec *otlp.Record) *layout {
+	at := 0
+	if len(line) > 0 && line[0] == '[' {
+		at = 1
+	}
+	var o outline
+	stamp := p.stamp(line, line[at:], rec)
+	if stamp > 0 {
+		o = outlineOf(line[at:], stamp)
+	}
+	for _, l := range layoutsByShape[shapeOf(line)] {
+		if (l.outline == outline{} || l.outline.meets(&o)) && l.fits(line, stamp) && l.match(p, line, rec) {
+			return l
+		}
+	}
+	return nil
 }
 
 // consoleShapes are the beginnings of a format's layouts.

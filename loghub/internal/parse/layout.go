@@ -30,9 +30,10 @@ import (
 //
 // It is matched from left to right and never goes back.
 type layout struct {
-	format string
-	begins shape
-	steps  []step
+	format  string
+	begins  shape
+	outline outline
+	steps   []step
 }
 
 type step struct {
@@ -115,6 +116,7 @@ func compile(format string, begins shape, text string) layout {
 			l.steps, text = append(l.steps, step{text: text[:n]}), text[n:]
 		}
 	}
+	l.outline = l.outlined()
 	return l
 }
 

@@ -99,11 +99,12 @@ func (p *Parser) objects(b []byte, rec *otlp.Record) {
 	}
 	at := 0
 	for range maxTries {
-		n := bytes.IndexAny(b[at:], "{[")
-		if n < 0 {
+		for at < len(b) && b[at] != '{' && b[at] != '[' {
+			at++
+		}
+		if at == len(b) {
 			return
 		}
-		at += n
 		if before := len(rec.Attributes); at == 0 || b[at-1] == ' ' || b[at-1] == '\t' {
 			if p.onlyObjects(b[at:], rec) {
 				rec.Body = otlp.Text(bytes.TrimRight(b[:at], " \t"))

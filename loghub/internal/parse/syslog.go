@@ -88,11 +88,11 @@ func (p *Parser) syslog3164(b []byte, rec *otlp.Record, primed bool) bool {
 	nanos, rest, ok := p.monthDay(b)
 	daemons := true
 	if !ok {
-		var n int
-		if nanos, n = p.timestamp(b); nanos == 0 || b[10] != 'T' {
+		n := p.stamp(b, b, rec)
+		if n == 0 || b[10] != 'T' {
 			return false
 		}
-		rest = b[n:]
+		nanos, rest = rec.Time, b[n:]
 		daemons = n == len("2026-11-21T07:55:42.123456+01:00")
 	}
 	if len(rest) == 0 || rest[0] != ' ' {
