@@ -203,10 +203,12 @@ func (r *runner) openPipes() error {
 func (r *runner) describe(o *source.PipeOptions) {
 	out := r.outputs["stdout"]
 	o.Parse = parse.Options{Format: r.settings.Format, Pattern: pattern(r.settings.Pattern)}
+	o.Apart = !r.settings.Join
 	switch o.Name {
 	case "hubs":
 		o.Parse = parse.Options{Format: "json"}
 		o.MinSeverity = parse.Warn
+		o.Apart = false
 		o.Attrs = []otlp.KeyValue{{Key: event.AttrPipe, Value: otlp.String("hubs")}}
 		o.Copy = r.outputs["stderr"].Add // whatever log.stdout says: it is nowhere else
 		o.Raw = r.spool == nil

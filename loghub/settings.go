@@ -29,6 +29,7 @@ type Settings struct {
 	Stdout  string                  `json:"stdout" default:"raw" enum:"raw|json|off" doc:"copy on the container's own output: the bytes as written, events as JSON lines, or none"`
 	Format  string                  `json:"format" default:"auto" doc:"format of the service's own output: auto, or one that loghub parse --formats lists"`
 	Pattern string                  `json:"pattern" doc:"regular expression (RE2) with named groups for the service's own output, tried before its format"`
+	Join    bool                    `json:"multiline" default:"true" doc:"make one event of the lines of a stack trace in the service's own output"`
 	Syslog  string                  `json:"syslog" default:"auto" doc:"socket that syslog(3) writes to: auto (/dev/log in a container, if nobody else listens there), off, or a path"`
 	Files   map[string]FileSettings `json:"files" doc:"log files to follow, by a name of your choice"`
 	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk|memory-first" doc:"where events wait; auto: in memory in a container without a state slot of its own, memory-first where the state directory lies on an SD card, eMMC or USB stick, else on disk"`
@@ -47,6 +48,7 @@ type FileSettings struct {
 	Exclude []string `json:"exclude" doc:"patterns of files to leave out"`
 	Format  string   `json:"format" default:"auto" doc:"format of the lines: auto, or one that loghub parse --formats lists"`
 	Pattern string   `json:"pattern" doc:"regular expression (RE2) with named groups, tried before the format"`
+	Join    bool     `json:"multiline" default:"true" doc:"make one event of the lines of a stack trace"`
 }
 
 // CheckSettings reports what single fields cannot tell.
@@ -121,7 +123,7 @@ func badHeader(name, value string) bool {
 func (s Settings) fileSets() []source.FileSet {
 	var out []source.FileSet
 	for name, f := range s.Files {
-		out = append(out, source.FileSet{Name: name, Pattern: f.Path, Exclude: f.Exclude, Parse: parse.Options{Format: f.Format, Pattern: pattern(f.Pattern)}})
+		out = append(out, source.FileSet{Name: name, Pattern: f.Path, Exclude: f.Exclude, Parse: parse.Options{Format: f.Format, Pattern: pattern(f.Pattern)}, Apart: !f.Join})
 	}
 	slices.SortFunc(out, func(a, b source.FileSet) int { return strings.Compare(a.Name, b.Name) })
 	return out

@@ -76,6 +76,73 @@ func TestLine(t *testing.T) {
 	}
 }
 
+func TestGroup(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 0, 0, 5, time.UTC)
+	b := New(Options{Masker: mask.NewLive([]string{"hunter2hunter2"}), Parse: parse.Options{Loc: time.UTC}, UID: "e1."})
+	b.now = func() time.Time { return now }
+	tests := []struct {
+		name     string
+		text     string
+		severity uint8
+		body     string
+		attrs    map[string]any
+	}{
+		{
+			"logged", "2026-11-21 07:00:00 ERROR not stored\r\njava.lang.IllegalStateException: no \x1b[1mhunter2hunter2\x1b[0m\r\n\tat a.B.c(B.java:7)\r\n", 17,
+			"not stored\njava.lang.IllegalStateException: no ***\n\tat a.B.c(B.java:7)",
+			map[string]any{"hub.lines": int64(3), "exception.type": "java.lang.IllegalStateException", "exception.message": "no ***"},
+		},
+		{
+			"without a level", "java.lang.Error\n\tat a.B.c(B.java:7)\n", 17, "java.lang.Error\n\tat a.B.c(B.java:7)",
+			map[string]any{"hub.lines": int64(2), "exception.type": "java.lang.Error"},
+		},
+		{
+			"the last exception of several", "2026-11-21 07:00:00 WARNING odd\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: \xff\n", 13,
+			"odd\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: \uFFFD",
+			map[string]any{"hub.lines": int64(4), "exception.type": "ValueError", "exception.message": "\uFFFD", "hub.line.repaired": true},
+		},
+		{"not UTF-8", "a\xffb\n", 0, "a\uFFFDb", map[string]any{"hub.line.repaired": true}},
+		{"behind a hole", "\x00\x00\x00{\"msg\":\"x\",\"level\":\"info\"}\n", 9, "x", map[string]any{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var j join.Joiner
+			if !j.Take([]byte(tt.text), join.Over) || j.Group.Bytes != len(tt.text) {
+				t.Fatalf("took %d of %d bytes", j.Group.Bytes, len(tt.text))
+			}
+			rec, got := attrs(t, b.Group(&j.Group, 7))
+			tt.attrs["log.record.uid"] = "e1.7"
+			if diff := cmp.Diff(tt.attrs, got); diff != "" {
+				t.Error(diff)
+			}
+			if string(rec.Body.Bytes) != tt.body || rec.Severity != tt.severity {
+				t.Errorf("severity %d, body %q", rec.Severity, rec.Body.Bytes)
+			}
+		})
+	}
+}
+
+// TestPieces: a reader can put together again what had to be parted.
+func TestPieces(t *testing.T) {
+	b := New(Options{Parse: parse.Options{Loc: time.UTC}, UID: "e1."})
+	tests := []struct {
+		group join.Group
+		want  map[string]any
+	}{
+		{join.Group{Lines: 1, Piece: 1, Open: true}, map[string]any{"hub.line.piece": int64(1), "hub.line.continues": true}},
+		{join.Group{Lines: 1, Piece: 2}, map[string]any{"hub.line.piece": int64(2)}},
+		{join.Group{Lines: 1000, Cut: true}, map[string]any{"hub.lines": int64(1000), "hub.lines.continue": true}},
+		{join.Group{Lines: 1, Part: 2}, map[string]any{"hub.lines.part": int64(2)}},
+	}
+	for _, tt := range tests {
+		tt.group.Text = []byte("x")
+		tt.want["log.record.uid"] = "e1.7"
+		if _, got := attrs(t, b.Group(&tt.group, 7)); !cmp.Equal(tt.want, got) {
+			t.Error(cmp.Diff(tt.want, got))
+		}
+	}
+}
+
 func TestLoss(t *testing.T) {
 	at := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
 	var l Loss

@@ -130,7 +130,7 @@ func tells(line []byte) bool {
 		}
 	}
 	switch {
-	case grave(line[:min(len(line), levelReach)]), names(line, "xception"), names(line, "Error"), classy(line):
+	case grave(line[:min(len(line), levelReach)]), names(line), classy(line):
 		return true
 	case line[0] == '[':
 		return bytes.Contains(line[:min(len(line), levelReach)], []byte("] PHP "))

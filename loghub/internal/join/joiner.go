@@ -144,7 +144,8 @@ func (j *Joiner) piece(line []byte, n int, open bool) {
 	}
 	j.Group = Group{Text: line, Bytes: n, Lines: 1}
 	if m.part > 0 {
-		j.Group.Part = m.part + 1
+		m.part++
+		j.Group.Part = m.part
 	}
 	if m.piece > 0 || !blank(line) {
 		m.piece++

@@ -4,8 +4,11 @@ package join
 
 import "bytes"
 
-// levelReach is how far from its beginning a line's level stands at most.
-const levelReach = 96
+// How far from the beginning of a line is looked for
+const (
+	levelReach = 96   // its level
+	nameReach  = 4096 // the name of an exception
+)
 
 func has(line []byte, prefix string) bool {
 	return len(line) >= len(prefix) && string(line[:len(prefix)]) == prefix
@@ -95,19 +98,21 @@ func level(line []byte, i int) (end int, found bool) {
 	return end, false
 }
 
-// names says whether a name that ends so stands in a line as that of an exception does: before a colon, a bracket or the
-// end.
-func names(line []byte, suffix string) bool {
-	for range 4 {
-		i := bytes.Index(line, []byte(suffix))
+// names says whether an exception is named in a line: "…Error" or "…Exception" before a colon, a bracket or the end. The
+// letter E is rare in other lines.
+func names(line []byte) bool {
+	line = line[:min(len(line), nameReach)]
+	for {
+		i := bytes.IndexByte(line, 'E')
 		if i < 0 {
 			return false
 		}
-		if line = line[i+len(suffix):]; afterName(line) {
+		line = line[i:]
+		if has(line, "Error") && afterName(line[len("Error"):]) || has(line, "Exception") && afterName(line[len("Exception"):]) {
 			return true
 		}
+		line = line[1:]
 	}
-	return false
 }
 
 // afterName says whether an exception's name may be followed so.
@@ -152,7 +157,7 @@ func header(line []byte) headerKind {
 
 // classy says whether a line begins with the full name of a class, which by itself says nothing of an exception.
 func classy(line []byte) bool {
-	if line[0]|0x20 != line[0] {
+	if line[0] < 'a' || line[0] > 'z' {
 		return false
 	}
 	n, dots := className(line)

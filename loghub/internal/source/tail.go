@@ -257,7 +257,7 @@ func (t *tail) records(buf []byte, start int64, data []byte, end join.End) (rest
 // overdue is what of the rest of the file has waited long enough: for the lines behind it, or for its end.
 func (t *tail) overdue(rest []byte, now time.Time, last bool) []byte {
 	lines, _ := t.join.Held()
-	if lines == 0 {
+	if lines == 0 || t.waits.IsZero() {
 		t.waits = now
 	}
 	switch {

@@ -12,6 +12,7 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func open(t *testing.T, o Options) *Spool {
@@ -325,6 +326,53 @@ func TestTake(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCarry: bytes that were read wait in the spool until a record or mark has its place behind them.
+func TestCarry(t *testing.T) {
+	type step func(b *Batch)
+	carry := func(pos uint64, text string) step { return func(b *Batch) { b.Carry(pos, []byte(text)) } }
+	record := func(pos, seq uint64) step { return func(b *Batch) { b.Record(pos, seq, &otlp.Record{}) } }
+	mark := func(pos, seq uint64) step { return func(b *Batch) { b.Mark(pos, seq) } }
+	tests := []struct {
+		name    string
+		batches [][]step
+		want    State
+	}{
+		{"ended", [][]step{{carry(3, "abc")}, {record(4, 1)}}, State{Pos: 4, Seq: 1}},
+		{"ended where it ends", [][]step{{carry(3, "abc")}, {mark(3, 0)}}, State{Pos: 3}},
+		{"ended in its middle", [][]step{{carry(3, "abc")}, {carry(5, "de")}, {record(2, 1)}}, State{Pos: 5, Seq: 1, Carry: []byte("cde")}},
+		{"in its middle, and goes on", [][]step{{carry(3, "abc")}, {record(2, 1), carry(5, "de")}}, State{Pos: 5, Seq: 1, Carry: []byte("cde")}},
+		{"several times", [][]step{{carry(5, "abcde")}, {record(2, 1), mark(3, 1), record(4, 2)}}, State{Pos: 5, Seq: 2, Carry: []byte("e")}},
+		{"ended and begun", [][]step{{carry(3, "abc")}, {record(4, 1), carry(6, "ef")}}, State{Pos: 6, Seq: 1, Carry: []byte("ef")}},
+		{"a batch between was lost", [][]step{{carry(3, "abc")}, {carry(9, "hi")}}, State{Pos: 9, Carry: []byte("hi")}},
+		{"written again", [][]step{{carry(3, "abc")}, {carry(5, "bcde")}}, State{Pos: 5, Carry: []byte("bcde")}},
+		{"back to the beginning", [][]step{{record(9, 1)}, {record(2, 2)}}, State{Pos: 2, Seq: 2}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, Options{Dir: dir})
+			src := register(t, s, "a")
+			for _, steps := range tt.batches {
+				b := NewBatch(src)
+				for _, f := range steps {
+					f(b)
+				}
+				if err := s.Commit(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(tt.want, src.state, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("state: %s", diff)
+			}
+			s = open(t, Options{Dir: dir}) // as after a kill: the frames say the same
+			defer s.Close()
+			if diff := cmp.Diff(tt.want, s.Restored()["a"], cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("restored: %s", diff)
+			}
+		})
 	}
 }
 
