@@ -46,8 +46,13 @@
 //
 // # Lines
 //
-// A last line without an end is taken as it stands after 700 ms (pipe) or a
-// second (file) of quiet. Blank lines make no record.
+// Lines that are one event make one record, see package join; each pipe and file
+// has a Joiner of its own. Lines that wait for others, and a line that waits for
+// its end, are taken as they stand: in a pipe after 300 ms and 700 ms of quiet, in
+// a file after a second, and a trace whose lines come and come after 5 s. Nothing
+// waits in memory alone: what is held of a pipe is in the spool as its carry, from
+// which a next process goes on; the place of a file stays before what is held, so
+// that it is read again. Blank lines make no record.
 //
 // # Under pressure
 //
@@ -56,7 +61,7 @@
 // without a level from 90 %, warn from 95 %, everything at the end. Each stretch
 // of loss becomes a record in its place as soon as there is room.
 //
-// Left out: /dev/log, multi-line records, compressed files.
+// Left out: /dev/log, compressed files.
 package source
 
 import (

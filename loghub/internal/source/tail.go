@@ -225,9 +225,6 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 		t.files.buf = make([]byte, 2*len(buf))
 		return t.chunk(now, last)
 	}
-	if len(t.files.buf) > readBytes && t.next > start {
-		t.files.buf = make([]byte, readBytes)
-	}
 	if t.next > start {
 		t.waits = now
 	}
@@ -235,6 +232,9 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 		if _, err = t.records(buf, start, data, join.Quiet); err != nil {
 			return t.offset - start, err
 		}
+	}
+	if len(t.files.buf) > readBytes && t.next > start {
+		t.files.buf = make([]byte, readBytes)
 	}
 	n = t.next - start
 	return n, t.commit(buf[t.offset-start : n])
