@@ -21,6 +21,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/record"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/moment"
 	"cloud4.internal/hub/internal/terminal"
 )
 
@@ -222,30 +223,9 @@ func parseTime(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.Add(-time.Duration(n) * 24 * time.Hour), nil
-		}
+	at, err := moment.Parse(text, now)
+	if err != nil {
+		return time.Time{}, daemon.Usage(fmt.Errorf("--%s: %w", flag, err))
 	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
-	}
-	for _, layout := range []string{time.DateTime, "2006-01-02 15:04", time.DateOnly} {
-		if at, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
-			return at, nil
-		}
-	}
-	for _, layout := range []string{time.TimeOnly, "15:04"} {
-		if clock, err := time.Parse(layout, text); err == nil {
-			at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
-			if at.After(now) {
-				at = at.AddDate(0, 0, -1) // the last time that it was that time
-			}
-			return at, nil
-		}
-	}
-	return time.Time{}, daemon.Usage(fmt.Errorf("--%s: %q is no time: 03:12, \"2026-03-01 03:12\", 2026-03-01T03:12:00Z, or how long ago, 2h or 3d", flag, text))
+	return at, nil
 }

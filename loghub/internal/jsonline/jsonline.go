@@ -129,6 +129,13 @@ func (w *writer) time(k string, nanos uint64) {
 	}
 }
 
+// AppendValue appends a value as JSON.
+func AppendValue(dst []byte, v otlp.Value) []byte {
+	w := writer{dst}
+	w.value(v)
+	return w.b
+}
+
 func (w *writer) value(v otlp.Value) {
 	switch v.Kind {
 	case otlp.KindString:
@@ -170,8 +177,13 @@ func (w *writer) double(f float64) {
 	w.b = append(w.b, text...)
 }
 
-// appendString appends s quoted. Only what JSON demands is escaped, and DEL, so
-// that a terminal shows the line as it is.
+// Steers says whether a character does something to a terminal, or to the direction of text: the controls of C0 and C1
+// (ECMA-48 §5.3), DEL, line and paragraph separators, the marks of the bidirectional algorithm (UAX #9) and a byte order mark.
+func Steers(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x61c || r == 0x200e || r == 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff
+}
+
+// appendString appends s quoted. Only what JSON demands is escaped, and what Steers, so that a terminal shows the line as it is.
 func appendString[T string | []byte](dst []byte, s T) []byte {
 	const hexDigits = "0123456789abcdef"
 	dst = append(dst, '"')
@@ -180,9 +192,13 @@ func appendString[T string | []byte](dst []byte, s T) []byte {
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
-			if r == utf8.RuneError && n == 1 {
+			switch {
+			case r == utf8.RuneError && n == 1:
 				dst = append(append(dst, s[start:i]...), "\uFFFD"...)
 				start = i + 1
+			case Steers(r):
+				dst = append(append(dst, s[start:i]...), '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+				start = i + n
 			}
 			i += n
 			continue

@@ -42,6 +42,20 @@ func (p *Parser) json(line []byte, rec *otlp.Record) bool {
 	return true
 }
 
+// Object reads a line that is one JSON object and calls each with its members, in their order. Keys and values refer to line
+// and to memory of the parser that the next call uses again. Limits are those of a line.
+func (p *Parser) Object(line []byte, each func(key []byte, v otlp.Value)) bool {
+	if p.reuse(); len(line) == 0 || line[0] != '{' {
+		return false
+	}
+	s := scan{p: p, b: line, i: 1}
+	if !s.members(each) {
+		return false
+	}
+	s.space()
+	return s.i == len(s.b)
+}
+
 func (p *Parser) setTime(rec *otlp.Record, v otlp.Value) bool {
 	switch v.Kind {
 	case otlp.KindString:
