@@ -7,9 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -21,31 +18,9 @@ import (
 // completeLimit is how long somebody who pressed the tab key waits for names.
 const completeLimit = 500 * time.Millisecond
 
-// withArguments makes a command whose flags may stand before and behind its arguments, of which it takes least to most; -1: any
-// number. flags makes them anew for each use. Arguments are completed with the names of what there is.
+// withArguments makes a command with arguments (see daemon.WithArguments), which are completed with the names of what there is.
 func withArguments(command cli.Command, flags func() []cli.Flag, least, most int, action func(c *cli.Context, arguments []string) error) *cli.Command {
-	command.Flags = flags()
-	command.SkipFlagParsing = true
-	command.Action = func(c *cli.Context) error {
-		with, arguments, done, err := daemon.Interspersed(c, flags())
-		if done || err != nil {
-			return err
-		}
-		if len(arguments) < least || most >= 0 && len(arguments) > most {
-			return daemon.Usage(fmt.Errorf("usage: healthhub %s %s; --help says more", command.Name, command.ArgsUsage))
-		}
-		return action(with, arguments)
-	}
-	command.BashComplete = func(c *cli.Context) {
-		word := os.Args[max(len(os.Args)-2, 0)] // the last one, before the library's own
-		whole := slices.ContainsFunc(command.Flags, func(f cli.Flag) bool { return "--"+f.Names()[0] == word })
-		if strings.HasPrefix(word, "-") && !whole {
-			cli.DefaultCompleteWithFlags(&command)(c)
-			return
-		}
-		completePaths(c, flags())
-	}
-	return &command
+	return daemon.WithArguments(command, flags, least, most, func(c *cli.Context) { completePaths(c, flags()) }, action)
 }
 
 // completePaths prints the names of what the server has that the command line so far would ask. Nobody there: none.

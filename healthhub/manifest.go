@@ -76,7 +76,7 @@ func makeManifest(c *cli.Context) error {
 		return err
 	}
 	text = append(text, '\n')
-	if to := flags.String("output") + flags.String("o"); to != "" {
+	if to := flags.String("output"); to != "" {
 		return atomicfile.Write(to, text, 0o644)
 	}
 	_, err = c.App.Writer.Write(text)
@@ -104,7 +104,7 @@ func expectProjects(c, flags *cli.Context, projects [][]string) (*expectedOf, er
 	host := flags.String("host")
 	for _, files := range projects {
 		found, err := manifest.Compose(manifest.Project{
-			Files: files, Name: flags.String("project-name") + flags.String("p"), EnvFile: flags.String("env-file"),
+			Files: files, Name: flags.String("project-name"), EnvFile: flags.String("env-file"),
 			Profiles: flags.Generic("profile").(*daemon.Repeated).Values, Host: host, Environ: os.LookupEnv,
 		})
 		if err != nil {

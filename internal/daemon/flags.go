@@ -5,7 +5,10 @@ package daemon
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -39,7 +42,61 @@ func interspersed(c *cli.Context, flags []cli.Flag) (*cli.Context, []string, err
 			arguments, rest = append(arguments, rest[0]), rest[1:]
 		}
 	}
+	if err := sameByAnyName(set, flags); err != nil {
+		return nil, nil, err
+	}
 	return cli.NewContext(c.App, set, c), arguments, nil
+}
+
+// sameByAnyName gives a flag its value under all its names, whichever was used; but one that may be given several times, whose
+// value cannot be set anew.
+func sameByAnyName(set *flag.FlagSet, flags []cli.Flag) (err error) {
+	used := map[string]string{}
+	set.Visit(func(f *flag.Flag) { used[f.Name] = f.Value.String() })
+	for _, f := range flags {
+		if _, generic := f.(*cli.GenericFlag); generic {
+			continue
+		}
+		for _, name := range f.Names() {
+			value, ok := used[name]
+			for _, other := range f.Names() {
+				if ok && other != name {
+					err = errors.Join(err, set.Set(other, value))
+				}
+			}
+		}
+	}
+	return err
+}
+
+// WithArguments makes a command whose flags may stand before and behind its arguments, of which it takes least to most; -1: any
+// number. flags makes them anew for each use. complete prints what the shell completes arguments with; nil: names of files.
+func WithArguments(command cli.Command, flags func() []cli.Flag, least, most int, complete cli.BashCompleteFunc,
+	action func(c *cli.Context, arguments []string) error) *cli.Command {
+	command.Flags = flags()
+	command.SkipFlagParsing = true
+	command.Action = func(c *cli.Context) error {
+		with, arguments, done, err := Interspersed(c, flags())
+		if done || err != nil {
+			return err
+		}
+		if len(arguments) < least || most >= 0 && len(arguments) > most {
+			return Usage(fmt.Errorf("usage: %s %s %s; --help says more", c.App.Name, command.Name, command.ArgsUsage))
+		}
+		return action(with, arguments)
+	}
+	command.BashComplete = func(c *cli.Context) {
+		word := os.Args[max(len(os.Args)-2, 0)] // the last one, before the library's own
+		whole := slices.ContainsFunc(command.Flags, func(f cli.Flag) bool { return "--"+f.Names()[0] == word })
+		if strings.HasPrefix(word, "-") && !whole {
+			cli.DefaultCompleteWithFlags(&command)(c)
+			return
+		}
+		if complete != nil {
+			complete(c)
+		}
+	}
+	return &command
 }
 
 // Repeated is the value of a flag that may be given several times. The library's own would split values at commas.

@@ -68,9 +68,9 @@ const (
 	Dim     Colour = "2"
 )
 
-// Paint colours a text, if the terminal shows colour.
+// Paint colours a text, if the terminal shows colour; "" is no colour.
 func (t Terminal) Paint(c Colour, text string) string {
-	if !t.Colour || text == "" {
+	if !t.Colour || c == "" || text == "" {
 		return text
 	}
 	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"

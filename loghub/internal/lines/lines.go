@@ -171,20 +171,23 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// Last moves to where the last n lines begin. It says false of a stream, where there is no way back.
-func (r *Reader) Last(n int) (bool, error) {
+// Regular says whether it reads a regular file: one with an end, in which there is a way back.
+func (r *Reader) Regular() bool { return r.file != nil }
+
+// Last moves to where the last n lines of a regular file begin. A stream is left as it is.
+func (r *Reader) Last(n int) error {
 	if r.file == nil {
-		return false, nil
+		return nil
 	}
 	info, err := r.file.Stat()
 	if err != nil {
-		return false, err
+		return err
 	}
 	at, err := lastLines(r.file, info.Size(), n)
 	if err == nil {
 		r.read, err = r.file.Seek(at, io.SeekStart)
 	}
-	return true, err
+	return err
 }
 
 // lastLines is where the last n lines begin of so many bytes. A last line without an end counts.

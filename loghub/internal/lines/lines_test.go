@@ -145,8 +145,8 @@ func TestLast(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "f")
 		write(t, path, test.text)
 		r := open(t, path)
-		if ok, err := r.Last(test.n); err != nil || !ok {
-			t.Fatal(ok, err)
+		if err := r.Last(test.n); err != nil || !r.Regular() {
+			t.Fatal(err)
 		}
 		if got := all(t, r); got != test.want {
 			t.Errorf("%.30q, the last %d: %.60q", test.text, test.n, got)
@@ -155,13 +155,14 @@ func TestLast(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	write(t, path, long.String())
 	r := open(t, path)
-	if _, err := r.Last(10000); err != nil {
+	if err := r.Last(10000); err != nil {
 		t.Fatal(err)
 	}
 	if got := all(t, r); strings.Count(got, "|") != 9999 || !strings.HasPrefix(got, "line 10000|") {
 		t.Errorf("%d lines, %.20q", strings.Count(got, "|")+1, got)
 	}
-	if ok, err := lines.Stream(strings.NewReader("x")).Last(1); ok || err != nil {
-		t.Errorf("a stream: %v %v", ok, err)
+	stream := lines.Stream(strings.NewReader("a\nb"))
+	if err := stream.Last(1); err != nil || stream.Regular() || all(t, stream) != "a|b" {
+		t.Errorf("a stream: %v", err)
 	}
 }

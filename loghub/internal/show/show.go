@@ -12,6 +12,7 @@ package show
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"path"
 	"strconv"
@@ -53,10 +54,11 @@ const (
 func (p *Pretty) Append(dst []byte, r *otlp.Record) []byte {
 	dst = p.time(dst, r.Time)
 	level := parse.Level(r.Severity)
-	dst = append(dst, p.Term.Paint(levelColours[level], or(level, "-"))...)
-	dst = append(dst, "      "[:levelWidth+1-len(or(level, "-"))]...)
+	word := cmp.Or(level, "-")
+	dst = append(dst, p.Term.Paint(levelColours[level], word)...)
+	dst = append(dst, "      "[:levelWidth+1-len(word)]...)
 	if who := where(r); len(who) > 0 {
-		dst = append(clean(dst, who), "  "...)
+		dst = append(Clean(dst, who), "  "...)
 	}
 	message := text(r.Body)
 	lines := 0
@@ -64,7 +66,7 @@ func (p *Pretty) Append(dst []byte, r *otlp.Record) []byte {
 		if lines++; lines > 1 {
 			dst = append(append(dst, '\n'), indent...)
 		}
-		dst = clean(dst, line)
+		dst = Clean(dst, line)
 	}
 	if p.buf = p.rest(p.buf[:0], r, message); len(p.buf) > 0 {
 		if lines > 1 {
@@ -118,9 +120,8 @@ func common(key string) bool {
 
 // rest appends what the columns before do not say, as logfmt.
 func (p *Pretty) rest(dst []byte, r *otlp.Record, message []byte) []byte {
-	eachField(r, func(key string, v otlp.Value) {
-		value := text(v)
-		if !p.All && (common(key) || said(message, value)) {
+	EachField(r, func(key string, value []byte) {
+		if key == "message" || !p.All && (common(key) || said(message, value)) {
 			return
 		}
 		dst = pair(dst, key, value)
@@ -148,13 +149,14 @@ func wordy(c byte) bool {
 	return c >= utf8.RuneSelf || c == '_' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
 
-// eachField gives what an event has besides time, level and message, in the order of its JSON line.
-func eachField(r *otlp.Record, each func(key string, v otlp.Value)) {
+// EachField gives what an event has besides time and level, as text and in the order of its JSON line.
+func EachField(r *otlp.Record, each func(key string, value []byte)) {
 	field := func(key, value string) {
 		if value != "" {
-			each(key, otlp.String(value))
+			each(key, []byte(value))
 		}
 	}
+	each("message", text(r.Body))
 	if !strings.EqualFold(r.SeverityText, parse.Level(r.Severity)) {
 		field("severity_text", r.SeverityText)
 	}
@@ -165,10 +167,10 @@ func eachField(r *otlp.Record, each func(key string, v otlp.Value)) {
 	field("span_id", hex.EncodeToString(r.SpanID))
 	field("event_name", r.EventName)
 	for _, kv := range r.Attributes {
-		each(kv.Key, kv.Value)
+		each(kv.Key, text(kv.Value))
 	}
 	if r.Dropped > 0 {
-		each("dropped_attributes", otlp.Int(int64(r.Dropped)))
+		each("dropped_attributes", strconv.AppendUint(nil, uint64(r.Dropped), 10))
 	}
 }
 
@@ -184,8 +186,7 @@ func AppendLogfmt(dst []byte, r *otlp.Record) []byte {
 	if r.Severity != 0 {
 		dst = pair(dst, "level", []byte(parse.Level(r.Severity)))
 	}
-	dst = pair(dst, "message", text(r.Body))
-	eachField(r, func(key string, v otlp.Value) { dst = pair(dst, key, text(v)) })
+	EachField(r, func(key string, value []byte) { dst = pair(dst, key, value) })
 	return append(append(dst[:from], bytes.TrimLeft(dst[from:], " ")...), '\n')
 }
 
@@ -220,8 +221,8 @@ func pair(dst []byte, key string, value []byte) []byte {
 	return jsonline.AppendValue(dst, otlp.Text(value))
 }
 
-// clean appends a text without what a terminal would obey. A tab stays.
-func clean(dst, line []byte) []byte {
+// Clean appends a text without what a terminal would obey. A tab stays.
+func Clean(dst, line []byte) []byte {
 	line, _, _ = frame.Text(line, nil)
 	for i := 0; i < len(line); {
 		r, n := utf8.DecodeRune(line[i:])
@@ -239,10 +240,3 @@ func clean(dst, line []byte) []byte {
 }
 
 const hexDigits = "0123456789abcdef"
-
-func or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
-}
