@@ -2,7 +2,7 @@
 
 // Package otlp owns the protobuf bytes of OpenTelemetry logs: it writes log
 // records and export requests, and reads what an OTLP/HTTP client or server
-// sends.
+// sends. It also writes requests of metrics: gauges and cumulative sums.
 //
 // Format: opentelemetry-proto, packages opentelemetry.proto.{common,resource,
 // logs,collector.logs}.v1 (field numbers stand beside each constant) and the
@@ -18,7 +18,7 @@
 // strings that are not valid UTF-8 are repaired while encoding, since servers
 // reject the whole request otherwise.
 //
-// Left out: the JSON mapping, metrics and traces, schema URLs (read over,
+// Left out: the JSON mapping, other metrics, traces, schema URLs (read over,
 // never written).
 package otlp
 
