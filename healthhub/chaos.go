@@ -15,6 +15,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/agent"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 func chaosCommand() *cli.Command {
@@ -83,7 +84,7 @@ func listForced(c *cli.Context, s *server) error {
 		return err
 	}
 	for _, f := range list.Forced {
-		if _, err := fmt.Fprintf(c.App.Writer, "%s says %s for %s more\n", f.Check, f.State, seconds(max(time.Until(f.Until), 0).Seconds())); err != nil {
+		if _, err := fmt.Fprintf(c.App.Writer, "%s says %s for %s more\n", f.Check, f.State, terminal.Seconds(max(time.Until(f.Until), 0).Seconds())); err != nil {
 			return err
 		}
 	}

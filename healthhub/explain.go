@@ -86,7 +86,7 @@ func explanation(e rollup.Explanation, term terminal.Terminal, width int) string
 		}
 		for j, line := range terminal.Wrap(text, room) {
 			if j == 0 {
-				line = strings.Replace(line, head+step.State.String(), head+paint(term, step.State, step.State.String()), 1)
+				line = strings.Replace(line, head+step.State.String(), head+term.PaintState(step.State, step.State.String()), 1)
 			}
 			b.WriteString(strings.Repeat(" ", indent) + line + "\n")
 		}

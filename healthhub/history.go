@@ -215,7 +215,7 @@ func changeWords(e record.Event, term terminal.Terminal) (words, painted string)
 	case *e.From != *e.To:
 		words = e.From.String() + " → "
 	}
-	return words + e.To.String(), words + paint(term, *e.To, e.To.String())
+	return words + e.To.String(), words + term.PaintState(*e.To, e.To.String())
 }
 
 // parseTime reads a time or how long ago; "" is none.

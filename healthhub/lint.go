@@ -121,7 +121,7 @@ func writeReport(out io.Writer, report lint.Report) error {
 		state := map[string]health.State{lint.Error: health.Fail, lint.Warning: health.Warn}[f.Level]
 		for i, line := range terminal.Wrap(f.Level+": "+where+f.Text, width) {
 			if i == 0 {
-				line = paint(term, state, f.Level) + strings.TrimPrefix(line, f.Level)
+				line = term.PaintState(state, f.Level) + strings.TrimPrefix(line, f.Level)
 			}
 			b.WriteString(line + "\n")
 		}
@@ -146,5 +146,5 @@ func lookCells(l lint.Look) []string {
 	if l.Started < 0 {
 		started = "?"
 	}
-	return []string{l.Check, l.Kind, seconds(l.Interval), l.State.String(), seconds(l.Took), seconds(l.CPU), started, l.Text}
+	return []string{l.Check, l.Kind, terminal.Seconds(l.Interval), l.State.String(), terminal.Seconds(l.Took), terminal.Seconds(l.CPU), started, l.Text}
 }

@@ -21,6 +21,7 @@ import (
 	"cloud4.internal/hub/healthhub/internal/mute"
 	"cloud4.internal/hub/internal/daemon"
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
 )
 
 func muteCommand() *cli.Command {
@@ -135,7 +136,7 @@ func muteLine(m mute.Mute, now time.Time) string {
 	if m.Sticky {
 		end = "sticky"
 	}
-	return fmt.Sprintf("muted: %s (%s), for %s more, %s; by %s: %s\n", m.Path, m.State, seconds(max(m.Until.Sub(now), 0).Seconds()), end, m.By, m.Reason)
+	return fmt.Sprintf("muted: %s (%s), for %s more, %s; by %s: %s\n", m.Path, m.State, terminal.Seconds(max(m.Until.Sub(now), 0).Seconds()), end, m.By, m.Reason)
 }
 
 func unmuteCommand() *cli.Command {

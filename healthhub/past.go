@@ -62,7 +62,7 @@ func (h *history) asOf(ctx context.Context, out io.Writer, at time.Time) error {
 		width = max(width, len(worst[i].path))
 	}
 	for _, t := range worst {
-		state, length := stateWords(h.term, t.state), len(t.state.String())
+		state, length := h.term.State(t.state), len(t.state.String())
 		since := "for longer than is kept"
 		if !t.since.IsZero() {
 			since = "for " + page.Age(at, t.since)

@@ -49,12 +49,12 @@ type column struct {
 }
 
 var columns = []column{
-	{"STATE", 0, false, func(_ *table, n *health.Node) string { return stateGlyphs[n.State] + " " + n.State.String() }},
+	{"STATE", 0, false, func(_ *table, n *health.Node) string { return terminal.Glyph(n.State) + " " + n.State.String() }},
 	{"SCORE", 2, false, (*table).score},
 	{"FOR", 1, false, func(t *table, n *health.Node) string { return t.age(n.Since) }},
 	{"SEEN", 3, false, func(t *table, n *health.Node) string { return t.age(n.ObservedAt) }},
 	{"RUNS", 5, true, func(_ *table, n *health.Node) string { return unless(n.Runs == 0, strconv.FormatUint(n.Runs, 10)) }},
-	{"TOOK", 4, true, func(_ *table, n *health.Node) string { return unless(n.Took == 0, seconds(n.Took)) }},
+	{"TOOK", 4, true, func(_ *table, n *health.Node) string { return unless(n.Took == 0, terminal.Seconds(n.Took)) }},
 }
 
 func (t *table) draw(root *health.Node) string {
@@ -82,7 +82,7 @@ func (t *table) draw(root *health.Node) string {
 			}
 			space := strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell)+2)
 			if j == 1 && i > 0 {
-				cell = paint(t.term, r.state, cell)
+				cell = t.term.PaintState(r.state, cell)
 			}
 			line += cell + space
 		}
@@ -272,52 +272,17 @@ func measured(values []health.Value) string {
 func amount(v health.Value) string {
 	switch v.Unit {
 	case "s":
-		return seconds(v.Value)
+		return terminal.Seconds(v.Value)
 	case "1":
 		return strconv.FormatFloat(v.Value*100, 'g', 3, 64) + " %"
 	case "By":
-		return byteSize(v.Value)
+		return terminal.Bytes(v.Value)
 	case "Cel":
 		return strconv.FormatFloat(v.Value, 'g', 4, 64) + " °C"
 	case "c":
 		return strconv.FormatFloat(v.Value, 'f', -1, 64)
 	}
 	return strings.TrimSpace(strconv.FormatFloat(v.Value, 'f', -1, 64) + " " + v.Unit)
-}
-
-// byteSize is a number of bytes in the largest unit of which there is at least one.
-func byteSize(n float64) string {
-	unit := 0
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	for ; n >= 1024 && unit < len(units)-1; unit++ {
-		n /= 1024
-	}
-	digits := 1
-	if unit == 0 || n >= 100 {
-		digits = 0
-	}
-	return strconv.FormatFloat(n, 'f', digits, 64) + " " + units[unit]
-}
-
-// seconds is a duration with the digits that matter.
-func seconds(s float64) string {
-	switch {
-	case s < 1e-3:
-		return fmt.Sprintf("%.0f µs", s*1e6)
-	case s < 0.1:
-		return fmt.Sprintf("%.1f ms", s*1e3)
-	case s < 1:
-		return fmt.Sprintf("%.0f ms", s*1e3)
-	case s < 10:
-		return fmt.Sprintf("%.1f s", s)
-	case s < 120:
-		return fmt.Sprintf("%.0f s", s)
-	case s < 100*60:
-		return fmt.Sprintf("%.0f min", s/60)
-	case s < 48*3600:
-		return fmt.Sprintf("%.0f h", s/3600)
-	}
-	return fmt.Sprintf("%.0f d", s/86400)
 }
 
 func unless(not bool, text string) string {

@@ -82,7 +82,7 @@ func waitAction(c *cli.Context, arguments []string) error {
 	case w.met && c.Bool("quiet"):
 		return nil
 	case w.met:
-		_, err := fmt.Fprintf(c.App.Writer, "%s: %s after %s\n", w.name, w.now, seconds(time.Since(w.began).Seconds()))
+		_, err := fmt.Fprintf(c.App.Writer, "%s: %s after %s\n", w.name, w.now, terminal.Seconds(time.Since(w.began).Seconds()))
 		return err
 	case c.Context.Err() != nil:
 		return fmt.Errorf("interrupted: %s", w.last)
@@ -150,8 +150,8 @@ func (w *waiting) progress(s health.State) {
 		return
 	}
 	width, _ := w.term.Size()
-	line := terminal.Cut(stateGlyphs[s]+" "+seconds(time.Since(w.began).Seconds())+"  "+w.last, width-1)
-	io.WriteString(w.term.File, "\r"+paint(w.term, s, line)+terminal.RestOfLine) // progress that cannot be shown is none
+	line := terminal.Cut(terminal.Glyph(s)+" "+terminal.Seconds(time.Since(w.began).Seconds())+"  "+w.last, width-1)
+	io.WriteString(w.term.File, "\r"+w.term.PaintState(s, line)+terminal.RestOfLine) // progress that cannot be shown is none
 }
 
 func (w *waiting) erase() {

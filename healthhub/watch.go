@@ -135,9 +135,9 @@ func (v *statusView) picture(l shown, answered, now time.Time) string {
 	head := v.server.name + "  " + now.Format(time.TimeOnly) + "  ^C ends"
 	switch {
 	case l.trouble != nil && l.node != nil:
-		head = paint(v.term, health.Fail, fmt.Sprintf("as of %s ago: %v", page.Age(now, answered), l.trouble))
+		head = v.term.PaintState(health.Fail, fmt.Sprintf("as of %s ago: %v", page.Age(now, answered), l.trouble))
 	case l.trouble != nil:
-		head = paint(v.term, health.Fail, l.trouble.Error())
+		head = v.term.PaintState(health.Fail, l.trouble.Error())
 	case l.node == nil:
 		head += "  asking …"
 	}

@@ -51,7 +51,7 @@ func (s Settings) receiver(getenv func(string) string) receiver {
 		}
 		to.url, to.from = address, "log.otlp"
 	default:
-		otel{getenv, &to}.take(path, s.Unsafe)
+		otel{getenv, signalLogs, &to}.take(path, s.Unsafe)
 	}
 	maps.Copy(to.headers, s.Headers)
 	return to
@@ -69,15 +69,29 @@ func (s Settings) Tell(getenv func(string) string) []string {
 	return append(to.notes, words)
 }
 
-// otel reads the variables into a receiver.
+// metricsReceiver is where loghub's own figures go: nowhere, unless the variables of OpenTelemetry say so.
+func metricsReceiver(getenv func(string) string) receiver {
+	to := receiver{headers: map[string]string{}}
+	otel{getenv, signalMetrics, &to}.take("/v1/metrics", false)
+	return to
+}
+
+// Signals, as variables name them.
+const (
+	signalLogs    = "LOGS"
+	signalMetrics = "METRICS"
+)
+
+// otel reads the variables of a signal into a receiver.
 type otel struct {
 	getenv func(string) string
+	signal string
 	to     *receiver
 }
 
-// get returns the value for logs of OTEL_EXPORTER_OTLP_<name>, and the variable it stands in.
+// get returns the value for the signal of OTEL_EXPORTER_OTLP_<name>, and the variable it stands in.
 func (o otel) get(name string) (value, variable string) {
-	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_LOGS_", "OTEL_EXPORTER_OTLP_"} {
+	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_" + o.signal + "_", "OTEL_EXPORTER_OTLP_"} {
 		if value := strings.TrimSpace(o.getenv(prefix + name)); value != "" {
 			return value, prefix + name
 		}
@@ -94,19 +108,19 @@ func (o otel) take(path string, unsafe bool) {
 	if endpoint == "" || strings.EqualFold(o.getenv("OTEL_SDK_DISABLED"), "true") {
 		return
 	}
-	if exporter := o.getenv("OTEL_LOGS_EXPORTER"); exporter != "" && exporter != "otlp" {
-		o.note("%s is not used: OTEL_LOGS_EXPORTER is %s", variable, exporter)
+	if exporter := o.getenv("OTEL_" + o.signal + "_EXPORTER"); exporter != "" && exporter != "otlp" {
+		o.note("%s is not used: OTEL_%s_EXPORTER is %s", variable, o.signal, exporter)
 		return
 	}
 	if protocol, name := o.get("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
-		o.note("%s is not used: %s is %s, and loghub speaks http/protobuf; set log.otlp if logs are to be sent", variable, name, protocol)
+		o.note("%s is not used: %s is %s, and loghub speaks http/protobuf", variable, name, protocol)
 		return
 	}
 	if err := sink.CheckURL(endpoint, unsafe); err != nil {
 		o.note("%s is not used: it %v", variable, err)
 		return
 	}
-	if !strings.HasSuffix(variable, "_LOGS_ENDPOINT") {
+	if !strings.HasSuffix(variable, "_"+o.signal+"_ENDPOINT") {
 		joined, err := url.JoinPath(endpoint, path)
 		if err != nil {
 			o.note("%s is not used: %v", variable, err)

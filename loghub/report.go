@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"cloud4.internal/hub/internal/health"
@@ -46,6 +47,48 @@ type report struct {
 	lost  int64
 	lostT time.Time
 	bad   bool // the last write failed, which was said
+	rates rates
+
+	mu     sync.Mutex // guards what follows, which others read
+	shown  section    // as last written
+	health health.Node
+}
+
+// latest is what was last written.
+func (p *report) latest() (health.Node, section) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.health, p.shown
+}
+
+// rates are how fast sources write.
+type rates map[string]rate // source → its last look
+
+type rate struct {
+	records int64
+	at      time.Time
+	rate    float64
+}
+
+// rateOver is the shortest time that a rate is taken over.
+const rateOver = 2 * time.Second
+
+// fill notes and fills in the rates of the sources there are; others are forgotten.
+func (r *rates) fill(stats []source.Stat, now time.Time) {
+	next := make(rates, len(stats))
+	for i := range stats {
+		s := &stats[i]
+		last, known := (*r)[s.Name]
+		took := now.Sub(last.at)
+		switch {
+		case !known:
+			last = rate{s.Records, now, 0}
+		case took >= rateOver:
+			last = rate{s.Records, now, max(float64(s.Records-last.records), 0) / took.Seconds()}
+		}
+		s.Rate, next[s.Name] = last.rate, last
+	}
+	*r = next
 }
 
 func newReport(r *runner) *report {
@@ -83,12 +126,16 @@ func (p *report) run(ctx context.Context) {
 // write writes the file now.
 func (p *report) write() {
 	s := p.section()
+	p.rates.fill(s.Sources, time.Now())
 	node := p.node(s)
 	err := health.WriteFile(p.r.hub.RunDir(), health.LogFile, node, s, reportValid)
 	if err != nil && !p.bad {
 		p.r.log.Warn().Err(err).Msg("the state of the logs cannot be told")
 	}
 	p.bad = err != nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.health, p.shown = node, s
 }
 
 func (p *report) section() section {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"time"
 
@@ -35,6 +36,9 @@ func (r *runner) work(ctx context.Context) error {
 	rear.Go(func() { r.report.run(behind) })
 	if r.deaths != nil {
 		rear.Go(func() { r.deaths.run(behind) })
+	}
+	if push := newPush(r, os.Getenv); push != nil {
+		rear.Go(func() { push.run(behind) })
 	}
 	if r.spool != nil {
 		rear.Go(func() {

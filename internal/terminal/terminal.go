@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package terminal is what commands know of the terminal that they write to: whether there is one, its size, whether it shows
-// colour, and how lines and whole pictures are made to fit it.
+// colour, how lines and whole pictures are made to fit it, and how people read amounts.
 //
 //	term := terminal.Of(os.Stdout)
 //	fmt.Println(term.Paint(terminal.Red, "✕ fail"))

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -95,13 +94,7 @@ type Sender struct {
 // New makes a Sender.
 func New(o Options) *Sender {
 	s := &Sender{o: o, state: State{OK: true}, size: newSize(), linger: lingerMin}
-	transport := plainTransport()
-	if strings.HasPrefix(o.URL, "https:") {
-		transport = tlsTransport(o.Files)
-		if o.TLS != nil {
-			transport = &filesTransport{paths: *o.TLS, identity: o.Files}
-		}
-	}
+	transport := Transport(o.URL, o.TLS, o.Files)
 	if s.o.Timeout == 0 {
 		s.o.Timeout = requestTimeout
 	}

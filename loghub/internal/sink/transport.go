@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,17 @@ func loopback(host string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
+}
+
+// Transport is what requests to a receiver go through: with files the certificates of OTEL_EXPORTER_OTLP_*, else the identity.
+func Transport(address string, files *TLSFiles, id *identity.Files) http.RoundTripper {
+	switch {
+	case !strings.HasPrefix(address, "https:"):
+		return plainTransport()
+	case files != nil:
+		return &filesTransport{paths: *files, identity: id}
+	}
+	return tlsTransport(id)
 }
 
 // plainTransport is for http://.

@@ -116,14 +116,15 @@ func shed(fill float64, severity uint8) bool {
 
 // Stat is what a source says of itself in log.json.
 type Stat struct {
-	Name      string `json:"name"`                 // "stdout", or the path of a file
-	Position  int64  `json:"position"`             // bytes read
-	Lag       int64  `json:"lag,omitempty"`        // bytes of a file not read yet
-	Records   int64  `json:"records"`              // made since loghub started
-	Lost      int64  `json:"lost"`                 // records that were shed since then
-	LostBytes int64  `json:"lost_bytes,omitempty"` // their bytes, and those whose lines nobody saw
-	Format    string `json:"format,omitempty"`     // of most of its last lines, see package parse
-	Misfits   int64  `json:"misfits,omitempty"`    // lines that were not of the format the settings fix
+	Name      string  `json:"name"`                 // "stdout", or the path of a file
+	Position  int64   `json:"position"`             // bytes read
+	Lag       int64   `json:"lag,omitempty"`        // bytes of a file not read yet
+	Records   int64   `json:"records"`              // made since loghub started
+	Rate      float64 `json:"rate"`                 // records a second in the last seconds
+	Lost      int64   `json:"lost"`                 // records that were shed since then
+	LostBytes int64   `json:"lost_bytes,omitempty"` // their bytes, and those whose lines nobody saw
+	Format    string  `json:"format,omitempty"`     // of most of its last lines, see package parse
+	Misfits   int64   `json:"misfits,omitempty"`    // lines that were not of the format the settings fix
 }
 
 // counters are a source's figures, written by its goroutine, read by others.

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
+	"cloud4.internal/hub/loghub/internal/source"
+)
+
+// text is what people read of a status.
+func (s *status) text(term terminal.Terminal, now time.Time) string {
+	var b strings.Builder
+	width, _ := term.Size()
+	head := func(name, words string) {
+		const indent = 10
+		for i, line := range terminal.Wrap(words, max(width-indent, 0)) {
+			if i > 0 {
+				name = ""
+			}
+			fmt.Fprintf(&b, "%-*s%s\n", indent, name, line)
+		}
+	}
+	head("state", term.State(s.node.State)+"  "+health.CleanText(s.node.Text))
+	if s.node.Action != "" && s.node.State != health.Pass {
+		head("", "→ "+health.CleanText(s.node.Action))
+	}
+	head("receiver", s.receiver(now))
+	head("spool", s.spool())
+	head("copy", s.copy())
+	for _, fact := range s.facts() {
+		head(fact[0], fact[1])
+	}
+	if len(s.section.Sources) > 0 {
+		b.WriteString("\n" + s.sources(term, width))
+	}
+	return b.String()
+}
+
+// receiver says where events go and how that fares.
+func (s *status) receiver(now time.Time) string {
+	st := s.section.Sender
+	if st == nil {
+		return "none: events are only copied to the container's output"
+	}
+	words := s.section.Receiver
+	switch {
+	case st.Held:
+		words += "  refuses"
+	case !st.OK:
+		words += "  does not take them since " + age(now, st.Since)
+	case st.LastAck.IsZero():
+		words += "  nothing was sent so far"
+	default:
+		words += "  took some " + age(now, st.LastAck) + " ago"
+	}
+	if st.Error != "" {
+		words += ": " + health.CleanText(st.Error)
+	}
+	words += fmt.Sprintf("  (%d events in %d requests, %s", st.Sent, st.Requests, terminal.Bytes(float64(st.Bytes)))
+	if st.Rejected > 0 {
+		words += fmt.Sprintf("; %d rejected", st.Rejected)
+	}
+	if st.Dead > 0 {
+		words += fmt.Sprintf("; %d dead letters", st.Dead)
+	}
+	if st.DeadLost > 0 {
+		words += fmt.Sprintf(", %d of them lost", st.DeadLost)
+	}
+	return words + ")"
+}
+
+func (s *status) spool() string {
+	sp := s.section.Spool
+	if sp == nil {
+		return "none: nothing has to wait"
+	}
+	words := fmt.Sprintf("%s  %d events wait  (%s of %s)", s.section.Where, sp.Backlog, terminal.Bytes(float64(sp.Bytes)), terminal.Bytes(float64(sp.Quota)))
+	if sp.Corrupt > 0 {
+		words += fmt.Sprintf("  %d damaged places, %s skipped", sp.Corrupt, terminal.Bytes(float64(sp.Skipped)))
+	}
+	return words
+}
+
+func (s *status) copy() string {
+	words := s.section.Stdout
+	if s.section.Dropped > 0 {
+		words += fmt.Sprintf("  %s missing: the container's own output took no more", terminal.Bytes(float64(s.section.Dropped)))
+	}
+	return words
+}
+
+// facts are further lines: a title and what there is to say.
+func (s *status) facts() [][2]string {
+	var out [][2]string
+	if c := s.section.Severities; c != nil && c.Warn+c.Error+c.Fatal > 0 {
+		out = append(out, [2]string{"levels", fmt.Sprintf("%d warn, %d error, %d fatal since the start", c.Warn, c.Error, c.Fatal)})
+	}
+	return out
+}
+
+// columns of the table of sources. The first is to the left.
+var sourceTitles = []string{"SOURCE", "FORMAT", "POSITION", "LAG", "RATE", "RECORDS", "LOST"}
+
+func sourceCells(src source.Stat) []string {
+	dash := func(words string, none bool) string {
+		if none {
+			return "-"
+		}
+		return words
+	}
+	format := src.Format
+	if src.Misfits > 0 {
+		format += fmt.Sprintf(" (not %d)", src.Misfits)
+	}
+	lost := strconv.FormatInt(src.Lost, 10)
+	if src.LostBytes > 0 {
+		lost += " (" + terminal.Bytes(float64(src.LostBytes)) + ")"
+	}
+	return []string{
+		health.CleanText(src.Name), dash(format, format == ""), terminal.Bytes(float64(src.Position)), dash(terminal.Bytes(float64(src.Lag)), src.Lag == 0),
+		dash(strconv.FormatFloat(src.Rate, 'f', 1, 64)+"/s", src.Rate == 0), strconv.FormatInt(src.Records, 10), dash(lost, src.Lost == 0 && src.LostBytes == 0),
+	}
+}
+
+// sources is a table, in which what was lost stands out.
+func (s *status) sources(term terminal.Terminal, width int) string {
+	rows := [][]string{sourceTitles}
+	for _, src := range s.section.Sources {
+		rows = append(rows, sourceCells(src))
+	}
+	widths := make([]int, len(sourceTitles))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for number, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if lost := i == len(row)-1; lost && number > 0 && cell != "-" {
+				cell = term.Paint(terminal.Red, cell)
+			}
+			if i < 2 { // names; figures stand to the right
+				cell, space = cell+space, ""
+			}
+			line.WriteString(space + cell + "  ")
+		}
+		b.WriteString(terminal.Cut(strings.TrimRight(line.String(), " "), width) + "\n")
+	}
+	return b.String()
+}
+
+// age is how long ago something was, as people say it.
+func age(now, then time.Time) string {
+	return terminal.Seconds(max(now.Sub(then).Round(time.Second).Seconds(), 0))
+}
+
+// drawStatus draws a status over the one before.
+func drawStatus(term terminal.Terminal, text string, first bool, now time.Time) error {
+	width, height := term.Size()
+	lines := append([]string{"loghub status  " + now.Format(time.TimeOnly) + "  ^C ends", ""}, strings.Split(strings.TrimRight(text, "\n"), "\n")...)
+	picture := terminal.Picture(lines, width, height)
+	if first {
+		picture = terminal.OtherScreen + picture
+	}
+	_, err := io.WriteString(term.File, picture)
+	return err
+}
