@@ -43,7 +43,13 @@ with a warning; 1: it does not run, or does not work.
 			&cli.BoolFlag{Name: "metrics", Usage: "print the figures in the text form of Prometheus"},
 		},
 		Action: func(c *cli.Context) error {
-			if n := len(c.FlagNames()); n > 1 {
+			asked := 0
+			for _, name := range []string{"watch", "json", "metrics"} {
+				if c.Bool(name) {
+					asked++
+				}
+			}
+			if asked > 1 {
 				return daemon.Usage(errors.New("--watch, --json and --metrics do not go together"))
 			}
 			if c.Bool("watch") {

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	collector "go.opentelemetry.io/proto/slim/otlp/collector/metrics/v1"
+	"google.golang.org/protobuf/proto"
+
+	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/internal/terminal"
+	"cloud4.internal/hub/loghub/internal/sink"
+	"cloud4.internal/hub/loghub/internal/source"
+	"cloud4.internal/hub/loghub/internal/spool"
+)
+
+// someStatus is one with trouble.
+func someStatus(now time.Time) *status {
+	return &status{
+		node: health.Node{State: health.Warn, Text: "logs wait", Action: "see that it runs"},
+		section: section{
+			Receiver: "https://genesis.internal:4318/v1/logs", Stdout: "raw", Dropped: 2048, Where: "/var/lib/hub/0/log",
+			Spool:      &spool.Stats{Bytes: 3 << 20, Quota: 64 << 20, Backlog: 17, Corrupt: 1, Skipped: 100},
+			Sender:     &sink.State{Error: "connection refused", Since: now.Add(-90 * time.Second), LastAck: now.Add(-100 * time.Second), Sent: 5, Requests: 2, Bytes: 700, Dead: 2},
+			Severities: &source.Severities{Warn: 3, Error: 2},
+			Sources: []source.Stat{
+				{Name: "stdout", Position: 5 << 20, Records: 12345, Rate: 12.34, Format: "json"},
+				{Name: "/var/log/nginx/access.log", Position: 100, Lag: 7, Records: 1, Lost: 4, LostBytes: 4096, Format: "access", Misfits: 2},
+			},
+		},
+	}
+}
+
+func TestStatusText(t *testing.T) {
+	now := time.Now()
+	want := `state     ! warn  logs wait
+          → see that it runs
+receiver  https://genesis.internal:4318/v1/logs  does not take them since 90 s: connection refused  (5 events in 2 requests, 700 B; 2 dead letters)
+spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB)  1 damaged places, 100 B skipped
+copy      raw  2.0 KiB missing: the container's own output took no more
+levels    3 warn, 2 error, 0 fatal since the start
+
+SOURCE                     FORMAT          POSITION  LAG    RATE  RECORDS         LOST
+stdout                     json             5.0 MiB    -  12.3/s    12345            -
+/var/log/nginx/access.log  access (not 2)     100 B  7 B       -        1  4 (4.0 KiB)
+`
+	if diff := cmp.Diff(want, someStatus(now).text(terminal.Terminal{}, now)); diff != "" {
+		t.Error(diff)
+	}
+	coloured := someStatus(now).text(terminal.Terminal{Colour: true}, now)
+	if !strings.Contains(coloured, "\x1b[33m! warn\x1b[0m") || !strings.Contains(coloured, "\x1b[31m4 (4.0 KiB)\x1b[0m") {
+		t.Errorf("%q", coloured)
+	}
+	copied := &status{section: section{Stdout: "json"}}
+	want = "state     ✓ pass  \nreceiver  none: events are only copied to the container's output\nspool     none: nothing has to wait\ncopy      json\n"
+	if diff := cmp.Diff(want, copied.text(terminal.Terminal{}, now)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The command reads what a loghub has written, and says so when there is none.
+func TestStatus(t *testing.T) {
+	c := newContainer(t, `{"log": {"stdout": "json"}}`)
+	ask := func(args ...string) (string, string, int) {
+		return command(t, "", []string{"HUB_RUN_DIR=" + c.run}, append([]string{"status"}, args...)...)
+	}
+	if out, errs, code := ask(); code != 1 || out != "" || !strings.Contains(errs, "loghub does not run here: there is no "+c.run) {
+		t.Errorf("without: %d %q %q", code, out, errs)
+	}
+	h := c.start()
+	waitFor(t, 60*time.Second, "log.json", func() bool {
+		_, s := c.logState()
+		return len(s.Sources) == 3
+	})
+	if out, errs, code := ask(); code != 0 || errs != "" || !strings.Contains(out, "✓ pass") || !strings.Contains(out, "\nstdout  ") {
+		t.Errorf("%d %q\n%s", code, errs, out)
+	}
+	out, _, _ := ask("--json")
+	var file struct {
+		Health map[string]any
+		Log    map[string]any
+	}
+	if err := json.Unmarshal([]byte(out), &file); err != nil || file.Health["name"] != "log" || file.Log["stdout"] != "json" {
+		t.Errorf("%v %s", err, out)
+	}
+	if _, errs, code := ask("--json", "--metrics"); code != 2 || !strings.Contains(errs, "do not go together") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if _, errs, code := ask("web"); code != 2 || !strings.Contains(errs, "takes no arguments") {
+		t.Errorf("%d %s", code, errs)
+	}
+	h.stop(t)
+	if err := health.WriteFile(c.run, health.LogFile, health.Node{Kind: health.KindHub, Name: "log"}, section{}, time.Nanosecond); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := ask(); code != 1 || !strings.Contains(errs, "does not run any more: it last wrote at ") {
+		t.Errorf("stale: %d %s", code, errs)
+	}
+}
+
+func TestStatusWatch(t *testing.T) {
+	c := newContainer(t, `{}`)
+	cmd := exec.Command(os.Args[0])
+	cmd.Args, cmd.Env = []string{"loghub", "status", "--watch"}, []string{"LOGHUB_TEST_MAIN=1", "HUB_RUN_DIR=" + c.run}
+	shown := &lockedBuffer{}
+	cmd.Stdout = shown
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	waitFor(t, 60*time.Second, "that it does not run", func() bool { return strings.Contains(shown.String(), "does not run here") })
+	c.start()
+	waitFor(t, 60*time.Second, "that it runs", func() bool { return strings.Contains(shown.String(), "✓ pass") })
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || strings.Contains(shown.String(), "\x1b") {
+		t.Errorf("%v: %q", err, shown)
+	}
+}
+
+// The text is one that Prometheus takes, in both forms.
+func TestMetrics(t *testing.T) {
+	s := someStatus(time.Now())
+	s.section.Sources[0].Name = "a \"b\"\\\n"
+	plain := string(openMetrics(metrics(s.node, s.section), true))
+	for _, want := range []string{
+		"# TYPE loghub_records_total counter\n# HELP loghub_records_total Records made of what a source gave.\nloghub_records_total{source=\"a \\\"b\\\"\\\\\\n\"} 12345\n",
+		"loghub_lost_records_total{source=\"/var/log/nginx/access.log\"} 4\n", "# TYPE loghub_spool_waiting_records gauge\n", "loghub_spool_waiting_records 17\n",
+		"loghub_severe_records_total{level=\"warn\"} 3\n", "loghub_receiver_up 0\n", "loghub_well 0\n",
+	} {
+		if !strings.Contains(plain, want) {
+			t.Errorf("no %q in\n%s", want, plain)
+		}
+	}
+	if open := string(openMetrics(metrics(s.node, s.section), false)); !strings.HasSuffix(open, "# EOF\n") || !strings.Contains(open, "# TYPE loghub_records counter\n") {
+		t.Errorf("%s", open)
+	}
+	tool, err := exec.LookPath("promtool")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	check := exec.Command(tool, "check", "metrics")
+	check.Stdin = strings.NewReader(plain)
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s\n%s", err, out, plain)
+	}
+}
+
+// Where the variables of OpenTelemetry ask for it, the figures go there.
+func TestPush(t *testing.T) {
+	var last atomic.Pointer[collector.ExportMetricsServiceRequest]
+	var refuse atomic.Bool
+	refuse.Store(true)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/metrics" || r.Header.Get("Authorization") != "x" || refuse.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		request := new(collector.ExportMetricsServiceRequest)
+		if err == nil {
+			err = proto.Unmarshal(body, request)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		last.Store(request)
+	}))
+	defer server.Close()
+	c := newContainer(t, `{"log": {"stdout": "json", "otlp": "none"}}`)
+	c.env = []string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=" + server.URL + "/v1/metrics", "OTEL_EXPORTER_OTLP_HEADERS=authorization=x", "OTEL_METRIC_EXPORT_INTERVAL=1"}
+	h := c.start()
+	fmt.Fprint(c.pipes["stdout"].w, "a line\n")
+	waitFor(t, 60*time.Second, "that it is refused", func() bool { return strings.Contains(h.log.String(), "metrics are not taken") })
+	refuse.Store(false)
+	waitFor(t, 60*time.Second, "the record counted", func() bool {
+		request := last.Load()
+		return request != nil && strings.Contains(request.String(), "loghub.records")
+	})
+	request := last.Load()
+	for _, m := range request.ResourceMetrics[0].ScopeMetrics[0].Metrics {
+		if m.Name == "loghub.records" && (!m.GetSum().IsMonotonic || m.GetSum().DataPoints[0].StartTimeUnixNano == 0) {
+			t.Errorf("%v", m)
+		}
+	}
+	if !strings.Contains(request.ResourceMetrics[0].Resource.String(), "service.instance.id") {
+		t.Errorf("%v", request.ResourceMetrics[0].Resource)
+	}
+	waitFor(t, 60*time.Second, "that it is taken again", func() bool { return strings.Contains(h.log.String(), "metrics are taken again") })
+	h.stop(t)
+	if n := strings.Count(h.log.String(), "metrics are not taken"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
