@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -31,7 +32,7 @@ func parseCommand() *cli.Command {
 		Usage:     "say what event a line becomes, as JSON or explained",
 		ArgsUsage: "[FILE…]",
 		Description: `Reads lines of files, or of stdin, and prints the events that loghub run would make of them, a JSON line for each:
-without what comes from the container (resource, uid), unmasked, each line for itself. A time is there if the line has one.
+without what comes from the container (resource, uid) and unmasked. A time is there if the line has one.
 
    tail -3 /var/log/nginx/access.log | loghub parse --explain
    loghub parse app.log --as json | jq -r .message
@@ -84,9 +85,8 @@ type parsing struct {
 	explain bool
 	out     *bufio.Writer
 
-	rec   otlp.Record
-	clean []byte
-	buf   []byte
+	text []byte
+	buf  []byte
 }
 
 func (p *parsing) files(ctx context.Context, names []string) error {
@@ -112,38 +112,39 @@ func (p *parsing) files(ctx context.Context, names []string) error {
 	return p.out.Flush()
 }
 
-// file reads one file with a parser of its own, as a source has one.
+// file reads one file, as a source of its own.
 func (p *parsing) file(ctx context.Context, r *lines.Reader, prefix string) error {
 	defer r.Close() // it was read alone
-	parser := parse.New(p.options)
-	for number := 1; ctx.Err() == nil; number++ {
-		line, err := r.Next()
+	in := &reading{lines: r, raws: newRaws(p.options, p.explain)}
+	for ctx.Err() == nil {
+		err := in.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		line, p.clean, _ = frame.Text(line, p.clean)
-		if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		}
 		if p.explain {
-			parser = parse.New(p.options) // whose only line this is
-		}
-		p.rec.Observed = uint64(time.Now().UnixNano())
-		parser.Parse(line, &p.rec)
-		p.rec.Observed = p.rec.Time
-		if p.explain {
-			p.buf = explained(p.buf[:0], fmt.Sprintf("%s%d", prefix, number), parser.Format(), line, &p.rec)
+			p.buf = p.explained(p.buf[:0], prefix, in.raws)
 		} else {
-			p.buf = jsonline.Append(p.buf[:0], nil, nil, &p.rec)
+			p.buf = jsonline.Append(p.buf[:0], nil, nil, &in.rec)
 		}
 		if _, err := p.out.Write(p.buf); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// explained appends what is to be said of an event.
+func (p *parsing) explained(dst []byte, prefix string, r *raws) []byte {
+	at := strconv.Itoa(r.first)
+	if r.next > r.first+1 {
+		at += "-" + strconv.Itoa(r.next-1)
+	}
+	format, _ := r.builder.Format()
+	p.text, _, _ = frame.Text(r.text, p.text)
+	return explained(dst, prefix+at, format, p.text, &r.rec)
 }
 
 // row is one thing that explained says: a name, its value, and where that is from.
@@ -158,7 +159,11 @@ func explained(dst []byte, at, format string, line []byte, rec *otlp.Record) []b
 	for _, r := range rows {
 		width = max(width, utf8.RuneCountInString(r.name))
 	}
-	dst = show.Clean(append(append(dst, at...), "  "...), line)
+	first, _, more := bytes.Cut(line, []byte{'\n'})
+	dst = show.Clean(append(append(dst, at...), "  "...), first)
+	if more {
+		dst = append(dst, " …"...)
+	}
 	for _, r := range rows {
 		dst = show.Clean(append(dst, "\n    "...), []byte(r.name))
 		dst = append(dst, strings.Repeat(" ", width-utf8.RuneCountInString(r.name)+2)...)

@@ -19,6 +19,7 @@ import (
 	"cloud4.internal/hub/internal/terminal"
 	"cloud4.internal/hub/loghub/internal/jsonline"
 	"cloud4.internal/hub/loghub/internal/lines"
+	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/show"
 	"cloud4.internal/hub/loghub/internal/where"
 )
@@ -140,7 +141,7 @@ func newTail(c *cli.Context, now time.Time) (*tail, error) {
 
 func (t *tail) open(files []string) error {
 	for _, name := range files {
-		r := newReading(name, t.as, t.filter)
+		r := &reading{name: name, follow: t.follow, filter: t.filter, auto: t.as == formatAuto, events: jsonline.NewReader(), raws: newRaws(parse.Options{Format: t.as}, false)}
 		if name == "-" {
 			r.lines = lines.Stream(os.Stdin)
 		} else {

@@ -206,6 +206,8 @@ func TestTailStream(t *testing.T) {
 	r.Close()
 	fmt.Fprintln(w, "first")
 	waitFor(t, 60*time.Second, "the first line", func() bool { return strings.Contains(shown.String(), "first") })
+	fmt.Fprint(w, "panic: no\n\n") // a trace may follow
+	waitFor(t, 60*time.Second, "the line that may be the head of a trace", func() bool { return strings.Contains(shown.String(), "panic: no") })
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -244,6 +246,23 @@ func TestParse(t *testing.T) {
 	out, _, _ = command(t, line+"\n", nil, "parse", "--as", "text")
 	if strings.Contains(out, "client.address") {
 		t.Errorf("--as text: %s", out)
+	}
+}
+
+// A stack trace is one event, also among others and at the end.
+func TestParseTrace(t *testing.T) {
+	trace := "Traceback (most recent call last):\n  File \"app.py\", line 7, in <module>\n    fail()\nValueError: no\n"
+	path := filepath.Join(t.TempDir(), "log")
+	writeFile(t, path, "before\n"+trace+eventLine(1, "info", "web", "ours")+trace)
+	out, errs, code := command(t, "", nil, "parse", path, "--explain")
+	for _, want := range []string{"1  before\n", "2-5  Traceback (most recent call last): …\n    format", "exception.type     ValueError", "\n7-10  Traceback"} {
+		if !strings.Contains(out, want) || code != 0 {
+			t.Errorf("%d %s: no %q in\n%s", code, errs, want, out)
+		}
+	}
+	out, errs, code = command(t, "", nil, "tail", path, "--where", "exception.type=ValueError or service.name=web", "--format", "logfmt")
+	if strings.Count(out, "message=\"Traceback") != 2 || strings.Count(out, "\n") != 3 || strings.Index(out, "ours") < strings.Index(out, "Traceback") || code != 0 {
+		t.Errorf("%d %s\n%s", code, errs, out)
 	}
 }
 

@@ -19,6 +19,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -32,7 +35,8 @@ type Reader struct {
 	src    io.Reader
 	file   *os.File // nil for a stream
 	follow bool
-	wait   func() // before each read
+	wait   func()        // before each read
+	quiet  time.Duration // 0: for ever
 
 	buf        []byte
 	begin, end int   // of what is not given out yet, in buf
@@ -71,6 +75,33 @@ func (r *Reader) Follow() { r.follow = r.file != nil }
 // BeforeRead sets what is called before each read, which may take its time: the moment to show what there is.
 func (r *Reader) BeforeRead(f func()) { r.wait = f }
 
+// ErrQuiet says that nothing came for as long as Patience allows.
+var ErrQuiet = errors.New("nothing came")
+
+// Patience bounds how long Next waits for a stream, if that is a file of the system: a pipe, a terminal. 0: for ever.
+func (r *Reader) Patience(d time.Duration) { r.quiet = d }
+
+// await waits for a stream to have something, within the patience.
+func (r *Reader) await() error {
+	f, ok := r.src.(*os.File)
+	if r.quiet == 0 || r.file != nil || !ok {
+		return nil
+	}
+	for end := time.Now().Add(r.quiet); ; {
+		left := max(time.Until(end), 0)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, int(left.Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		case n == 0:
+			return ErrQuiet
+		default:
+			return nil
+		}
+	}
+}
+
 // Next gives the next line without its end; it is valid until the next call. io.EOF: there is none now.
 func (r *Reader) Next() ([]byte, error) {
 	for scanned := 0; ; {
@@ -105,6 +136,9 @@ func (r *Reader) fill() error {
 		r.buf = append(r.buf, make([]byte, max(len(r.buf), readBytes))...)
 	}
 	r.wait()
+	if err := r.await(); err != nil {
+		return err
+	}
 	n, err := r.src.Read(r.buf[r.end:])
 	r.end += n
 	r.read += int64(n)
