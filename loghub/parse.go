@@ -221,7 +221,12 @@ func column(line, value []byte, offset int) (text string, next int) {
 	if len(value) == 0 || i < 0 {
 		return "", offset
 	}
-	return fmt.Sprintf("column %d", utf8.RuneCount(line[:i])+1), i + len(value)
+	before := line[:i]
+	if n := bytes.Count(before, []byte{'\n'}); n > 0 {
+		text = fmt.Sprintf("line %d, ", n+1)
+	}
+	before = before[bytes.LastIndexByte(before, '\n')+1:]
+	return text + fmt.Sprintf("column %d", utf8.RuneCount(before)+1), i + len(value)
 }
 
 // listFormats prints what formats there are.

@@ -111,7 +111,7 @@ const attrService = "service.name"
 // common says whether nearly every event has an attribute that says little about it, or a column of its own.
 func common(key string) bool {
 	switch key {
-	case event.AttrUID, event.AttrStream, event.AttrPath, event.AttrFiles, event.AttrPipe, attrService,
+	case event.AttrUID, event.AttrStream, event.AttrPath, event.AttrFiles, event.AttrPipe, event.AttrLines, attrService,
 		"service.namespace", "service.instance.id", "host.name", "container.id", "cloud4.peer", "severity_text", "observed_time":
 		return true
 	}

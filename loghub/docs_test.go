@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloud4.internal/hub/internal/health"
+)
+
+// TestDocs runs the commands of docs/tail.md, which must print what stands there.
+func TestDocs(t *testing.T) {
+	page, err := os.ReadFile("../docs/tail.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := filepath.Abs(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(self, filepath.Join(bin, "loghub")); err != nil {
+		t.Fatal(err)
+	}
+	run := 0
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		for _, example := range strings.Split("\n"+block[1], "\n$ ")[1:] {
+			command, want, _ := strings.Cut(strings.TrimSuffix(example, "\n"), "\n")
+			cmd := exec.Command("sh", "-c", command)
+			cmd.Dir = "testdata/tail"
+			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "LOGHUB_TEST_MAIN=1", "TZ=UTC"}
+			out, _ := cmd.CombinedOutput() // a mistake is shown, too
+			if diff := cmp.Diff(want, strings.TrimSuffix(string(out), "\n")); diff != "" {
+				t.Errorf("%s (-page +now):\n%s", command, diff)
+			}
+			run++
+		}
+	}
+	if run < 8 {
+		t.Errorf("only %d commands were found", run)
+	}
+	// Every metric stands there.
+	s := someStatus(time.Now())
+	for line := range strings.Lines(string(openMetrics(metrics(health.Node{}, s.section), true))) {
+		if name, ok := strings.CutPrefix(line, "# TYPE "); ok && !strings.Contains(string(page), "`"+strings.Fields(name)[0]+"`") {
+			t.Errorf("the page does not tell of %s", name)
+		}
+	}
+}
