@@ -2,7 +2,10 @@
 
 package parse
 
-import "sync/atomic"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // shape is how a line begins. It rules out most formats before any of them looks.
 type shape uint16
@@ -23,33 +26,37 @@ const (
 
 // shapeOf tells the beginning of a line, as the number of its bit.
 func shapeOf(line []byte) int {
+	return bits.TrailingZeros16(uint16(begin(line)))
+}
+
+func begin(line []byte) shape {
 	if len(line) == 0 {
-		return 8
+		return other
 	}
 	switch c := line[0]; {
-	case c >= '0' && c <= '9':
+	case digitByte(c):
 		if len(line) > 10 && line[4] == line[7] {
 			switch line[4] {
 			case '-':
-				return 3
+				return isoDate
 			case '/':
-				return 4
+				return slashDate
 			}
 		}
-		return 5
+		return digit
 	case c == '{':
-		return 0
+		return brace
 	case c == '<':
-		return 1
+		return angle
 	case c == '[':
-		return 2
+		return bracket
 	case letter(c):
 		if r := (reader{line, true}); len(line) > 3 && line[3] == ' ' && r.month() != 0 {
-			return 6
+			return month
 		}
-		return 7
+		return word
 	}
-	return 8
+	return other
 }
 
 // byShape are the formats that a line of each shape may have, in their order, without text.

@@ -29,7 +29,7 @@ var formats = numbered([]*format{
 	{
 		name: "json", doc: "one JSON object: zerolog, zap, slog, logrus, pino, structlog, log4j2, ECS, Caddy and whatever writes like them",
 		begins: brace, open: true, read: (*Parser).json,
-		names: append(caddyNames, original),
+		names: caddyNames,
 	},
 	{
 		name: "nginx-error", doc: "the error log of nginx",
@@ -137,7 +137,6 @@ var formats = numbered([]*format{
 	{
 		name: "logfmt", doc: "key=value pairs and nothing else: logrus, slog, go-kit, Heroku",
 		begins: word | other, open: true, read: (*Parser).logfmt,
-		names: []string{original},
 	},
 	{name: "text", doc: "anything else: the line as it is, with a time and a level where they are found", traces: true, read: (*Parser).text},
 })

@@ -101,7 +101,10 @@ func (p *Parser) key(text []byte, i int) *key {
 	k, ok := p.known[string(text)]
 	if !ok {
 		k = newKey(string(text))
-		if len(p.known) < maxKeys && len(text) <= maxKey {
+		if len(text) <= maxKey {
+			if len(p.known) >= maxKeys {
+				clear(p.known)
+			}
 			p.known[k.text] = k
 		}
 	}
@@ -207,10 +210,15 @@ func (p *Parser) setMessage(rec *otlp.Record, k *key, v otlp.Value) bool {
 // fillNested reads ECS where it is written as objects: the member that is a field of the event leaves its object, which is an
 // attribute if anything remains.
 func (p *Parser) fillNested(rec *otlp.Record, k *key, v otlp.Value) bool {
-	if v.Kind != otlp.KindMap {
-		if k.role == roleLog && v.Kind == otlp.KindString {
+	if v.Kind == otlp.KindString {
+		switch {
+		case k.role == roleLog: // Docker's
 			return p.setMessage(rec, k, otlp.Text(bytes.TrimSuffix(v.Bytes, []byte("\n"))))
+		case k.role == roleTrace && len(v.Bytes) == traceDigits && rec.TraceID == nil:
+			return p.setTraceID(rec, v.Bytes)
 		}
+	}
+	if v.Kind != otlp.KindMap {
 		return false
 	}
 	for i, kv := range v.Map {
@@ -243,10 +251,4 @@ func (p *Parser) complete(rec *otlp.Record, line []byte) {
 	if p.m.said != nil {
 		rec.Body = p.m.message
 	}
-	if rec.Dropped > 0 { // nothing is lost: the line says it all
-		rec.Attributes = append(rec.Attributes, otlp.KeyValue{Key: original, Value: otlp.Text(line)})
-	}
 }
-
-// original is the semantic convention's attribute of a line whose event does not say everything.
-const original = "log.record.original"

@@ -39,7 +39,7 @@ const (
 	maxAttributes = 128
 	maxDepth      = 8
 	maxValues     = 1024 // within attributes, all together
-	maxKeys       = 1024 // distinct keys remembered per parser
+	maxKeys       = 512  // distinct keys remembered per parser
 	maxKey        = 128  // bytes of the longest that is
 )
 
@@ -115,7 +115,13 @@ func (p *Parser) Parse(text []byte, rec *otlp.Record) {
 		p.extend(rec, text, len(line))
 	}
 	p.judgeTime(rec)
+	if rec.Dropped > 0 && len(rec.Body.Bytes) < len(text) { // nothing is lost: the line says it all
+		rec.Attributes = append(rec.Attributes, otlp.KeyValue{Key: original, Value: otlp.Text(line)})
+	}
 }
+
+// original is the semantic convention's attribute of a line whose event does not say everything.
+const original = "log.record.original"
 
 // readSafely reads one line. A mistake of ours that ends in a panic costs the line its reading, not the container its logs: a
 // line that ends loghub would be read again at its next start, and end it again.
@@ -251,7 +257,10 @@ func (p *Parser) intern(b []byte) string {
 		return s
 	}
 	s := string(b)
-	if len(p.keys) < maxKeys && len(b) <= maxKey {
+	if len(b) <= maxKey {
+		if len(p.keys) >= maxKeys {
+			clear(p.keys) // keys that are ids would leave no room for those that come again
+		}
 		p.keys[s] = s
 	}
 	return s
