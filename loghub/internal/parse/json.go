@@ -24,15 +24,19 @@ func (p *Parser) json(line []byte, rec *otlp.Record) bool {
 		if i > 0 && !s.comma() {
 			return false
 		}
-		text, ok := s.key()
-		if !ok {
-			return false
+		k := p.expected(&s, i)
+		if k == nil {
+			text, ok := s.key()
+			if !ok {
+				return false
+			}
+			k = p.key(text, i)
 		}
 		p.value = otlp.Value{}
 		if !s.value(1, &p.value) {
 			return false
 		}
-		p.member(rec, p.key(text, i), &p.value)
+		p.member(rec, k, &p.value)
 		s.space()
 	}
 	if s.space(); s.i != len(s.b) {

@@ -36,6 +36,8 @@ type key struct {
 	name string // of the attribute: the key, or app.<key>
 	role role
 	rank uint8 // of messages: the lowest is the body, others are attributes
+	// plain says that JSON writes the key as it is.
+	plain bool
 }
 
 // knownKeys are the keys that programs use for the fields of an event, in small letters and without - _ and dots.
@@ -67,7 +69,7 @@ const unnamed = "app.unnamed"
 
 func newKey(text string) *key {
 	k := knownKeys[fold(text)]
-	k.text, k.name = text, text
+	k.text, k.name, k.plain = text, text, !strings.ContainsAny(text, `"\\`)
 	switch {
 	case text == "":
 		k.name = unnamed
@@ -115,6 +117,20 @@ func (p *Parser) key(text []byte, i int) *key {
 	case i == len(p.order) && i < maxAttributes:
 		p.order = append(p.order, k)
 	}
+	return k
+}
+
+// expected takes the key that stood at place i in the last line, if it stands there again.
+func (p *Parser) expected(s *scan, i int) *key {
+	if i >= len(p.order) {
+		return nil
+	}
+	k := p.order[i]
+	rest, n := s.b[s.i:], len(k.text)
+	if len(rest) < n+3 || rest[0] != '"' || string(rest[1:1+n]) != k.text || rest[n+1] != '"' || rest[n+2] != ':' || !k.plain {
+		return nil
+	}
+	s.i += n + 3
 	return k
 }
 
