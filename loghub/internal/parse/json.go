@@ -83,10 +83,11 @@ func (p *Parser) timeOf(m []otlp.KeyValue) uint64 {
 	for _, kv := range m {
 		switch v := kv.Value; kv.Key {
 		case "$date":
-			if v.Kind == otlp.KindString && len(m) == 1 {
-				return p.wholeTime(v.Bytes)
+			if v.Kind != otlp.KindString || len(m) != 1 {
+				return 0
 			}
-			return 0
+			p.m.mongo = true
+			return p.wholeTime(v.Bytes)
 		case "epochSecond", "seconds":
 			secs = v.Int()
 		case "nanoOfSecond", "nanos":

@@ -142,6 +142,7 @@ type members struct {
 	level   *key  // whose value small is
 	program role  // roleNextcloud or roleGELF
 	caddy   bool  // a line of Caddy's access log
+	mongo   bool  // the time is written as MongoDB writes it
 }
 
 // member takes one member of a line.
@@ -185,7 +186,7 @@ func (p *Parser) fill(rec *otlp.Record, k *key, v otlp.Value) bool {
 	case roleTime:
 		return rec.Time == 0 && p.setTime(rec, v)
 	case roleLevel:
-		return rec.Severity == 0 && p.setLevel(rec, k, v)
+		return rec.Severity == 0 && (k.text != "s" || p.m.mongo) && p.setLevel(rec, k, v)
 	case roleMessage, roleGELF:
 		if k.role == roleGELF {
 			p.m.program = roleGELF

@@ -131,6 +131,7 @@ type Stat struct {
 type counters struct {
 	position, lag, records, lost, lostBytes, misfits atomic.Int64
 	format                                           atomic.Value // string
+	counted                                          int64        // misfits of the current builder
 }
 
 // learn takes over what the builder found out about the lines.
@@ -139,7 +140,11 @@ func (c *counters) learn(b *event.Builder) {
 	if was, _ := c.format.Load().(string); was != name {
 		c.format.Store(name)
 	}
-	c.misfits.Store(misfits)
+	if misfits < c.counted { // another builder: a new generation of the file
+		c.counted = 0
+	}
+	c.misfits.Add(misfits - c.counted)
+	c.counted = misfits
 }
 
 func (c *counters) stat(name string) Stat {

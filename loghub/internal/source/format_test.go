@@ -4,6 +4,7 @@ package source
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -32,5 +33,11 @@ func TestSourcesSayWhatTheySpeak(t *testing.T) {
 	f.lookNow(false)
 	if st := f.Stats()[0]; st.Format != "text" || st.Misfits != 2 {
 		t.Errorf("the file says %q, %d misfits", st.Format, st.Misfits)
+	}
+	do(t, os.Truncate(path, 0)) // a generation of its own
+	write(t, path, "y\n")
+	f.lookNow(false)
+	if st := f.Stats()[0]; st.Misfits != 3 {
+		t.Errorf("after a truncation the file says %d misfits", st.Misfits)
 	}
 }
