@@ -16,13 +16,15 @@ const minPairs = 2
 //	time=2026-11-21T07:55:42.123+01:00 level=INFO msg="GET \"/\"" "a key"=1 empty= n=12
 //
 // A whole number is one, any other value is text. A key alone is true, but only where the settings fix the format; of unknown
-// format a line is logfmt if it is nothing but pairs, two at least, none of whose bare values ends like a part of a sentence.
+// format a line is logfmt if it is nothing but pairs, two at least, and those before a time or level neither have a key of other
+// than letters nor a bare value that ends like a part of a sentence.
 func (p *Parser) logfmt(line []byte, rec *otlp.Record) bool {
 	strict := p.fixed == nil
 	p.m = members{small: -1}
 	pairs := 0
 	for b, i := skipBlanks(line), 0; len(b) > 0; b, i = skipBlanks(b), i+1 {
-		text, rest, ok := p.logfmtKey(b, strict)
+		doubt := strict && rec.Time == 0 && rec.Severity == 0
+		text, rest, ok := p.logfmtKey(b, doubt)
 		if !ok || strict && (len(rest) == 0 || rest[0] != '=') {
 			return false
 		}
@@ -30,7 +32,7 @@ func (p *Parser) logfmt(line []byte, rec *otlp.Record) bool {
 		p.value = otlp.Bool(true)
 		if len(rest) > 0 && rest[0] == '=' {
 			pairs++
-			if p.value, rest, ok = p.logfmtValue(rest[1:], k, strict); !ok {
+			if p.value, rest, ok = p.logfmtValue(rest[1:], k, doubt); !ok {
 				return false
 			}
 		}
@@ -55,15 +57,15 @@ func skipBlanks(b []byte) []byte {
 }
 
 // logfmtKey reads a key, in quotes as slog writes those with blanks.
-func (p *Parser) logfmtKey(b []byte, strict bool) (text, rest []byte, ok bool) {
+func (p *Parser) logfmtKey(b []byte, doubt bool) (text, rest []byte, ok bool) {
 	if b[0] == '"' {
 		return p.quotedText(b[1:])
 	}
 	n := 0
-	for n < len(b) && b[n] > ' ' && b[n] != '=' && b[n] != '"' && (!strict || keyByte(b[n])) {
+	for n < len(b) && b[n] > ' ' && b[n] != '=' && b[n] != '"' && (!doubt || keyByte(b[n])) {
 		n++
 	}
-	if strict && n > 0 && digitByte(b[0]) {
+	if doubt && n > 0 && digitByte(b[0]) {
 		return nil, nil, false
 	}
 	return b[:n], b[n:], n > 0
@@ -77,7 +79,7 @@ func keyByte(c byte) bool {
 	return letter(c) || digitByte(c) || c >= utf8.RuneSelf
 }
 
-func (p *Parser) logfmtValue(b []byte, k *key, strict bool) (v otlp.Value, rest []byte, ok bool) {
+func (p *Parser) logfmtValue(b []byte, k *key, doubt bool) (v otlp.Value, rest []byte, ok bool) {
 	if len(b) > 0 && b[0] == '"' {
 		text, rest, ok := p.quotedText(b[1:])
 		return otlp.Text(text), rest, ok
@@ -86,7 +88,7 @@ func (p *Parser) logfmtValue(b []byte, k *key, strict bool) (v otlp.Value, rest 
 	for n < len(b) && b[n] != ' ' && b[n] != '\t' {
 		n++
 	}
-	if strict && n > 0 {
+	if doubt && n > 0 {
 		switch b[n-1] {
 		case ',', ';', ')', '"':
 			return v, nil, false
