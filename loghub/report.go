@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/health"
+	"cloud4.internal/hub/loghub/internal/mask"
 	"cloud4.internal/hub/loghub/internal/sink"
 	"cloud4.internal/hub/loghub/internal/source"
 	"cloud4.internal/hub/loghub/internal/spool"
@@ -34,6 +35,8 @@ type section struct {
 	Sources  []source.Stat `json:"sources"`
 	// Durable says in plain words what survives what.
 	Durable string `json:"durability,omitempty"`
+	// Masked says which secrets are hidden and which are not, by name; absent where log.mask is off.
+	Masked *mask.Found `json:"masked,omitempty"`
 	// Severities counts what the container wrote, not the hubs; absent where nothing is parsed.
 	Severities *source.Severities `json:"severities,omitempty"`
 }
@@ -143,6 +146,10 @@ func (p *report) section() section {
 	s := section{Receiver: r.to.url, Stdout: r.settings.Stdout, Where: r.where, Durable: r.durable, Sources: []source.Stat{}}
 	for _, out := range r.outputs {
 		s.Dropped += out.Dropped()
+	}
+	if r.shared.Masker != nil {
+		found := r.shared.Masker.Found()
+		s.Masked = &found
 	}
 	for _, pipe := range r.pipes {
 		s.Sources = append(s.Sources, pipe.Stat())

@@ -117,7 +117,7 @@ func (r *runner) open() error {
 	}
 	r.shared = &source.Shared{Spool: r.spool, Log: r.log, RunDir: r.hub.RunDir()}
 	if r.settings.Mask {
-		r.shared.Masker = mask.NewLive(mask.Secrets(os.Environ(), "/run/secrets"))
+		r.shared.Masker = mask.Open(r.secrets())
 	}
 	if r.settings.Stdout == "json" {
 		r.shared.Emit = r.emitter()
@@ -144,6 +144,27 @@ func (r *runner) open() error {
 	}
 	return r.openSender()
 }
+
+// secrets says where what is hidden comes from.
+func (r *runner) secrets() mask.Sources {
+	host, err := os.Hostname()
+	if err != nil {
+		r.log.Debug().Err(err).Msg("without the host's name")
+	}
+	return mask.Sources{
+		Environ: os.Environ(), Dir: secretsDir, Host: host, Handed: r.hub.Secrets(),
+		Tell: func(left []mask.Left) {
+			names := map[string][]string{}
+			for _, l := range left {
+				names[l.Why] = append(names[l.Why], l.Name)
+			}
+			r.log.Warn().Interface("secrets", names).Msg("values that are not hidden in events")
+		},
+	}
+}
+
+// secretsDir is where Docker and Podman put secrets.
+const secretsDir = "/run/secrets"
 
 // stream is where a copy goes: what hubinit handed over, else our own.
 func (r *runner) stream(handed, own *os.File) *os.File {

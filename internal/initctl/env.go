@@ -11,12 +11,13 @@ import (
 // The environment variables of the protocol. Those ending in FD or FDS are set
 // by hubinit for one hub each, never by a user.
 const (
-	EnvReadyFD = "HUB_READY_FD" // descriptor number; newline + close = ready
-	EnvCtlFD   = "HUB_CTL_FD"   // descriptor number; request lines
-	EnvLogFDs  = "HUB_LOG_FDS"  // "stdout=5,stderr=6,hubs=7": read ends, for loghub
-	EnvOutFDs  = "HUB_OUT_FDS"  // "stdout=8,stderr=9": the container's own, for loghub
-	EnvSpoolFD = "HUB_SPOOL_FD" // memfd that outlives loghub, for loghub
-	EnvGate    = "HUB_GATE"     // GateOpen once the start of the service has gone on, for a confighub or healthhub started then
+	EnvReadyFD   = "HUB_READY_FD"   // descriptor number; newline + close = ready
+	EnvCtlFD     = "HUB_CTL_FD"     // descriptor number; request lines
+	EnvLogFDs    = "HUB_LOG_FDS"    // "stdout=5,stderr=6,hubs=7": read ends, for loghub
+	EnvOutFDs    = "HUB_OUT_FDS"    // "stdout=8,stderr=9": the container's own, for loghub
+	EnvSpoolFD   = "HUB_SPOOL_FD"   // memfd that outlives loghub, for loghub
+	EnvSecretsFD = "HUB_SECRETS_FD" // memfd by which confighub tells loghub what to hide, for these two: Secrets
+	EnvGate      = "HUB_GATE"       // GateOpen once the start of the service has gone on, for a confighub or healthhub started then
 
 	EnvRunDir   = "HUB_RUN_DIR"   // volatile state files; default DefaultRunDir
 	EnvVarDir   = "HUB_VAR_DIR"   // where the slots live; default DefaultVarDir
@@ -78,7 +79,7 @@ const (
 // take as known though no setting has that name.
 func Reserved() []string {
 	return []string{
-		EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvGate,
+		EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvSecretsFD, EnvGate,
 		EnvRunDir, EnvVarDir, EnvStateDir, EnvSlot,
 		EnvConfig, EnvToken, EnvTokenFile,
 		EnvHubs, EnvUser, EnvStartDeadline, EnvStopGrace, EnvRestartMax, EnvStopSignal, EnvSuccessCodes, EnvNotify,
@@ -88,7 +89,7 @@ func Reserved() []string {
 // Private lists the variables that never reach the service: secrets, and
 // descriptor numbers that mean nothing to it.
 func Private() []string {
-	return []string{EnvToken, EnvTokenFile, EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvGate}
+	return []string{EnvToken, EnvTokenFile, EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvSecretsFD, EnvGate}
 }
 
 // Steering says whether a variable decides which programs and libraries run (ld.so(8), bash(1)) or belongs to the

@@ -27,14 +27,15 @@ const pollInterval = 10 * time.Millisecond
 // Hub is what hubinit handed to this process. Its methods may be called from
 // several goroutines.
 type Hub struct {
-	runDir string
-	ctl    *os.File // nil: no requests
-	pipes  map[string]*os.File
-	out    map[string]*os.File
-	spool  *os.File
-	open   bool   // the gate, at our start
-	ids    string // prefix of request ids, unique to this process
-	count  atomic.Int64
+	runDir  string
+	ctl     *os.File // nil: no requests
+	pipes   map[string]*os.File
+	out     map[string]*os.File
+	spool   *os.File
+	secrets *Secrets
+	open    bool   // the gate, at our start
+	ids     string // prefix of request ids, unique to this process
+	count   atomic.Int64
 
 	mu    sync.Mutex
 	ready *os.File // nil once told
@@ -69,6 +70,9 @@ func FromEnv() (*Hub, error) {
 		return files
 	}
 	h.ready, h.ctl, h.spool = one(EnvReadyFD), one(EnvCtlFD), one(EnvSpoolFD)
+	if f := one(EnvSecretsFD); f != nil {
+		h.secrets = &Secrets{f}
+	}
 	h.pipes, h.out = many(EnvLogFDs), many(EnvOutFDs)
 	gate, _ := takeEnv(EnvGate)
 	h.open = gate == GateOpen
@@ -118,6 +122,9 @@ func (h *Hub) Stderr() *os.File { return h.out[PipeStderr] }
 // Spool is a memory file that hubinit holds for loghub: what is in it outlives
 // loghub but not the container. nil when not handed.
 func (h *Hub) Spool() *os.File { return h.spool }
+
+// Secrets is where confighub tells loghub what to hide; nil, which does no harm, when not handed.
+func (h *Hub) Secrets() *Secrets { return h.secrets }
 
 // Hold asks that an exit of the service within d should not end the container:
 // hubinit records the exit and waits for Restart or Release, or until d is over.

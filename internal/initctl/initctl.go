@@ -18,6 +18,8 @@
 //   - HUB_LOG_FDS, HUB_OUT_FDS, HUB_SPOOL_FD: for loghub alone, the read ends of
 //     the log pipes, the container's own stdout and stderr, and a memory file
 //     that survives loghub.
+//   - HUB_SECRETS_FD: for confighub and loghub, a memory file with what the logs
+//     must not show: see Secrets.
 //
 // The way back is a file: hubinit writes <run>/init.json whole and atomically on
 // every change; the last 16 answers to requests stand in it.

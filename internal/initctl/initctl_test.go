@@ -211,7 +211,7 @@ func TestFromEnv(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvGate} {
+	for _, name := range []string{EnvReadyFD, EnvCtlFD, EnvLogFDs, EnvOutFDs, EnvSpoolFD, EnvSecretsFD, EnvGate} {
 		if v, ok := os.LookupEnv(name); ok {
 			t.Errorf("%s=%s is left", name, v)
 		}
@@ -238,7 +238,7 @@ func TestFromEnv(t *testing.T) {
 }
 
 func TestFromEnvRefused(t *testing.T) {
-	for name, value := range map[string]string{EnvReadyFD: "987", EnvCtlFD: "one", EnvLogFDs: "stdout", EnvOutFDs: "stdout=1", EnvSpoolFD: "-4"} {
+	for name, value := range map[string]string{EnvReadyFD: "987", EnvCtlFD: "one", EnvLogFDs: "stdout", EnvOutFDs: "stdout=1", EnvSpoolFD: "-4", EnvSecretsFD: "77"} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
 			if _, err := FromEnv(); err == nil || !strings.Contains(err.Error(), name) {
@@ -266,7 +266,7 @@ func TestWithoutHubinit(t *testing.T) {
 	if err := h.Signal(ctx, "HUP"); !errors.Is(err, ErrUnsupervised) {
 		t.Errorf("signal: %v", err)
 	}
-	if h.Supervised() || h.GateOpen() || len(h.Pipes()) != 0 || h.Stdout() != nil || h.Spool() != nil {
+	if h.Supervised() || h.GateOpen() || len(h.Pipes()) != 0 || h.Stdout() != nil || h.Spool() != nil || h.Secrets() != nil {
 		t.Errorf("hub %+v", h)
 	}
 }

@@ -60,8 +60,8 @@ type Builder struct {
 	rec    otlp.Record
 	enc    []byte
 	num    []byte
-	masked []byte
 	lines  []byte
+	hide   mask.Scratch
 	clean  []byte
 	now    func() time.Time
 }
@@ -118,11 +118,15 @@ func (b *Builder) text(line []byte) []byte {
 
 // clear masks and cleans so many lines. repaired says that they were not UTF-8.
 func (b *Builder) clear(raw []byte, lines int) (text []byte, repaired bool) {
-	text, b.masked = b.masker.Mask(frame.Trim(raw), b.masked)
+	masked := b.masker.Mask(frame.Trim(raw), &b.hide)
+	text = masked
 	if lines > 1 {
 		text, b.lines = frame.Unreturn(text, b.lines)
 	}
 	text, b.clean, repaired = frame.Text(text, b.clean)
+	if len(text) != len(masked) { // what was taken out may have stood in a secret
+		text = b.masker.Mask(text, &b.hide)
+	}
 	return text, repaired
 }
 
