@@ -79,7 +79,9 @@ type hub struct {
 	// generation of the identity that was rendered last.
 	generation  uint64
 	transaction *telemetry.Transaction
-	file        *stateFile
+	// untold are the secrets that had no room to be handed over.
+	untold []string
+	file   *stateFile
 }
 
 // applied is a version in place.

@@ -46,6 +46,7 @@ func buildDir() string {
 var (
 	hubinitOnce   = sync.OnceValues(func() (string, error) { return build("baseimage/hubinit") })
 	healthhubOnce = sync.OnceValues(func() (string, error) { return build("healthhub") })
+	loghubOnce    = sync.OnceValues(func() (string, error) { return build("loghub") })
 )
 
 func build(program string) (string, error) {
@@ -249,7 +250,12 @@ while :; do sleep 0.02; done`
 // start runs the container with the environment added.
 func (c *container) start(env ...string) *container {
 	c.t.Helper()
-	c.cmd = proctest.Init(c.t, c.path("bin/hubinit"), "--", "sh", "-c", service, "sh", c.path("etc/app/app.conf"), c.path("seen"))
+	return c.startService(service, env...)
+}
+
+func (c *container) startService(script string, env ...string) *container {
+	c.t.Helper()
+	c.cmd = proctest.Init(c.t, c.path("bin/hubinit"), "--", "sh", "-c", script, "sh", c.path("etc/app/app.conf"), c.path("seen"))
 	c.out, c.exited = &buffer{}, make(chan struct{})
 	c.cmd.Env = append(c.env, env...)
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out

@@ -196,6 +196,7 @@ func (h *hub) put(ctx context.Context, p bundle.Pointer, b *bundle.Bundle, first
 		return err
 	}
 	h.transaction.Step("render")
+	h.handOver(out.Secrets)
 	defer keepFresh(h.runDir, stateValid, h.log)()
 	outcome, err := h.applier.Apply(ctx, apply.Generation{Version: p.Version(), Output: out}, first)
 	h.transaction.End(verdictOf(err), err != nil)

@@ -45,7 +45,7 @@ func TestPostmortem(t *testing.T) {
 	g.waitMessages(4, nil)
 	c.tells("b1", died(0, initctl.Exit{Code: 2, Uptime: 3600}))
 	got := g.waitMessages(1, postmortems)
-	want := "the service exited with code 2 after 1h0m0s\nit goes well\npassword is ***\npanic: no more\ngoroutine 1 [running]:"
+	want := "the service exited with code 2 after 1h0m0s\nit goes well\npassword is ***DB_PASSWORD***\npanic: no more\ngoroutine 1 [running]:"
 	if diff := cmp.Diff(want, got[0]); diff != "" {
 		t.Error(diff)
 	}

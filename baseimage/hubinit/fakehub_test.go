@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,8 @@ import (
 //	print:TEXT       a line on stdout
 //	slow             loghub: read a little of stdout every 100 ms
 //	spool            loghub: note the memory file's size, then write 7 bytes into it
+//	secret:NAME      hand over a secret of that name, or note why not
+//	secrets          the names of what was handed over, and who has its file, into the journal
 //	copy             loghub: read the pipes and write to the container's stdout and stderr
 //	hold:D release restart signal:NAME
 //	                 a request; the outcome goes into the journal
@@ -119,6 +122,13 @@ func playSteps(name string, hub *initctl.Hub, steps []string, stop <-chan struct
 			}
 			note("spool held %d bytes", info.Size())
 			hub.Spool().WriteAt([]byte("spooled"), 0)
+		case "secret":
+			if _, err := hub.Secrets().Add([]initctl.Secret{{Name: value, Value: "the value of " + value}}); err != nil {
+				note("%s cannot hand over", name)
+			}
+		case "secrets":
+			all, generation, err := hub.Secrets().Read()
+			note("%s generation %d %v %v env %q files %d", name, generation, all, err, os.Getenv(initctl.EnvSecretsFD), secretFiles("self"))
 		case "keep": // D,TEXT: keep the start waiting
 			d, what, _ := strings.Cut(value, ",")
 			limit, err := time.ParseDuration(d)
@@ -132,6 +142,17 @@ func playSteps(name string, hub *initctl.Hub, steps []string, stop <-chan struct
 		}
 	}
 	return 0
+}
+
+// secretFiles counts the descriptors of a process that lead to the memory file for secrets.
+func secretFiles(pid string) (n int) {
+	files, _ := filepath.Glob("/proc/" + pid + "/fd/*")
+	for _, f := range files {
+		if to, _ := os.Readlink(f); strings.Contains(to, "memfd:hub-secrets") {
+			n++
+		}
+	}
+	return n
 }
 
 func ask(hub *initctl.Hub, verb, arg string) error {

@@ -134,6 +134,11 @@ func (s *supervisor) hubFiles(h *hub, ready *readiness, null *os.File) (files []
 	env = setEnv(env,
 		fmt.Sprintf("%s=%d", initctl.EnvReadyFD, give(ready.w)),
 		fmt.Sprintf("%s=%d", initctl.EnvCtlFD, give(uintptr(h.ctl.w))))
+	if s.pipes != nil {
+		if fd := s.pipes.secret.end(h.name); fd >= 0 {
+			env = setEnv(env, fmt.Sprintf("%s=%d", initctl.EnvSecretsFD, give(uintptr(fd))))
+		}
+	}
 	if h.name != initctl.Loghub {
 		return files, env
 	}

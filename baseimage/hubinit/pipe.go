@@ -41,6 +41,7 @@ type logPipes struct {
 	all    []*logPipe
 	byName map[string]*logPipe
 	spool  int // memory file for loghub; -1: none
+	secret handover
 	epoll  int // sees writes to the pipes, edge-triggered; -1: none
 	drain  *draining
 }
@@ -52,7 +53,7 @@ func (s *supervisor) openPipes() {
 	if isTerminal(0) {
 		names = []string{initctl.PipeHubs}
 	}
-	ps := &logPipes{byName: map[string]*logPipe{}, spool: -1, epoll: -1}
+	ps := &logPipes{byName: map[string]*logPipe{}, spool: -1, secret: noHandover, epoll: -1}
 	for _, name := range names {
 		p, err := s.openPipe(name)
 		if err != nil {
@@ -67,6 +68,11 @@ func (s *supervisor) openPipes() {
 		ps.spool = fd
 	} else {
 		s.log.warn("no memory file for loghub's spool", "error", err)
+	}
+	if secret, err := newHandover(); err == nil {
+		ps.secret = secret
+	} else {
+		s.log.warn("no memory file for secrets: loghub does not hide what confighub opens", "error", err)
 	}
 	ps.watchWrites()
 	s.pipes = ps

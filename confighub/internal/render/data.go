@@ -10,6 +10,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/seal"
+	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
@@ -22,8 +23,9 @@ type Opener interface {
 // data is what the templates of a bundle see.
 type data struct {
 	values map[string]any
-	// sealed are the dotted keys of what was sealed, texts the values in there that no log may show.
-	sealed, texts []string
+	// sealed are the dotted keys of what was sealed, secrets the values in there that no log may show.
+	sealed  []string
+	secrets []initctl.Secret
 }
 
 // open is the bundle's data with what is sealed in it opened, and with the built-in objects. What cannot be opened
@@ -69,7 +71,9 @@ func (in Inputs) openAll(values any, origins *bundle.Origins) (opened any, d dat
 			return nil
 		}
 		d.sealed = append(d.sealed, f.Key)
-		d.texts = append(d.texts, texts(value)...)
+		for _, text := range texts(value) {
+			d.secrets = append(d.secrets, initctl.Secret{Name: f.Key, Value: text})
+		}
 		return value
 	})
 	return opened, d, problems

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"cloud4.internal/hub/internal/initctl"
 )
 
 const (
@@ -24,14 +26,15 @@ const (
 // redactions are the texts that no log may show for the sake of these secrets: each as it is, line by line, and as it
 // is quoted in JSON, URLs, HTML and base64. The longest come first, so that a secret within a longer one does not leave
 // the rest of that behind.
-func redactions(secrets []string) []string {
+func redactions(secrets []initctl.Secret) []string {
 	var all []string
 	hide := func(text string, least int) {
 		if len(text) >= least {
 			all = append(all, text)
 		}
 	}
-	for _, secret := range secrets {
+	for _, s := range secrets {
+		secret := s.Value
 		hide(secret, minSecret)
 		if len(secret) < minSecret {
 			continue

@@ -25,6 +25,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/template"
+	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
@@ -64,6 +65,8 @@ type Output struct {
 	Warnings []string
 	// Redact holds the texts that no log may show.
 	Redact []string
+	// Secrets are the values behind them, and those in Env whose variables mean a secret, by name, for loghub.
+	Secrets []initctl.Secret
 }
 
 // maxProblems is how many are found before no further target is looked at.
@@ -103,7 +106,9 @@ func Render(b *bundle.Bundle, in Inputs) (*Output, error) {
 	}
 	slices.Sort(r.out.Env)
 	r.duplicates()
-	r.out.Redact = redactions(slices.Concat(slices.Collect(maps.Values(in.Secrets)), data.texts, r.keys))
+	r.out.Secrets = slices.Concat(named(in.Secrets), data.secrets, r.keys)
+	r.out.Redact = redactions(r.out.Secrets)
+	r.out.Secrets = append(r.out.Secrets, secretsIn(r.out.Env)...)
 	if len(r.problems) > 0 {
 		return nil, r.problems.redacted(r.out.Redact)
 	}
@@ -126,7 +131,7 @@ type renderer struct {
 	// envFrom: variable → the target that sets it.
 	envFrom map[string]string
 	// keys are the private ones that stand in targets.
-	keys []string
+	keys []initctl.Secret
 	// envBytes is what the environment takes so far.
 	envBytes int
 }
@@ -187,7 +192,7 @@ func (r *renderer) identity(name string, t bundle.Target) {
 	f := File{Path: name, Bytes: pem, Mode: defaultMode, Owner: t.Owner, Secret: secret, Once: t.Once, Check: t.Check, Reload: t.Reload}
 	if secret {
 		f.Mode = secretMode
-		r.keys = append(r.keys, string(pem))
+		r.keys = append(r.keys, initctl.Secret{Name: "identity." + t.Identity, Value: string(pem)})
 	}
 	if t.Mode != nil {
 		f.Mode = fs.FileMode(*t.Mode)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cloud4.internal/hub/confighub/internal/bundle"
+	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/spiffe"
 )
 
@@ -55,7 +56,7 @@ func TestRender(t *testing.T) {
 		"templates/app.json.mustache": `{"port": {{port}}, "host": {{hub.host}}, "tz": {{env.TZ}}}`,
 		"templates/off":               `{{missing}}`,
 		"templates/pw":                `{{secrets.pw}}`,
-		"templates/service":           "# comment\nPORT={{port}}\nPW={{secrets.pw}}\n",
+		"templates/service":           "# comment\nPORT={{port}}\nPW={{secrets.pw}}\nDSN=amqp://a:p%C3%A4sswort@mq\nDB_TOKEN=t1\n",
 	})
 	got, err := Render(b, inputs(t))
 	if err != nil {
@@ -70,8 +71,9 @@ func TestRender(t *testing.T) {
 			{Path: "/etc/pw.open", Bytes: []byte("s3cret'"), Mode: 0o640, Owner: "app:app", Secret: true},
 			{Path: "/etc/roots.pem", Bytes: []byte("ROOTS"), Mode: 0o644},
 		},
-		Env: []string{"PORT=8080", "PW=s3cret'"}, EnvReloads: []bundle.Action{{Name: "restart"}},
-		Redact: []string{"s3cret&#39;", "czNjcmV0Jw", "s3cret%27", "s3cret'"},
+		Env: []string{"DB_TOKEN=t1", "DSN=amqp://a:p%C3%A4sswort@mq", "PORT=8080", "PW=s3cret'"}, EnvReloads: []bundle.Action{{Name: "restart"}},
+		Redact:  []string{"s3cret&#39;", "czNjcmV0Jw", "s3cret%27", "s3cret'"},
+		Secrets: []initctl.Secret{{Name: "secrets.pw", Value: "s3cret'"}, {Name: "identity.key", Value: "KEY"}, {Name: "DB_TOKEN", Value: "t1"}, {Name: "DSN", Value: "pässwort"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -13,6 +13,7 @@ import (
 
 	"cloud4.internal/hub/confighub/internal/bundle"
 	"cloud4.internal/hub/confighub/internal/seal"
+	"cloud4.internal/hub/internal/initctl"
 )
 
 func newKey(t *testing.T) *seal.Key {
@@ -77,6 +78,12 @@ func TestSealed(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"PIN=4711"}, out.Env); diff != "" {
 		t.Errorf("environment %s", diff)
+	}
+	for _, want := range []initctl.Secret{{Name: "db.password", Value: `pa"ss w/rd`}, {Name: "db.port", Value: "15432"}, {Name: "users[1].pin", Value: "4711"},
+		{Name: "tls", Value: "-----BEGIN\nc29tZSBrZXk=\n-----END\n"}, {Name: "tls", Value: "12345678901234567890"}} {
+		if !slices.Contains(out.Secrets, want) {
+			t.Errorf("%v is not handed over: %v", want, out.Secrets)
+		}
 	}
 	logged := `dsn "h:pa"ss w/rd", json "pa\"ss w/rd", url pa%22ss+w%2Frd pa%22ss%20w%2Frd, html pa&#34;ss w/rd, base64 cGEic3Mgdy9yZA==, pin 4711, port 15432, line c29tZSBrZXk=`
 	for _, text := range out.Redact {

@@ -53,6 +53,8 @@ func TestLine(t *testing.T) {
 			map[string]any{"log.iostream": "stdout", "log.record.uid": "e1.7", "***": int64(1)}},
 		{"cleaned before it is parsed", "\x1b[32m2026-11-21 07:00:00 INFO\x1b[0m x", false, "x", now.Add(-time.Hour - 5),
 			map[string]any{"log.iostream": "stdout", "log.record.uid": "e1.7"}},
+		{"masked when it is clean", "key \x1b[1mhunter2\x1b[0mhunter2 \x1b[2Khunter2hunter2", false, "key *** ***", now,
+			map[string]any{"log.iostream": "stdout", "log.record.uid": "e1.7"}},
 		{"cut", "piece", true, "piece", now,
 			map[string]any{"log.iostream": "stdout", "log.record.uid": "e1.7", "hub.line.continues": true}},
 		{"forged", `{"log.record.uid":"x","log.iostream":"y","hub.loss.count":1}`, false, `{"log.record.uid":"x","log.iostream":"y","hub.loss.count":1}`, now,
