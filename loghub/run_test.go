@@ -46,7 +46,7 @@ func TestEndToEnd(t *testing.T) {
 	for message, want := range map[string]received{
 		"plain line":                         {"log.iostream": "stdout", "service.name": "web", "service.namespace": "shop", "host.name": "vm1", "service.instance.id": "0", "cloud4.peer": webID.String()},
 		"json":                               {"level": "warn", "time": "2026-11-21T08:00:00Z", "user": 7.0, "app.service.name": "forged", "service.name": "web"},
-		"password is ***DB_PASSWORD***!":                   {"log.iostream": "stdout"},
+		"password is ***DB_PASSWORD***!":     {"log.iostream": "stdout"},
 		"red \uFFFD":                         {"log.iostream": "stdout"},
 		"no end":                             {"log.iostream": "stdout"},
 		"2026-11-21 08:00:01|ERROR it broke": {"level": "error", "time": "2026-11-21T08:00:01Z", "log.iostream": "stderr"},
