@@ -108,14 +108,15 @@ func TestFiles(t *testing.T) {
 func TestRoom(t *testing.T) {
 	var environ []string
 	for i := range 4000 {
-		environ = append(environ, fmt.Sprintf("TOKEN_%d=value-%d-%x", i, i, i*2654435761))
+		environ = append(environ, fmt.Sprintf("TOKEN_%d=value-%d-%x", i, i, uint32(i)*2654435761))
 	}
 	l := Open(Sources{Environ: environ})
 	found := l.Found()
 	if n := len(found.Hidden); n < 500 || n+len(found.LeftOut) != 4000 || found.LeftOut[0] != (Left{fmt.Sprintf("TOKEN_%d", n), whyRoom}) {
 		t.Errorf("%d hidden, %d left out", n, len(found.LeftOut))
 	}
-	if got := string(l.Mask([]byte("value-7-"+fmt.Sprintf("%x", 7*2654435761)), new(Scratch))); got != "***TOKEN_7***" {
+	_, text, _ := strings.Cut(environ[7], "=")
+	if got := string(l.Mask([]byte(text), new(Scratch))); got != "***TOKEN_7***" {
 		t.Errorf("%q", got)
 	}
 }

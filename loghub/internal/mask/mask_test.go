@@ -431,7 +431,7 @@ func BenchmarkBuildWorst(b *testing.B) {
 	for _, length := range []int{9, 200, maxPiece} {
 		var values []Value
 		for i := range 6000 {
-			values = append(values, Value{fmt.Sprint(i), strings.Repeat(fmt.Sprintf("%x!", i*2654435761), length)[:length]})
+			values = append(values, Value{fmt.Sprint(i), strings.Repeat(fmt.Sprintf("%x!", uint32(i)*2654435761), length)[:length]})
 		}
 		b.Run(strconv.Itoa(length), func(b *testing.B) { cpu(b, func() { New(values) }) })
 	}
