@@ -89,6 +89,7 @@ type container struct {
 	pipes    map[string]pipe
 	out, err *os.File // the container's own; nil: files in run
 	memory   *os.File
+	secrets  *os.File // what confighub hands over; nil: nothing
 	env      []string
 }
 
@@ -167,6 +168,9 @@ func (c *container) start() *hub {
 	}, c.env...)
 	if c.memory != nil {
 		h.cmd.Env = append(h.cmd.Env, fmt.Sprintf("HUB_SPOOL_FD=%d", add(c.memory)))
+	}
+	if c.secrets != nil {
+		h.cmd.Env = append(h.cmd.Env, fmt.Sprintf("HUB_SECRETS_FD=%d", add(c.secrets)))
 	}
 	h.cmd.Stderr = h.log
 	if err := h.cmd.Start(); err != nil {

@@ -88,7 +88,7 @@ func TestHubProcess(t *testing.T) {
 	w := newWorld(t, "loghub,healthhub,confighub").start("sleep", "100")
 	s := w.waitRunning()
 	w.waitFor("all hubs ready", func() bool { return w.hub(initctl.Loghub).Ready && w.hub(initctl.Healthhub).Ready })
-	for name, fds := range map[string]int{initctl.Loghub: 3 + 2 + 3 + 1 + 2, initctl.Healthhub: 3 + 2, initctl.Confighub: 3 + 2} {
+	for name, fds := range map[string]int{initctl.Loghub: 3 + 2 + 1 + 3 + 1 + 2, initctl.Healthhub: 3 + 2, initctl.Confighub: 3 + 2 + 1} {
 		outer := w.outside(s.Hubs[name].PID)
 		proc := fmt.Sprintf("/proc/%d", outer)
 		if score, _ := os.ReadFile(proc + "/oom_score_adj"); string(score) != "500\n" {
