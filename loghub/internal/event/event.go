@@ -96,7 +96,7 @@ func (b *Builder) Line(line []byte, place uint64) *otlp.Record {
 
 // Group does it for the lines of a group.
 func (b *Builder) Group(g *join.Group, place uint64) *otlp.Record {
-	text, repaired := b.clear(g.Text, g.Lines)
+	text, repaired := b.clear(g)
 	if blank(text) {
 		return nil
 	}
@@ -112,15 +112,20 @@ func (b *Builder) Group(g *join.Group, place uint64) *otlp.Record {
 
 // text is a line masked and cleaned, valid until the next call.
 func (b *Builder) text(line []byte) []byte {
-	line, _ = b.clear(line, 1)
+	line, _ = b.clear(&join.Group{Text: line, Lines: 1})
 	return line
 }
 
-// clear masks and cleans so many lines. repaired says that they were not UTF-8.
-func (b *Builder) clear(raw []byte, lines int) (text []byte, repaired bool) {
-	masked := b.masker.Mask(frame.Trim(raw), &b.hide)
+// clear masks and cleans the lines of a group. repaired says that they were not UTF-8.
+func (b *Builder) clear(g *join.Group) (text []byte, repaired bool) {
+	masked := frame.Trim(g.Text)
+	if g.Piece > 0 {
+		masked = b.masker.MaskPiece(masked, &b.hide, g.Piece, g.Open)
+	} else {
+		masked = b.masker.Mask(masked, &b.hide)
+	}
 	text = masked
-	if lines > 1 {
+	if g.Lines > 1 {
 		text, b.lines = frame.Unreturn(text, b.lines)
 	}
 	text, b.clean, repaired = frame.Text(text, b.clean)

@@ -84,7 +84,7 @@ func (b *builder) finish() *Matcher {
 	m.patterns = slices.CompactFunc(m.patterns, func(a, b pattern) bool { return bytes.Equal(m.bytes(a), m.bytes(b)) })
 	m.text, m.patterns = bytes.Clone(m.text), slices.Clone(m.patterns) // without the room to grow
 	for _, p := range m.patterns {
-		m.window = min(m.window, int(p.n))
+		m.window, m.longest = min(m.window, int(p.n)), max(m.longest, int(p.n))
 	}
 	m.fillShift()
 	m.fillHeads()

@@ -34,6 +34,7 @@ func forms(text string, yield func(form []byte, e edge)) {
 	for _, other := range []string{
 		strings.ReplaceAll(text, " ", "+"),    // the query of a URL
 		strings.ReplaceAll(text, "'", "''"),   // SQL
+		strings.ReplaceAll(text, `"`, `""`),   // CSV
 		strings.ReplaceAll(text, "'", `'\''`), // a shell's trace
 		strings.ReplaceAll(text, "'", `'"'"'`),
 		html.EscapeString(text),

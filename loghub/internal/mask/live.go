@@ -74,6 +74,14 @@ func (l *Live) Mask(line []byte, s *Scratch) []byte {
 	return l.matcher.Load().Mask(line, s)
 }
 
+// MaskPiece is Matcher.MaskPiece with what is to be hidden now.
+func (l *Live) MaskPiece(piece []byte, s *Scratch, number int, open bool) []byte {
+	if l == nil {
+		return piece
+	}
+	return l.matcher.Load().MaskPiece(piece, s, number, open)
+}
+
 // Found says what is hidden now.
 func (l *Live) Found() Found {
 	if l == nil {

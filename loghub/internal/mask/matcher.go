@@ -17,6 +17,7 @@ import (
 // text is found, as an automaton would.
 type Matcher struct {
 	window   int      // length of the shortest text, at most maxWindow
+	longest  int      // length of the longest
 	wide     bool     // three bytes say how far to move, not two
 	bits     uint     // of the index of shift
 	shift    []uint8  // by the bytes at the window's end
@@ -65,6 +66,9 @@ type Scratch struct {
 	decoded [maxDepth][]byte
 	spans   []span
 	nested  [maxDepth][]span // in the decoded texts
+	cut     cut
+	joint   []byte // the ends of two pieces
+	all     []span // beside spans
 }
 
 // keepScratch bounds what is kept for the next line.
@@ -78,6 +82,11 @@ func (m *Matcher) Mask(line []byte, s *Scratch) []byte {
 	}
 	s.spans = m.scan(line, s.spans[:0])
 	m.unescaped(line, s)
+	return m.replace(line, s)
+}
+
+// replace puts labels in the place of s.spans.
+func (m *Matcher) replace(line []byte, s *Scratch) []byte {
 	if len(s.spans) == 0 {
 		return line
 	}
@@ -132,26 +141,32 @@ func index3(lastFour uint32, bits uint) uint32 { return ((lastFour >> 8) * 0x9E3
 // slot is where the search for a beginning starts.
 func slot(key uint64, bits uint) uint64 { return key * 0x9E3779B97F4A7C15 >> (64 - bits) }
 
-// compare appends the span of the longest text that begins at line[at], which has room for a window.
-func (m *Matcher) compare(line []byte, at int, spans []span) []span {
-	key := binary.LittleEndian.Uint64(line[at:])
+// headOf finds the patterns that begin with these eight bytes.
+func (m *Matcher) headOf(key uint64) (h head, ok bool) {
 	for i := slot(key, m.slotBits); ; i = (i + 1) & (1<<m.slotBits - 1) {
 		n := m.slots[i]
 		if n == 0 {
-			return spans
+			return head{}, false
 		}
-		h := m.heads[n-1]
-		if h.key != key {
-			continue
+		if h = m.heads[n-1]; h.key == key {
+			return h, true
 		}
-		rest := line[at:]
-		for _, p := range m.patterns[h.from:h.to] {
-			if int(p.n) <= len(rest) && bytes.Equal(rest[:p.n], m.text[p.at:p.at+p.n]) {
-				return add(spans, p.widen(line, at))
-			}
-		}
+	}
+}
+
+// compare appends the span of the longest text that begins at line[at], which has room for a window.
+func (m *Matcher) compare(line []byte, at int, spans []span) []span {
+	h, ok := m.headOf(binary.LittleEndian.Uint64(line[at:]))
+	if !ok {
 		return spans
 	}
+	rest := line[at:]
+	for _, p := range m.patterns[h.from:h.to] {
+		if int(p.n) <= len(rest) && bytes.Equal(rest[:p.n], m.bytes(p)) {
+			return add(spans, p.widen(line, at))
+		}
+	}
+	return spans
 }
 
 // widen is the span of p found at line[at].
