@@ -5,6 +5,7 @@ package parse
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -183,6 +184,31 @@ func TestManyValuesStayText(t *testing.T) {
 				t.Errorf("what stands behind it is lost: level %q", got)
 			}
 		})
+	}
+}
+
+// What a parser keeps for the next line has a bound, whatever the lines are.
+func TestMemoryIsGivenBack(t *testing.T) {
+	p := New(Options{Loc: time.UTC})
+	var rec otlp.Record
+	for i := range 3 * maxKeys {
+		p.Parse(fmt.Appendf(nil, `{"msg":"m","id-%d":{"inner-%d":1},"level":"info"}`, i, i), &rec)
+	}
+	if len(p.known) > maxKeys || len(p.keys) > maxKeys || len(p.order) > maxAttributes {
+		t.Errorf("%d keys, %d words, %d places", len(p.known), len(p.keys), len(p.order))
+	}
+	p.Parse([]byte(`{"msg":"`+strings.Repeat(`\n`, 1<<19)+`","list":[`+strings.Repeat("[1],", maxValues/2-1)+`1],"`+strings.Repeat("k", 1<<19)+`":1}`), &rec)
+	if len(rec.Body.Bytes) != 1<<19 || len(rec.Attributes) != 2 {
+		t.Fatalf("body of %d bytes, %d attributes", len(rec.Body.Bytes), len(rec.Attributes))
+	}
+	p.Parse([]byte(`{}`), &rec)
+	if cap(p.arena) > keptBytes || cap(p.valueArena)+cap(p.valueStack) > 2*keptValues || len(p.known) > maxKeys {
+		t.Errorf("%d bytes and %d values are kept", cap(p.arena), cap(p.valueArena))
+	}
+	for key := range p.known {
+		if len(key) > maxKey {
+			t.Errorf("a key of %d bytes is kept", len(key))
+		}
 	}
 }
 
