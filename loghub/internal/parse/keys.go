@@ -34,8 +34,10 @@ const (
 type key struct {
 	text string // as the line has it
 	name string // of the attribute: the key, or app.<key>
-	role role
-	rank uint8 // of messages: the lowest is the body, others are attributes
+	// second is the name where the key stands twice; "" before it does.
+	second string
+	role   role
+	rank   uint8 // of messages: the lowest is the body, others are attributes
 	// plain says that JSON writes the key as it is.
 	plain bool
 }
@@ -172,7 +174,10 @@ func (p *Parser) keep(rec *otlp.Record, k *key, v *otlp.Value) {
 	}
 	name := k.name
 	if has(rec, name) {
-		if name = p.intern([]byte("app." + k.text)); has(rec, name) {
+		if k.second == "" {
+			k.second = "app." + k.text
+		}
+		if name = k.second; has(rec, name) {
 			rec.Dropped++
 			return
 		}
