@@ -134,7 +134,7 @@ func (p *Parser) address(b []byte, port bool, addressKey, portKey string, rec *o
 // apacheReferer takes the referer behind the message. It is written as it was sent, so where two stand none is taken.
 func (p *Parser) apacheReferer(message []byte, rec *otlp.Record) {
 	const referer = ", referer: "
-	if i := bytes.Index(message, []byte(referer)); i > 0 && i == bytes.LastIndex(message, []byte(referer)) {
+	if i := bytes.Index(message, []byte(referer)); i > 0 && !bytes.Contains(message[i+1:], []byte(referer)) {
 		p.put(rec, "http.request.header.referer", otlp.Text(message[i+len(referer):]))
 	}
 }

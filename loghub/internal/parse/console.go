@@ -143,7 +143,7 @@ func (p *Parser) layoutOf(line []byte, rec *otlp.Record) *layout {
 		o = outlineOf(line[at:], stamp)
 	}
 	for _, l := range layoutsByShape[shapeOf(line)] {
-		if (l.outline == outline{} || l.outline.meets(&o)) && l.fits(line, stamp) && l.match(p, line, rec) {
+		if timed := stamp > 0; timed == l.outline.timed() && (!timed || l.outline.meets(&o)) && l.fits(line, stamp) && l.match(p, line, rec) {
 			return l
 		}
 	}

@@ -61,7 +61,7 @@ var nginxParts = [...]string{"server", "request", "subrequest", "upstream", "hos
 func (p *Parser) nginxTail(b []byte, rec *otlp.Record) {
 	first := []byte(", client: ")
 	at := bytes.Index(b, first)
-	if at < 0 || at != bytes.LastIndex(b, first) {
+	if at < 0 || bytes.Contains(b[at+1:], first) {
 		return
 	}
 	client, rest, _ := cutByte(b[at+len(first):], ',')
