@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/loghub/internal/frame"
 	"cloud4.internal/hub/loghub/internal/mask"
@@ -131,5 +132,25 @@ func TestMaskOff(t *testing.T) {
 	h.stop(t)
 	if _, s := c.logState(); s.Masked != nil || strings.Contains(h.log.String(), "API_TOKEN") {
 		t.Errorf("%+v\n%s", s.Masked, h.log)
+	}
+}
+
+func TestMaskedNames(t *testing.T) {
+	var many mask.Found
+	for i := range maxNames + 2 {
+		many.Hidden = append(many.Hidden, fmt.Sprint("K", i))
+	}
+	for _, tt := range []struct {
+		found mask.Found
+		want  string
+	}{
+		{mask.Found{}, "none known"},
+		{mask.Found{Hidden: []string{"DB_PASSWORD", "secrets/\x1b[31mdb"}, LeftOut: []mask.Left{{Name: "A", Why: "x"}, {Name: "B", Why: "y"}}},
+			"hidden: DB_PASSWORD, secrets/" + health.CleanText("\x1b[31mdb") + "; not hidden: A (x), B (y)"},
+		{many, "hidden: " + strings.Join(many.Hidden[:maxNames], ", ") + " and 2 more"},
+	} {
+		if got := masked(&tt.found); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
 	}
 }

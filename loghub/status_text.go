@@ -12,6 +12,7 @@ import (
 
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/terminal"
+	"cloud4.internal/hub/loghub/internal/mask"
 	"cloud4.internal/hub/loghub/internal/source"
 )
 
@@ -103,7 +104,38 @@ func (s *status) facts() [][2]string {
 	if c := s.section.Severities; c != nil && c.Warn+c.Error+c.Fatal > 0 {
 		out = append(out, [2]string{"levels", fmt.Sprintf("%d warn, %d error, %d fatal since the start", c.Warn, c.Error, c.Fatal)})
 	}
+	if m := s.section.Masked; m != nil {
+		out = append(out, [2]string{"secrets", masked(m)})
+	}
 	return out
+}
+
+// masked names the secrets that are hidden and those that are not.
+func masked(m *mask.Found) string {
+	words := "none known"
+	if len(m.Hidden) > 0 {
+		words = "hidden: " + names(m.Hidden)
+	}
+	var left []string
+	for _, l := range m.LeftOut {
+		left = append(left, l.Name+" ("+l.Why+")")
+	}
+	if len(left) > 0 {
+		words += "; not hidden: " + names(left)
+	}
+	return words
+}
+
+// maxNames is how many names a line has.
+const maxNames = 20
+
+func names(all []string) string {
+	shown := all[:min(len(all), maxNames)]
+	words := health.CleanText(strings.Join(shown, ", "))
+	if n := len(all) - len(shown); n > 0 {
+		words += fmt.Sprintf(" and %d more", n)
+	}
+	return words
 }
 
 // columns of the table of sources. The first is to the left.

@@ -11,28 +11,28 @@
 // a file of settings (KEY=VALUE, "key": "value", JSON) also what stands under a name that means a secret. Not hidden is
 // what is shorter than 8 bytes, what also is the value of a variable with a harmless name or the host's name, what
 // everybody knows ("changeme"), and what has no room: a file of more than 64 KiB, and all that would make the tables
-// larger than 8 MiB. Found says which, by name.
+// larger than 6 MiB (maxTables). Found says which, by name.
 //
 // A variable that holds the path of a file that is there, or a public key, is none.
 //
 // # Forms
 //
 // Each is looked for as it is, in base64 (both alphabets, at each of the three places where it can lie in a longer text,
-// down to the last character that holds bits of it), in hexadecimal, as HTML, XML and SQL quote it, and as JSON, URLs,
-// shells and most languages escape it, two layers deep. Where values overlap or hold one another all of it is hidden. What
-// stands there instead is the value's name: ***DB_PASSWORD***.
+// down to the last character that holds bits of it), in hexadecimal, as HTML, XML, SQL and CSV quote it, and as JSON, URLs,
+// shells and most languages escape it, two layers deep; also across the pieces of a line that comes in pieces. Where
+// values overlap or hold one another all of it is hidden. What stands there instead is the value's name: ***DB_PASSWORD***.
 //
 // # Cost
 //
-// One pass over the line (see Matcher) and one over each layer of escapes in it. Tables of some 30 kB for ten secrets.
+// One pass over the line (see Matcher) and one over each layer of escapes in it. Tables of some 11 kB for ten secrets.
 //
 // # Change
 //
 // Live looks, before each piece that a source reads, whether confighub handed over more, and once a second at the files.
 // What left stays hidden, as far as there is room.
 //
-// Left out: a value that is printed in two lines or stands across the end of a line cut at 1 MiB; parts of a value; other
-// encodings (UTF-16, base32, compressed, hashed, encrypted); patterns such as card numbers.
+// Left out: a value that is printed in two lines; parts of a value; other encodings (UTF-16, base32, compressed, hashed,
+// encrypted); patterns such as card numbers.
 package mask
 
 import "strings"
