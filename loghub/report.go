@@ -37,6 +37,9 @@ type section struct {
 	Durable string `json:"durability,omitempty"`
 	// Masked says which secrets are hidden and which are not, by name; absent where log.mask is off.
 	Masked *mask.Found `json:"masked,omitempty"`
+	// Skipped are files that match log.files and are not read; SkippedMore counts those besides.
+	Skipped     []source.Skip `json:"skipped,omitempty"`
+	SkippedMore int           `json:"skipped_more,omitempty"`
 	// Severities counts what the container wrote, not the hubs; absent where nothing is parsed.
 	Severities *source.Severities `json:"severities,omitempty"`
 }
@@ -156,6 +159,7 @@ func (p *report) section() section {
 	}
 	if r.tails != nil {
 		s.Sources = append(s.Sources, r.tails.Stats()...)
+		s.Skipped, s.SkippedMore = r.tails.Skipped()
 	}
 	if r.syslog != nil {
 		s.Sources = append(s.Sources, r.syslog.Stat())

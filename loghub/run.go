@@ -115,7 +115,7 @@ func (r *runner) open() error {
 		"stdout": sink.NewOutput(r.stream(r.hub.Stdout(), os.Stdout)),
 		"stderr": sink.NewOutput(r.stream(r.hub.Stderr(), os.Stderr)),
 	}
-	r.shared = &source.Shared{Spool: r.spool, Log: r.log, RunDir: r.hub.RunDir()}
+	r.shared = &source.Shared{Spool: r.spool, Log: r.log, RunDir: r.hub.RunDir(), StateDir: initctl.StateDir()}
 	if r.settings.Mask {
 		r.shared.Masker = mask.Open(r.secrets())
 	}

@@ -28,6 +28,7 @@ const (
 	ReasonRestart = "restarted while shedding" // only the bytes are known
 	ReasonDrained = "read by hubinit"          // loghub was away; they are in the container's own output
 	ReasonSlow    = "spool too slow"           // it stood still for longer than a socket's messages have room to wait
+	ReasonUnread  = "gone before it was read"  // a file was truncated or deleted
 	ReasonDamaged = "spool damaged"            // frames that failed their checksum; a frame is a record or a place
 )
 

@@ -24,7 +24,7 @@ func volume(t *testing.T, fstype, dir, options string) {
 
 func idOf(t *testing.T, path string) fileID {
 	t.Helper()
-	id, ok := lstatID(path)
+	id, ok := idAt(path)
 	if !ok {
 		t.Fatalf("there is no %s", path)
 	}

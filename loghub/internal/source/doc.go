@@ -77,9 +77,10 @@ import (
 
 // Shared is what all sources use.
 type Shared struct {
-	Spool  *spool.Spool // nil: records are not kept, only given to Emit
-	Masker *mask.Live   // nil: nothing is hidden
-	RunDir string       // for the files that count what was taken from pipes
+	Spool    *spool.Spool // nil: records are not kept, only given to Emit
+	Masker   *mask.Live   // nil: nothing is hidden
+	RunDir   string       // for the files that count what was taken from pipes; nothing below it is read as a log
+	StateDir string       // nothing below it is read as a log; "": /var/lib/hub alone
 	// Emit gets every record kept, for the JSON copy; nil: nobody wants them.
 	Emit func(stream string, r *otlp.Record)
 	Log  zerolog.Logger
@@ -123,15 +124,16 @@ type Stat struct {
 	Rate      float64 `json:"rate"`                 // records a second in the last seconds
 	Lost      int64   `json:"lost"`                 // records that were shed since then
 	LostBytes int64   `json:"lost_bytes,omitempty"` // their bytes, and those whose lines nobody saw
+	Zeros     int64   `json:"zeros,omitempty"`      // NUL bytes of a file that were passed over
 	Format    string  `json:"format,omitempty"`     // of most of its last lines, see package parse
 	Misfits   int64   `json:"misfits,omitempty"`    // lines that were not of the format the settings fix
 }
 
 // counters are a source's figures, written by its goroutine, read by others.
 type counters struct {
-	position, lag, records, lost, lostBytes, misfits atomic.Int64
-	format                                           atomic.Value // string
-	counted                                          int64        // misfits of the current builder
+	position, lag, records, lost, lostBytes, zeros, misfits atomic.Int64
+	format                                                  atomic.Value // string
+	counted                                                 int64        // misfits of the current builder
 }
 
 // learn takes over what the builder found out about the lines.
@@ -151,7 +153,7 @@ func (c *counters) stat(name string) Stat {
 	format, _ := c.format.Load().(string)
 	return Stat{
 		Name: name, Position: c.position.Load(), Lag: c.lag.Load(), Records: c.records.Load(),
-		Lost: c.lost.Load(), LostBytes: c.lostBytes.Load(),
+		Lost: c.lost.Load(), LostBytes: c.lostBytes.Load(), Zeros: c.zeros.Load(),
 		Format: format, Misfits: c.misfits.Load(),
 	}
 }

@@ -3,31 +3,31 @@
 package source
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"cloud4.internal/hub/loghub/internal/parse"
 	"github.com/bmatcuk/doublestar/v4"
-	"golang.org/x/sys/unix"
 )
 
 // Timings and bounds of files.
 const (
 	pollEvery    = 250 * time.Millisecond
-	globEvery    = time.Second
 	fileQuiet    = time.Second      // after which a line without an end is taken as it stands
+	coldAfter    = time.Minute      // without a change a file is looked at in turns
+	coldTurns    = 8                // rounds in which every cold file is looked at once
+	fewCold      = 256              // so many are looked at in every round all the same
 	deletedQuiet = 5 * time.Second  // after which a deleted file is let go
 	renamedQuiet = 60 * time.Second // after which a renamed file is let go
 	awayWait     = 60 * time.Second // for a known file to come back after the start, such as by a late mount
-	maxFiles     = 1024
-	turnBytes    = 4 << 20   // of one file before the next has its turn
+	maxFiles     = 10_000
+	maxVacant    = 1024
+	maxShown     = 100       // files in log.json one by one
+	turnBytes    = 1 << 20   // of one file before the next has its turn
 	readBytes    = 128 << 10 // at once; more for longer lines, up to a record and a line of the longest
 )
 
@@ -45,19 +45,31 @@ type Files struct {
 	sh    *Shared
 	sets  []FileSet
 	tails map[fileID]*tail
+	hot   []*tail           // looked at in every round
+	cold  []*tail           // unchanged for long, looked at in turns
+	turn  int               // where the next turn begins
 	paths map[string]fileID // path → what stands there, of matching paths
 	known map[string]bool   // what was said already
 	buf   []byte
+	watch *watch // tells of changes of cold files sooner; nil: it is not needed, or cannot be had
+	open  int    // descriptors
+	limit int    // of descriptors
 
 	vacant map[string]vacancy // paths from which a file went, and no other came so far
 
-	globbed time.Time
-	began   time.Time // first look
-	first   bool      // it is under way
-	away    []*known  // files that an earlier life read and nobody found yet
+	globbed  time.Time     // last look for files that match
+	globbing time.Duration // how long it took
+	dirs     dirs
+	checked  time.Time     // last look at the directories
+	checking time.Duration // how long that took
+	partial  bool          // not every file that matches was opened
+	began    time.Time     // first look
+	first    bool          // it is under way
+	away     []*known      // files that an earlier life read and nobody found yet
 
-	mu    sync.Mutex
-	stats []Stat // of the last round
+	mu      sync.Mutex // of what follows
+	shown   []*tail
+	skipped skips
 }
 
 // vacancy is a path between a rename and the next file of that name.
@@ -81,8 +93,9 @@ func OpenFiles(sh *Shared, sets []FileSet) (*Files, error) {
 		}
 	}
 	return &Files{
-		sh: sh, sets: sets, tails: make(map[fileID]*tail), paths: make(map[string]fileID),
+		sh: sh, sets: sets, tails: make(map[fileID]*tail), paths: make(map[string]fileID), dirs: make(dirs),
 		known: make(map[string]bool), vacant: make(map[string]vacancy), buf: make([]byte, readBytes),
+		limit: descriptors(),
 	}, nil
 }
 
@@ -111,45 +124,46 @@ func (f *Files) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			f.globbed = time.Time{}
-			f.round(ctx, true)
-			for _, t := range f.tails {
-				t.close()
+			for more := true; more; {
+				more = f.round(ctx, true)
 			}
+			f.close()
 			return nil
 		case <-tick.C:
 		}
 	}
 }
 
-// round looks at everything once. It says whether some file has more to read.
+func (f *Files) close() {
+	for _, t := range f.tails {
+		t.close()
+	}
+	f.watch.close()
+}
+
+// round looks at what is due. It says whether some file has more to read.
 func (f *Files) round(ctx context.Context, last bool) (more bool) {
 	now := time.Now()
-	if now.Sub(f.globbed) >= globEvery {
-		f.globbed = now
+	f.rouse(now, last)
+	if f.due(now) {
 		f.expand()
 	}
 	f.rotations()
-	named := make(map[fileID]bool, len(f.paths))
-	for _, id := range f.paths {
-		named[id] = true
-	}
 	full := f.sh.Spool != nil && f.sh.Spool.Fill() >= filesStop
-	for _, t := range f.ordered() {
-		if !full {
-			again, err := t.read(now, last)
-			if err != nil {
-				f.say(t.path+err.Error(), func() { f.sh.Log.Warn().Err(err).Str("path", t.path).Msg("reading a log file") })
-			}
-			more = more || again
+	for _, t := range slices.Clone(f.hot) {
+		again, err := t.read(now, last, full)
+		if err != nil {
+			f.say(t.path+err.Error(), func() { f.sh.Log.Warn().Err(err).Str("path", t.path).Msg("reading a log file") })
 		}
-		if t.over(now, named[t.id]) {
-			t.forget()
-			delete(f.tails, t.id)
+		more = more || again
+		if t.over(now, len(t.names) > 0) {
+			f.forgetTail(t)
 		}
 		if ctx.Err() != nil && !last {
 			break
 		}
 	}
+	f.cool(now)
 	if full {
 		f.say("full", func() {
 			f.sh.Log.Warn().Msg("log files are not read further: the spool is nearly full; they go on when it is sent")
@@ -157,35 +171,122 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 	} else {
 		delete(f.known, "full")
 	}
-	f.publish()
 	return more && !full
 }
 
-// ordered gives the tails in a fixed order, so that each has its turn.
-func (f *Files) ordered() []*tail {
-	out := make([]*tail, 0, len(f.tails))
-	for _, t := range f.tails {
-		out = append(out, t)
+// rouse finds the cold files that changed. Where there are few of them each is looked at, else those that the kernel
+// names and some in turn.
+func (f *Files) rouse(now time.Time, last bool) {
+	n := len(f.cold)
+	if n > fewCold && !last {
+		n = (n + coldTurns - 1) / coldTurns
+		for _, path := range f.watch.changed() {
+			if t := f.tails[f.paths[path]]; t != nil && t.cold {
+				f.warm(t)
+			}
+		}
 	}
-	slices.SortFunc(out, func(a, b *tail) int { return strings.Compare(a.path, b.path) })
-	return out
+	var warm []*tail
+	for range n {
+		if f.turn >= len(f.cold) {
+			f.turn = 0
+		}
+		if t := f.cold[f.turn]; t.changed(now) {
+			warm = append(warm, t)
+		}
+		f.turn++
+	}
+	for _, t := range warm {
+		f.warm(t)
+	}
 }
 
-func (f *Files) publish() {
-	stats := make([]Stat, 0, len(f.tails))
-	for _, t := range f.ordered() {
-		stats = append(stats, t.n.stat(t.path))
+// warm has a cold file looked at in every round.
+func (f *Files) warm(t *tail) {
+	i := slices.Index(f.cold, t)
+	if i < 0 {
+		return
 	}
+	f.cold = slices.Delete(f.cold, i, i+1)
+	t.cold = false
+	f.hot = append(f.hot, t)
+}
+
+// cool takes the files that nothing is expected of from the list of those that are looked at in every round.
+func (f *Files) cool(now time.Time) {
+	f.hot = slices.DeleteFunc(f.hot, func(t *tail) bool {
+		if f.tails[t.id] != t {
+			return true
+		}
+		if now.Sub(t.grown) < coldAfter || !t.settled() {
+			return false
+		}
+		t.cool()
+		f.cold = append(f.cold, t)
+		if len(f.cold) > fewCold {
+			f.watch = f.watch.add(f, t)
+		}
+		return true
+	})
+}
+
+// point notes that path leads to the file id, which is followed.
+func (f *Files) point(path string, t *tail) {
+	f.unpoint(path)
+	f.paths[path] = t.id
+	t.names = append(t.names, path)
+}
+
+// unpoint notes that path leads to no file that is followed.
+func (f *Files) unpoint(path string) {
+	id, ok := f.paths[path]
+	if !ok {
+		return
+	}
+	delete(f.paths, path)
+	if t := f.tails[id]; t != nil {
+		t.names = slices.DeleteFunc(t.names, func(n string) bool { return n == path })
+		f.warm(t) // it was renamed or deleted
+	}
+}
+
+// follow adds a file to those that are followed.
+func (f *Files) follow(t *tail) {
+	f.tails[t.id] = t
+	f.hot = append(f.hot, t)
 	f.mu.Lock()
-	f.stats = stats
+	f.shown = append(f.shown, t)
 	f.mu.Unlock()
 }
 
-// Stats returns the figures of the files that are followed now.
+func (f *Files) forgetTail(t *tail) {
+	t.forget()
+	delete(f.tails, t.id)
+	f.mu.Lock()
+	f.shown = slices.DeleteFunc(f.shown, func(o *tail) bool { return o == t })
+	f.mu.Unlock()
+}
+
+// Stats returns the figures of the files that are followed now: the liveliest one by one, the others in one.
 func (f *Files) Stats() []Stat {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.stats
+	stats := make([]Stat, 0, len(f.shown))
+	for _, t := range f.shown {
+		stats = append(stats, t.n.stat(t.path))
+	}
+	f.mu.Unlock()
+	if len(stats) > maxShown {
+		slices.SortStableFunc(stats, func(a, b Stat) int {
+			return cmp.Or(cmp.Compare(b.LostBytes, a.LostBytes), cmp.Compare(b.Lag, a.Lag), cmp.Compare(b.Records, a.Records))
+		})
+		others := Stat{Name: fmt.Sprintf("%d other files", len(stats)-maxShown)}
+		for _, s := range stats[maxShown:] {
+			others.add(s)
+		}
+		stats = append(stats[:maxShown:maxShown], others)
+	}
+	slices.SortStableFunc(stats, func(a, b Stat) int { return cmp.Compare(a.Name, b.Name) })
+	return stats
 }
 
 // say runs log once per key.
@@ -193,95 +294,29 @@ func (f *Files) say(key string, log func()) {
 	if f.known[key] {
 		return
 	}
-	if len(f.known) > 10*maxFiles {
+	if len(f.known) > 2*maxFiles {
 		clear(f.known)
 	}
 	f.known[key] = true
 	log()
 }
 
-// expand looks for files that match.
-func (f *Files) expand() {
-	first := f.began.IsZero()
-	f.first = first
-	if first {
-		f.began = time.Now()
-		if f.sh.Spool != nil {
-			f.remember()
-		}
-	}
-	var found []*candidate
-	seen := make(map[fileID]bool)
-	for _, set := range f.sets {
-		matches, err := doublestar.FilepathGlob(set.Pattern, doublestar.WithNoFollow())
-		if err != nil {
-			f.say(set.Name+err.Error(), func() { f.sh.Log.Warn().Err(err).Str("files", set.Name).Msg("looking for log files") })
-			continue
-		}
-		for _, path := range matches {
-			if set.excludes(path) || len(f.tails)+len(found) >= maxFiles && f.tooMany(path) {
-				continue
-			}
-			if c := f.look(path, set.Name); c != nil && !seen[c.id] {
-				seen[c.id] = true
-				found = append(found, c)
-			} else if c != nil { // another name of the same file
-				c.close(f.sh.Log)
-			}
-		}
-	}
-	if first {
-		found = append(found, f.beside(found)...)
-	}
-	f.take(found)
-	if first {
-		f.dropUnwanted()
-	}
-	f.away = slices.DeleteFunc(f.away, f.replaced)
-	if len(f.away) > 0 && time.Since(f.began) >= awayWait {
-		f.giveUp()
-	}
-}
-
-// tooMany says whether path would be one file more than are followed.
-func (f *Files) tooMany(path string) bool {
-	if id, ok := lstatID(path); !ok || f.tails[id] != nil {
-		return false
-	}
-	f.say("many", func() {
-		f.sh.Log.Warn().Int("limit", maxFiles).Msg("too many log files: narrow the patterns of log.files")
-	})
-	return true
-}
-
-func (s *FileSet) matches(path string) bool {
-	ok, err := doublestar.PathMatch(s.Pattern, path)
-	return err == nil && ok
-}
-
-func (s *FileSet) excludes(path string) bool {
-	for _, e := range s.Exclude {
-		if ok, err := doublestar.PathMatch(e, path); err == nil && ok {
-			return true
-		}
-	}
-	return false
-}
-
 // rotations looks at the known paths for new files under an old name. Where none came so far it goes on looking: by
 // the time that globs are expanded again, a file may have come there and been renamed too.
 func (f *Files) rotations() {
-	for path, id := range f.paths {
-		if now, ok := lstatID(path); ok && now == id {
-			continue
-		}
-		delete(f.paths, path)
-		if t := f.tails[id]; t != nil && len(f.vacant) < maxFiles {
-			f.vacant[path] = vacancy{t.set, time.Now()}
+	for _, t := range slices.Clone(f.hot) {
+		for _, path := range slices.Clone(t.names) {
+			if now, ok := idAt(path); ok && now == t.id {
+				continue
+			}
+			f.unpoint(path)
+			if len(f.vacant) < maxVacant {
+				f.vacant[path] = vacancy{t.set, time.Now()}
+			}
 		}
 	}
 	for path, v := range f.vacant {
-		if _, ok := lstatID(path); !ok {
+		if _, ok := idAt(path); !ok {
 			if time.Since(v.since) >= renamedQuiet {
 				delete(f.vacant, path)
 			}
@@ -295,112 +330,4 @@ func (f *Files) rotations() {
 			f.take([]*candidate{c})
 		}
 	}
-}
-
-// look opens the file at path if it is not followed yet; nil if it is, or is
-// not to be read.
-func (f *Files) look(path, set string) *candidate {
-	id, ok := lstatID(path)
-	if !ok {
-		return nil
-	}
-	if _, open := f.tails[id]; open {
-		f.paths[path] = id
-		return nil
-	}
-	if why := forbidden(path); why != "" {
-		f.say(path, func() { f.sh.Log.Warn().Str("path", path).Msg("log file is not read: " + why) })
-		return nil
-	}
-	c, err := openCandidate(path, set)
-	if err != nil {
-		f.refuse(path, err)
-		return nil
-	}
-	return c
-}
-
-func (f *Files) refuse(path string, err error) {
-	f.say(path+err.Error(), func() { f.sh.Log.Warn().Str("path", path).Msg("log file is not read: " + err.Error()) })
-}
-
-func openCandidate(path, set string) (*candidate, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		if errors.Is(err, unix.ELOOP) {
-			return nil, errors.New("it is a link; name the file itself")
-		}
-		return nil, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.Join(errors.New("it is no regular file"), file.Close())
-	}
-	return &candidate{f: file, id: infoID(info), size: info.Size(), path: path, set: set}, nil
-}
-
-// take follows the candidates: those that are known from where they were read
-// to, the others from their beginnings.
-func (f *Files) take(found []*candidate) {
-	pairs := match(f.away, found)
-	for _, c := range found {
-		k := pairs[c]
-		// It only lies beside a known one, or was renamed under our hands.
-		if k == nil && c.set == "" || f.tails[c.id] != nil {
-			c.close(f.sh.Log)
-			continue
-		}
-		t := &tail{sh: f.sh, files: f, f: c.f, id: c.id, path: c.path, set: c.set, size: c.size, grown: time.Now()}
-		if c.err == nil {
-			c.err = t.start(k)
-		}
-		if c.err != nil {
-			f.refuse(c.path, c.err)
-			c.close(f.sh.Log)
-			continue
-		}
-		f.tails[t.id] = t
-		if c.set != "" {
-			f.paths[c.path] = t.id
-		}
-		if k != nil {
-			f.found(k, t)
-		}
-	}
-}
-
-// found takes a known file off the list of those that are away.
-func (f *Files) found(k *known, t *tail) {
-	f.away = slices.DeleteFunc(f.away, func(o *known) bool { return o == k })
-	if k.id != t.id {
-		f.sh.Log.Info().Str("path", t.path).Str("was", k.id.String()).Str("is", t.id.String()).Int64("read", t.offset).
-			Msg("log file is known by its content: it is read on from where it was")
-	}
-}
-
-// replaced says whether a known file's inode holds something else now.
-func (f *Files) replaced(k *known) bool {
-	t := f.tails[k.id]
-	if t == nil || t.aux.ID != t.id.String() { // or another known file came there
-		return false
-	}
-	if k.pos > 0 {
-		f.sh.Log.Info().Str("path", t.path).Int64("read", k.pos).Int64("size", t.size).
-			Msg("log file was " + change(t.size < k.pos) + " while nobody looked: it is read anew from its beginning")
-	}
-	return true
-}
-
-// forbidden says why a path is never read.
-func forbidden(path string) string {
-	path = filepath.Clean(path)
-	for _, dir := range []string{"/proc", "/sys", "/dev", "/run/secrets", "/var/lib/hub"} {
-		if path == dir || strings.HasPrefix(path, dir+"/") {
-			return "files below " + dir + " are no logs"
-		}
-	}
-	return ""
 }

@@ -59,7 +59,10 @@ func (p *imprint) add(data []byte) {
 }
 
 // inLine says whether the place is in the middle of a line.
-func (p *imprint) inLine() bool { return p.at > 0 && p.last[markBytes-1] != '\n' }
+func (p *imprint) inLine() bool {
+	last := p.last[markBytes-1]
+	return p.at > 0 && last != '\n' && last != 0 // zeros are passed over where a line begins
+}
 
 // proof is what of an imprint is kept.
 func (p *imprint) proof() proof {

@@ -14,6 +14,7 @@ import (
 
 	"cloud4.internal/hub/loghub/internal/spool"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 const filePrefix = "file/"
@@ -21,6 +22,7 @@ const filePrefix = "file/"
 // fileAux is what the spool keeps of a file besides its place.
 type fileAux struct {
 	Path       string `json:"path"`
+	Raw        []byte `json:"raw,omitempty"` // the path, if it is more than JSON can hold
 	Set        string `json:"set"`
 	Generation string `json:"gen"`
 	ID         string `json:"id,omitempty"` // in the uids: device and inode when it was first seen; "": those of the key
@@ -50,6 +52,9 @@ func parseKnown(key string, st spool.State) (*known, bool) {
 	}
 	if json.Unmarshal([]byte(st.Aux), &k.aux) != nil || k.aux.Generation == "" {
 		return nil, false
+	}
+	if len(k.aux.Raw) > 0 {
+		k.aux.Path = string(k.aux.Raw)
 	}
 	if k.aux.ID == "" {
 		k.aux.ID = k.id.String()
@@ -209,13 +214,13 @@ func (f *Files) beside(found []*candidate) []*candidate {
 		}
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
-			if !e.Type().IsRegular() || f.wants(path) || len(found)+len(out) >= maxFiles {
+			if !e.Type().IsRegular() || f.wants(path) || f.crowded(len(found)+len(out)) {
 				continue
 			}
-			if id, ok := lstatID(path); !ok || seen[id] {
+			if id, ok := idAt(path); !ok || seen[id] {
 				continue
 			}
-			if c, err := openCandidate(path, ""); err == nil {
+			if c, err := f.candidate(path, ""); err == nil {
 				seen[c.id] = true
 				out = append(out, c)
 			}
@@ -238,7 +243,7 @@ func (f *Files) dropUnwanted() {
 // giveUp lets go of known files that did not come back.
 func (f *Files) giveUp() {
 	f.away = slices.DeleteFunc(f.away, func(k *known) bool {
-		if id, ok := lstatID(k.aux.Path); ok && id == k.id {
+		if id, ok := idAt(k.aux.Path); ok && id == k.id {
 			return false // it is there and cannot be read, which was said
 		}
 		f.sh.Log.Warn().Str("path", k.aux.Path).Int64("read", k.pos).
@@ -259,15 +264,75 @@ func (f *Files) wants(path string) bool {
 	return slices.ContainsFunc(f.sets, func(s FileSet) bool { return s.matches(path) && !s.excludes(path) })
 }
 
-func lstatID(path string) (fileID, bool) {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode()&fs.ModeType&^fs.ModeSymlink != 0 {
+// idAt says which file a path leads to. A link that is not to be followed, and what is no regular file, stand for
+// themselves; directories are nothing.
+func idAt(path string) (fileID, bool) {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
 		return fileID{}, false
 	}
-	return infoID(info), true
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK && st.Uid == 0 {
+		var to unix.Stat_t
+		if unix.Stat(path, &to) == nil {
+			st = to
+		}
+	}
+	return fileID{uint64(st.Dev), st.Ino}, st.Mode&unix.S_IFMT != unix.S_IFDIR
 }
 
 func infoID(info fs.FileInfo) fileID {
 	dev, ino := statID(info)
 	return fileID{dev, ino}
+}
+
+// take follows the candidates: those that are known from where they were read
+// to, the others from their beginnings.
+func (f *Files) take(found []*candidate) {
+	pairs := match(f.away, found)
+	for _, c := range found {
+		k := pairs[c]
+		// It only lies beside a known one, or was renamed under our hands.
+		if k == nil && c.set == "" || f.tails[c.id] != nil {
+			c.close(f.sh.Log)
+			continue
+		}
+		t := f.newTail(c)
+		if c.err == nil {
+			c.err = t.start(k)
+		}
+		if c.err != nil {
+			f.refuse(c.path, c.err)
+			t.close()
+			continue
+		}
+		f.follow(t)
+		if c.set != "" {
+			f.point(c.path, t)
+		}
+		if k != nil {
+			f.found(k, t)
+		}
+	}
+}
+
+// found takes a known file off the list of those that are away.
+func (f *Files) found(k *known, t *tail) {
+	f.away = slices.DeleteFunc(f.away, func(o *known) bool { return o == k })
+	if k.id != t.id {
+		f.sh.Log.Info().Str("path", t.path).Str("was", k.id.String()).Str("is", t.id.String()).Int64("read", t.offset).
+			Msg("log file is known by its content: it is read on from where it was")
+	}
+}
+
+// replaced says whether a known file's inode holds something else now.
+func (f *Files) replaced(k *known) bool {
+	t := f.tails[k.id]
+	if t == nil || t.aux.ID != t.id.String() { // or another known file came there
+		return false
+	}
+	if k.pos > 0 {
+		f.sh.Log.Info().Str("path", t.path).Int64("read", k.pos).Int64("size", t.size).
+			Msg("log file was " + change(t.size < k.pos) + " while nobody looked: it is read anew from its beginning")
+	}
+	return true
 }

@@ -49,24 +49,43 @@ type tail struct {
 	join    join.Joiner
 	mark    join.Mark // of offset
 	waits   time.Time // since when lines at offset wait for others
+	stamp   stamp
 	size    int64
-	grown   time.Time // when the size last changed
-	checked bool      // since then: it still is the file that was read
+	before  int64     // size when it was the file that was read for certain
+	grown   time.Time // when it was last written to
+	intact  time.Time // when it was that for certain
+	checked bool      // since it last changed: it still is the file that was read
 	deleted bool
+	names   []string // paths that lead to it now
+	cold    bool     // see Files.cold
+	fresh   bool     // it came while we looked, and nothing of it was read
+	born    time.Time
+	scanned int64 // so far there are zeros from the place on
+	held    bool  // nothing but zeros follow, and it did not change since
+}
+
+func (f *Files) newTail(c *candidate) *tail {
+	now := time.Now()
+	f.open++
+	return &tail{sh: f.sh, files: f, f: c.f, id: c.id, path: c.path, set: c.set, size: c.size, before: c.size, grown: now, intact: now,
+		born: now}
 }
 
 // start goes on where the known file was, or begins at the first byte.
 func (t *tail) start(k *known) error {
 	if t.sh.Spool == nil { // nobody remembers a place: what is new from now on
-		t.offset = t.size
-		t.begin()
+		if t.begin(); k != nil {
+			t.resume(k)
+		} else if t.files.first {
+			t.offset = t.size
+		}
 		return t.measure()
 	}
 	key := filePrefix + t.id.String()
 	old := key
 	if k == nil {
 		t.begin()
-		if t.files.first {
+		if t.fresh = !t.files.first; t.files.first {
 			t.history = t.size
 		}
 	} else {
@@ -96,7 +115,7 @@ func (t *tail) resume(k *known) {
 	if t.set == "" {
 		t.set = k.aux.Set
 	}
-	t.aux = fileAux{Path: t.path, Set: t.set, Generation: k.aux.Generation, ID: k.aux.ID}
+	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: k.aux.Generation, ID: k.aux.ID}
 	t.builder = t.newBuilder()
 }
 
@@ -111,7 +130,7 @@ func (t *tail) measure() (err error) {
 
 // begin starts a generation of the file.
 func (t *tail) begin() {
-	t.aux = fileAux{Path: t.path, Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36), ID: t.id.String()}
+	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36), ID: t.id.String()}
 	t.imprint, t.mark = imprint{}, join.Mark{}
 	t.builder = t.newBuilder()
 }
@@ -131,23 +150,29 @@ func (t *tail) state() (spool.State, error) {
 	return spool.State{Aux: string(text), Pos: uint64(t.offset), Seq: t.seq, Proof: t.imprint.proof().append(nil)}, err
 }
 
-// read takes what was added. again says that there is more.
-func (t *tail) read(now time.Time, last bool) (again bool, err error) {
-	info, err := t.f.Stat()
-	if err != nil {
+// read takes what was added, unless the spool is full. again says that there is more.
+func (t *tail) read(now time.Time, last, full bool) (again bool, err error) {
+	if err := t.unpark(); errors.Is(err, errGone) {
+		t.deleted = true
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
-	t.deleted = links(info) == 0
-	if info.Size() != t.size {
-		t.size, t.grown, t.checked = info.Size(), now, false
+	if err := t.stat(now); err != nil {
+		return false, err
 	}
 	defer func() { t.n.lag.Store(max(t.size-t.offset, 0)) }()
 	if err := t.check(); err != nil {
+		if errors.Is(err, spool.ErrFull) {
+			err = nil
+		}
 		return false, err
 	}
-	if t.size == t.offset {
+	t.intact = now
+	if t.size == t.offset || t.held || full || t.mayBeCopy(now) {
 		return false, nil
 	}
+	t.ready()
 	done := int64(0)
 	for t.offset < t.size && done < turnBytes {
 		n, err := t.chunk(now, last)
@@ -167,30 +192,16 @@ func (t *tail) check() error {
 	if t.checked {
 		return nil
 	}
-	same := t.size >= t.offset
-	if same {
-		var err error
-		if same, err = t.imprint.proof().holds(t.f); err != nil {
+	if t.size >= t.offset {
+		same, err := t.imprint.proof().holds(t.f)
+		if err != nil {
 			return fmt.Errorf("comparing: %w", err)
 		}
+		if t.checked = same; same {
+			return nil
+		}
 	}
-	t.checked = true
-	if same {
-		return nil
-	}
-	t.sh.Log.Info().Str("path", t.path).Int64("read", t.offset).Int64("size", t.size).
-		Msg("log file was " + change(t.size < t.offset) + ": it is read anew from its beginning")
-	t.offset, t.seq = 0, 0
-	t.begin()
-	return t.update()
-}
-
-// change names what happened to a file.
-func change(shorter bool) string {
-	if shorter {
-		return "truncated"
-	}
-	return "truncated and written again, or replaced"
+	return t.anew()
 }
 
 func (t *tail) update() error {
@@ -214,6 +225,12 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	}
 	t.sh.Masker.Refresh()
 	data := buf[:got]
+	if got > 0 && data[0] == 0 {
+		n, again, err := t.passNULs(data)
+		t.held = n == 0 && !again && err == nil
+		return n, err
+	}
+	data, cut := beforeNULs(data, t.offset+int64(got) >= t.size)
 	start := t.offset
 	t.next = start
 	t.join.Apart = t.files.apart(t.set)
@@ -221,14 +238,14 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	if data, err = t.records(buf, start, data, join.More); err != nil {
 		return t.offset - start, err
 	}
-	if t.next == start && got == len(buf) { // more than the buffer holds
+	if t.next == start && got == len(buf) && !cut { // more than the buffer holds
 		t.files.buf = make([]byte, 2*len(buf))
 		return t.chunk(now, last)
 	}
 	if t.next > start {
 		t.waits = now
 	}
-	if data = t.overdue(data, now, last); len(data) > 0 {
+	if data = t.overdue(data, now, last, cut); len(data) > 0 {
 		if _, err = t.records(buf, start, data, join.Quiet); err != nil {
 			return t.offset - start, err
 		}
@@ -255,13 +272,13 @@ func (t *tail) records(buf []byte, start int64, data []byte, end join.End) (rest
 }
 
 // overdue is what of the rest of the file has waited long enough: for the lines behind it, or for its end.
-func (t *tail) overdue(rest []byte, now time.Time, last bool) []byte {
+func (t *tail) overdue(rest []byte, now time.Time, last, end bool) []byte {
 	lines, _ := t.join.Held()
 	if lines == 0 || t.waits.IsZero() {
 		t.waits = now
 	}
 	switch {
-	case t.next+int64(len(rest)) >= t.size && (last || now.Sub(t.grown) >= fileQuiet):
+	case (end || t.next+int64(len(rest)) >= t.size) && (last || now.Sub(t.grown) >= fileQuiet):
 		return rest
 	case lines > 0 && now.Sub(t.waits) >= joinAge: // they come and come
 		t.waits = now
@@ -299,6 +316,11 @@ func (t *tail) commit(data []byte) error {
 	}
 	next := t.imprint
 	next.add(data)
+	return t.commitTo(next)
+}
+
+// commitTo commits the batch with the imprint of its end.
+func (t *tail) commitTo(next imprint) error {
 	if t.batch != nil {
 		t.proof = next.proof().append(t.proof[:0])
 		t.batch.Prove(uint64(t.next), t.seq, t.proof)
@@ -323,7 +345,7 @@ func (t *tail) commit(data []byte) error {
 func (t *tail) over(now time.Time, named bool) bool {
 	quiet := now.Sub(t.grown)
 	switch {
-	case named || t.offset < t.size:
+	case named || t.offset < t.size && !t.held:
 		return false
 	case t.deleted:
 		return quiet >= deletedQuiet
@@ -341,9 +363,24 @@ func (t *tail) forget() {
 }
 
 func (t *tail) close() {
+	if t.f == nil {
+		return
+	}
+	t.files.open--
 	if err := t.f.Close(); err != nil {
 		t.sh.Log.Warn().Err(err).Str("path", t.path).Msg("closing a log file")
 	}
+}
+
+// add sums up the figures of another source.
+func (s *Stat) add(o Stat) {
+	s.Position += o.Position
+	s.Lag += o.Lag
+	s.Records += o.Records
+	s.Lost += o.Lost
+	s.LostBytes += o.LostBytes
+	s.Zeros += o.Zeros
+	s.Misfits += o.Misfits
 }
 
 func statID(info fs.FileInfo) (dev, ino uint64) {
@@ -352,14 +389,6 @@ func statID(info fs.FileInfo) (dev, ino uint64) {
 		return 0, 0
 	}
 	return uint64(st.Dev), uint64(st.Ino)
-}
-
-func links(info fs.FileInfo) uint64 {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 1
-	}
-	return uint64(st.Nlink)
 }
 
 func owner(info fs.FileInfo) uint32 {

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package source
+
+import (
+	"os"
+	"time"
+
+	"cloud4.internal/hub/loghub/internal/join"
+	"cloud4.internal/hub/loghub/internal/spool"
+	"golang.org/x/sys/unix"
+)
+
+// stamp changes with every change of a file.
+type stamp struct {
+	size         int64
+	mtime, ctime unix.Timespec
+}
+
+// ready makes what a cold file does without.
+func (t *tail) ready() {
+	if t.builder == nil {
+		t.builder = t.newBuilder()
+	}
+	if t.batch == nil && t.src != nil {
+		t.batch = spool.NewBatch(t.src)
+	}
+}
+
+// cool lets go of it.
+func (t *tail) cool() { t.cold, t.builder, t.batch, t.join = true, nil, nil, join.Joiner{} }
+
+// settled says whether all was read that there is, of a file that can be found again by its name.
+func (t *tail) settled() bool {
+	return t.checked && (t.offset == t.size || t.held) && !t.deleted && len(t.names) > 0
+}
+
+// changed says whether a file that was quiet has changed. What cannot be told is a change.
+func (t *tail) changed(now time.Time) bool {
+	var st unix.Stat_t
+	var err error
+	if t.f == nil {
+		err = unix.Lstat(t.names[0], &st)
+	} else {
+		err = unix.Fstat(int(t.f.Fd()), &st)
+	}
+	if err == nil && t.id == (fileID{uint64(st.Dev), st.Ino}) && stampOf(&st) == t.stamp {
+		t.intact = now
+		return false
+	}
+	return true
+}
+
+func stampOf(st *unix.Stat_t) stamp { return stamp{st.Size, st.Mtim, st.Ctim} }
+
+// stat notes what became of the file.
+func (t *tail) stat(now time.Time) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.f.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	t.deleted = st.Nlink == 0
+	s := stampOf(&st)
+	if s == t.stamp {
+		return nil
+	}
+	if t.checked {
+		t.before = t.size
+	}
+	if s.size != t.stamp.size || s.mtime != t.stamp.mtime {
+		t.grown, t.checked, t.held = now, false, false
+	}
+	t.stamp, t.size = s, s.size
+	return nil
+}
