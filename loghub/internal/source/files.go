@@ -246,6 +246,7 @@ func (f *Files) unpoint(path string) {
 	delete(f.paths, path)
 	if t := f.tails[id]; t != nil {
 		t.names = slices.DeleteFunc(t.names, func(n string) bool { return n == path })
+		t.left = time.Now()
 		f.warm(t) // it was renamed or deleted
 	}
 }

@@ -84,6 +84,7 @@ const (
 	samePath              //
 	sameInode             //
 	sameGlob              // or the same directory
+	sameEmpty             // device and inode, and nothing was read: it may be a copy of what another one held
 	strangers
 )
 
@@ -94,6 +95,8 @@ func (k *known) sign(c *candidate, paths map[string]bool) sign {
 	switch {
 	case c.set == "" && !k.wanted:
 		return strangers
+	case k.id == c.id && k.pos == 0:
+		return sameEmpty
 	case k.id == c.id:
 		return sameFile
 	case k.pos == 0: // nothing was read that could be compared, or come twice

@@ -56,9 +56,10 @@ type tail struct {
 	intact  time.Time // when it was that for certain
 	checked bool      // since it last changed: it still is the file that was read
 	deleted bool
-	names   []string // paths that lead to it now
-	cold    bool     // see Files.cold
-	fresh   bool     // it came while we looked, and nothing of it was read
+	names   []string  // paths that lead to it now
+	left    time.Time // when it lost the last of them
+	cold    bool      // see Files.cold
+	fresh   bool      // it came while we looked, and nothing of it was read
 	born    time.Time
 	scanned int64 // so far there are zeros from the place on
 	held    bool  // nothing but zeros follow, and it did not change since
@@ -343,7 +344,7 @@ func (t *tail) commitTo(next imprint) error {
 
 // over says whether nothing more is to be expected of the file.
 func (t *tail) over(now time.Time, named bool) bool {
-	quiet := now.Sub(t.grown)
+	quiet := min(now.Sub(t.grown), now.Sub(t.left))
 	switch {
 	case named || t.offset < t.size && !t.held:
 		return false
