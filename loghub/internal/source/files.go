@@ -150,12 +150,15 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 	}
 	f.rotations()
 	full := f.sh.Spool != nil && f.sh.Spool.Fill() >= filesStop
+	for _, t := range slices.Clone(f.hot) { // all of them before the first is read: one may be the copy of another
+		f.trouble(t, t.look(now))
+	}
 	for _, t := range slices.Clone(f.hot) {
-		again, err := t.read(now, last, full)
-		if err != nil {
-			f.say(t.path+err.Error(), func() { f.sh.Log.Warn().Err(err).Str("path", t.path).Msg("reading a log file") })
+		if !full {
+			again, err := t.read(now, last)
+			f.trouble(t, err)
+			more = more || again
 		}
-		more = more || again
 		if t.over(now, len(t.names) > 0) {
 			f.forgetTail(t)
 		}
@@ -172,6 +175,13 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 		delete(f.known, "full")
 	}
 	return more && !full
+}
+
+// trouble says once what is wrong with a file.
+func (f *Files) trouble(t *tail, err error) {
+	if err != nil {
+		f.say(t.path+err.Error(), func() { f.sh.Log.Warn().Err(err).Str("path", t.path).Msg("reading a log file") })
+	}
 }
 
 // rouse finds the cold files that changed. Where there are few of them each is looked at, else those that the kernel
@@ -326,6 +336,9 @@ func (f *Files) rotations() {
 		delete(f.vacant, path)
 		if len(f.tails) >= maxFiles && f.tooMany(path) {
 			continue
+		}
+		if f.crowded(0) {
+			f.makeRoom()
 		}
 		if c := f.look(path, v.set); c != nil {
 			f.take([]*candidate{c})

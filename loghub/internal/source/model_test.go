@@ -263,7 +263,7 @@ func (w *world) settle() {
 			continue
 		}
 		if was, twice := where[n]; twice && was != r.UID {
-			t.Errorf("line %d is %s and %s", n, was, r.UID)
+			t.Fatalf("line %d is %s and %s", n, was, r.UID)
 		}
 		where[n] = r.UID
 		file, offset, _ := strings.Cut(r.UID, "@")
@@ -312,6 +312,13 @@ func TestFilesModel(t *testing.T) {
 			w.path = filepath.Join(w.dir, "a.log")
 			w.pattern = w.path + []string{"", "*"}[rnd.IntN(2)]
 			w.f = w.b.files(w.pattern)
+			defer func() {
+				w.f.close()
+				do(t, w.w.Close())
+				if t.Failed() {
+					t.Logf("MODEL_SEED=%d, pattern %s:\n%s\n%s", seed, w.pattern, strings.Join(w.history, "\n"), w.b.said())
+				}
+			}()
 			w.reopen()
 			w.line()
 			w.look(false)
@@ -329,11 +336,6 @@ func TestFilesModel(t *testing.T) {
 				steps[i].do(w)
 			}
 			w.settle()
-			w.f.close()
-			do(t, w.w.Close())
-			if t.Failed() {
-				t.Logf("MODEL_SEED=%d, pattern %s:\n%s\n%s", seed, w.pattern, strings.Join(w.history, "\n"), w.b.said())
-			}
 		})
 		if !ok {
 			break

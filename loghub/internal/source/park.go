@@ -46,13 +46,15 @@ func (t *tail) park() {
 	t.f = nil
 }
 
-// unpark opens a parked file again, under whatever name of its directory it has now. errGone: it has none.
+// unpark opens a parked file again, under whatever name of its directory it has now. errGone: it has none; errLater: too many files are open.
 func (t *tail) unpark() error {
 	if t.f != nil {
 		return nil
 	}
 	if t.files.crowded(0) {
-		t.files.makeRoom()
+		if t.files.makeRoom(); t.files.crowded(0) {
+			return errLater
+		}
 	}
 	for _, path := range t.names {
 		if t.reopen(path) {
@@ -73,7 +75,10 @@ func (t *tail) unpark() error {
 	return errGone
 }
 
-var errGone = errors.New("it was read to its end and is gone")
+var (
+	errGone  = errors.New("it was read to its end and is gone")
+	errLater = errors.New("too many files are open")
+)
 
 // reopen says whether the file at path is the one that was closed. Its content is compared when it is read.
 func (t *tail) reopen(path string) bool {

@@ -40,7 +40,10 @@ func (t *tail) changed(now time.Time) bool {
 	var st unix.Stat_t
 	var err error
 	if t.f == nil {
-		err = unix.Lstat(t.names[0], &st)
+		if len(t.names) == 0 {
+			return true
+		}
+		err = unix.Stat(t.names[0], &st)
 	} else {
 		err = unix.Fstat(int(t.f.Fd()), &st)
 	}

@@ -151,28 +151,38 @@ func (t *tail) state() (spool.State, error) {
 	return spool.State{Aux: string(text), Pos: uint64(t.offset), Seq: t.seq, Proof: t.imprint.proof().append(nil)}, err
 }
 
-// read takes what was added, unless the spool is full. again says that there is more.
-func (t *tail) read(now time.Time, last, full bool) (again bool, err error) {
-	if err := t.unpark(); errors.Is(err, errGone) {
+// look sees what became of the file, and begins anew where it is another one than was read.
+func (t *tail) look(now time.Time) error {
+	if t.f == nil && !t.changed(now) {
+		return nil
+	}
+	switch err := t.unpark(); {
+	case errors.Is(err, errGone):
 		t.deleted = true
-		return false, nil
-	} else if err != nil {
-		return false, err
+		return nil
+	case errors.Is(err, errLater):
+		return nil
+	case err != nil:
+		return err
 	}
 	if err := t.stat(now); err != nil {
-		return false, err
+		return err
 	}
 	defer func() { t.n.lag.Store(max(t.size-t.offset, 0)) }()
-	if err := t.check(); err != nil {
-		if errors.Is(err, spool.ErrFull) {
-			err = nil
-		}
-		return false, err
+	err := t.check()
+	if errors.Is(err, spool.ErrFull) { // the loss is told when there is room
+		return nil
 	}
 	t.intact = now
-	if t.size == t.offset || t.held || full || t.mayBeCopy(now) {
+	return err
+}
+
+// read takes what was added. again says that there is more.
+func (t *tail) read(now time.Time, last bool) (again bool, err error) {
+	if !t.checked || t.f == nil || t.size == t.offset || t.held || t.mayBeCopy(now) {
 		return false, nil
 	}
+	defer func() { t.n.lag.Store(max(t.size-t.offset, 0)) }()
 	t.ready()
 	done := int64(0)
 	for t.offset < t.size && done < turnBytes {
@@ -181,7 +191,7 @@ func (t *tail) read(now time.Time, last, full bool) (again bool, err error) {
 			return false, nil // the bytes stay where they are
 		}
 		if err != nil || n == 0 {
-			return false, err
+			return t.scanned > t.offset && !t.held, err
 		}
 		done += n
 	}
