@@ -4,10 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"cloud4.internal/hub/internal/daemon"
@@ -39,6 +39,10 @@ const (
 	gcPercent   = 40
 	memoryLimit = 24 << 20
 )
+
+// hubsBehind is the part of the spool's quota that the hubs' own warnings never take: however many there are, there is
+// room for what the service says.
+const hubsBehind = 0.5
 
 func runCommand() *cli.Command {
 	return &cli.Command{
@@ -200,7 +204,12 @@ func (r *runner) openPipes() error {
 	}
 	pipes := r.hub.Pipes()
 	if len(pipes) == 0 && !r.hub.Supervised() {
-		if f := stdin(); f != nil {
+		f, err := stdin(os.Stdin)
+		switch {
+		case errors.Is(err, errTerminal) && len(r.settings.Files) > 0: // those are what is to be read
+		case err != nil:
+			return daemon.Usage(err)
+		case f != nil:
 			pipes = map[string]*os.File{"stdin": f}
 		}
 	}
@@ -230,6 +239,7 @@ func (r *runner) describe(o *source.PipeOptions) {
 		o.Parse = parse.Options{Format: "json"}
 		o.MinSeverity = parse.Warn
 		o.Apart = false
+		o.Behind = hubsBehind
 		o.Attrs = []otlp.KeyValue{{Key: event.AttrPipe, Value: otlp.String("hubs")}}
 		o.Copy = r.outputs["stderr"].Add // whatever log.stdout says: it is nowhere else
 		o.Raw = r.spool == nil
@@ -247,19 +257,6 @@ func (r *runner) describe(o *source.PipeOptions) {
 	if r.deaths != nil && o.Name != "stdin" {
 		o.Copy = r.deaths.keep(o.Name, o.Copy)
 	}
-}
-
-// stdin is what is piped into us, made non-blocking so that reads end at a
-// deadline; nil if it is no pipe.
-func stdin() *os.File {
-	info, err := os.Stdin.Stat()
-	if err != nil || info.Mode()&os.ModeNamedPipe == 0 {
-		return nil
-	}
-	if err := syscall.SetNonblock(0, true); err != nil {
-		return nil
-	}
-	return os.NewFile(0, "stdin")
 }
 
 // emitter copies records as JSON lines.

@@ -158,6 +158,9 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 			again, err := t.read(now, last)
 			f.trouble(t, err)
 			more = more || again
+			if len(f.tails) > fewCold && t.settled() {
+				t.rest()
+			}
 		}
 		if t.over(now, len(t.names) > 0) {
 			f.forgetTail(t)
@@ -231,7 +234,8 @@ func (f *Files) cool(now time.Time) {
 		if now.Sub(t.grown) < coldAfter || !t.settled() {
 			return false
 		}
-		t.cool()
+		t.cold = true
+		t.rest()
 		f.cold = append(f.cold, t)
 		if len(f.cold) > fewCold {
 			f.watch = f.watch.add(f, t)

@@ -39,6 +39,8 @@ type PipeOptions struct {
 	Parse parse.Options
 	// MinSeverity leaves out records below it; 0 takes all.
 	MinSeverity uint8
+	// Behind makes the pipe shed that much of the quota earlier than others: what it says is of less worth than theirs.
+	Behind float64
 	// Drained is how many bytes hubinit has read from the pipe so far.
 	Drained int64
 	// Copy gets the bytes as they are; it must not block, nor keep them.
@@ -263,7 +265,7 @@ func (p *Pipe) record(pos uint64) {
 		p.seq++
 		return
 	}
-	if shed(p.fill, rec.Severity) {
+	if shed(p.fill+p.o.Behind, rec.Severity) {
 		p.seq++
 		p.n.lose(&p.loss, event.ReasonQuota, rec.Severity, g.Bytes)
 		return

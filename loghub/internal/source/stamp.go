@@ -17,7 +17,7 @@ type stamp struct {
 	mtime, ctime unix.Timespec
 }
 
-// ready makes what a cold file does without.
+// ready makes what reading takes.
 func (t *tail) ready() {
 	if t.builder == nil {
 		t.builder = t.newBuilder()
@@ -27,8 +27,8 @@ func (t *tail) ready() {
 	}
 }
 
-// cool lets go of it.
-func (t *tail) cool() { t.cold, t.builder, t.batch, t.join = true, nil, nil, join.Joiner{} }
+// rest lets go of it: where there are many files, few of them are being read.
+func (t *tail) rest() { t.builder, t.batch, t.join = nil, nil, join.Joiner{} }
 
 // settled says whether all was read that there is, of a file that can be found again by its name.
 func (t *tail) settled() bool {
