@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -51,6 +52,7 @@ type Files struct {
 	paths map[string]fileID // path → what stands there, of matching paths
 	known map[string]bool   // what was said already
 	buf   []byte
+	join  join.Joiner
 	watch *watch // tells of changes of cold files sooner; nil: it is not needed, or cannot be had
 	open  int    // descriptors
 	limit int    // of descriptors

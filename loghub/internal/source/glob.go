@@ -208,6 +208,13 @@ func (f *Files) look(path, set string) *candidate {
 		if f.paths[path] != id {
 			f.point(path, t)
 		}
+		if t.packed {
+			f.refuse(path, errCompressed)
+		}
+		return nil
+	}
+	if slices.ContainsFunc(packed, func(p packing) bool { return strings.HasSuffix(path, p.suffix) }) {
+		f.refuse(path, errCompressed)
 		return nil
 	}
 	c, err := f.candidate(path, set)
@@ -238,9 +245,6 @@ func (f *Files) candidate(path, set string) (*candidate, error) {
 		return nil, err
 	}
 	info, err := file.Stat()
-	if err == nil && compressed(file, path) {
-		err = errCompressed
-	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -249,16 +253,17 @@ func (f *Files) candidate(path, set string) (*candidate, error) {
 
 var errCompressed = errors.New("it is compressed")
 
-// packed is how compressed files end and begin: gzip (RFC 1952), xz, bzip2, Zstandard (RFC 8878), LZ4.
-var packed = []struct{ suffix, head string }{
+// packing is how compressed files end and begin. The lines in them were read before.
+type packing struct{ suffix, head string }
+
+// packed are gzip (RFC 1952), xz, bzip2, Zstandard (RFC 8878) and LZ4.
+var packed = []packing{
 	{".gz", "\x1f\x8b\x08"}, {".xz", "\xfd7zXZ\x00"}, {".bz2", "BZh"}, {".zst", "\x28\xb5\x2f\xfd"}, {".lz4", "\x04\x22\x4d\x18"},
 }
 
-// compressed says whether a file is, or is about to be: the lines in it were read before.
-func compressed(file io.ReaderAt, path string) bool {
+// isPacked says whether a file is compressed, whatever its name.
+func isPacked(file io.ReaderAt) bool {
 	head := make([]byte, 6)
 	n, _ := file.ReadAt(head, 0)
-	return slices.ContainsFunc(packed, func(p struct{ suffix, head string }) bool {
-		return strings.HasSuffix(path, p.suffix) || strings.HasPrefix(string(head[:n]), p.head)
-	})
+	return slices.ContainsFunc(packed, func(p packing) bool { return strings.HasPrefix(string(head[:n]), p.head) })
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +27,7 @@ func (t *tail) ready() {
 }
 
 // rest lets go of it: where there are many files, few of them are being read.
-func (t *tail) rest() { t.builder, t.batch, t.join = nil, nil, join.Joiner{} }
+func (t *tail) rest() { t.builder, t.batch = nil, nil }
 
 // settled says whether all was read that there is, of a file that can be found again by its name.
 func (t *tail) settled() bool {

@@ -46,9 +46,9 @@ type tail struct {
 	offset  int64 // committed: the beginning of the first line not framed
 	next    int64 // in the batch
 	seq     uint64
-	join    join.Joiner
-	mark    join.Mark // of offset
-	waits   time.Time // since when lines at offset wait for others
+	join    *join.Joiner // shared: it works on one chunk at a time
+	mark    join.Mark    // of offset
+	waits   time.Time    // since when lines at offset wait for others
 	stamp   stamp
 	size    int64
 	before  int64     // size when it was the file that was read for certain
@@ -62,6 +62,7 @@ type tail struct {
 	fresh   bool      // it came while we looked, and nothing of it was read
 	born    time.Time
 	scanned int64 // so far there are zeros from the place on
+	packed  bool  // it is compressed
 	held    bool  // nothing but zeros follow, and it did not change since
 }
 
@@ -69,7 +70,7 @@ func (f *Files) newTail(c *candidate) *tail {
 	now := time.Now()
 	f.open++
 	return &tail{sh: f.sh, files: f, f: c.f, id: c.id, path: c.path, set: c.set, size: c.size, before: c.size, grown: now, intact: now,
-		born: now}
+		born: now, left: now, join: &f.join}
 }
 
 // start goes on where the known file was, or begins at the first byte.
@@ -117,7 +118,7 @@ func (t *tail) resume(k *known) {
 		t.set = k.aux.Set
 	}
 	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: k.aux.Generation, ID: k.aux.ID}
-	t.builder = t.newBuilder()
+	t.builder = nil
 }
 
 // measure makes the imprint of the place where reading begins.
@@ -133,7 +134,7 @@ func (t *tail) measure() (err error) {
 func (t *tail) begin() {
 	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36), ID: t.id.String()}
 	t.imprint, t.mark = imprint{}, join.Mark{}
-	t.builder = t.newBuilder()
+	t.builder = nil
 }
 
 func (t *tail) newBuilder() *event.Builder {
@@ -183,6 +184,13 @@ func (t *tail) read(now time.Time, last bool) (again bool, err error) {
 		return false, nil
 	}
 	defer func() { t.n.lag.Store(max(t.size-t.offset, 0)) }()
+	if t.offset == 0 {
+		if t.packed = isPacked(t.f); t.packed {
+			t.held = true
+			t.files.refuse(t.path, errCompressed)
+			return false, nil
+		}
+	}
 	t.ready()
 	done := int64(0)
 	for t.offset < t.size && done < turnBytes {

@@ -44,6 +44,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Sizes of the format.
 const (
 	segmentBytes  = 1 << 20 // a segment that reached it is followed by the next
+	headShare     = 3       // a segment holds so many times what its head takes
 	headerBytes   = 16      // of a segment
 	frameBytes    = 12      // header of a frame
 	maxBatchBytes = 6 << 20 // so that a batch fits in one stretch of the memory store

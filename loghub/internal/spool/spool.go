@@ -314,7 +314,7 @@ func (s *Spool) write(b []byte) error {
 	if len(b) > maxBatchBytes {
 		return fmt.Errorf("writing the spool: %d bytes at once, at most %d", len(b), maxBatchBytes)
 	}
-	if s.active.size >= s.o.segment || s.active.size+int64(len(b)) > strideBytes {
+	if s.isFull(len(b)) {
 		fault("segment-full")
 		if err := s.begin(s.active.number + 1); err != nil {
 			return err
@@ -329,6 +329,13 @@ func (s *Spool) write(b []byte) error {
 		err = s.put(b)
 	}
 	return err
+}
+
+// isFull says whether the active segment has no room for n bytes more. Where thousands of sources make its head large, it
+// grows with it: most of what is written is to be records.
+func (s *Spool) isFull(n int) bool {
+	room := max(s.o.segment, headShare*s.segs[s.active.number].head)
+	return s.active.size >= room || s.active.size+int64(n) > strideBytes
 }
 
 // put appends to the active segment. What a write cut short has left is taken
