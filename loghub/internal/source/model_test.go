@@ -291,7 +291,7 @@ func (w *world) settle() {
 // TestFilesModel does things at random to a log file. Lines are missing only where a truncation or a deletion took them
 // before anybody looked and no copy has them; none comes twice under two names, and the order within a file holds.
 func TestFilesModel(t *testing.T) {
-	rounds, seed := 150, uint64(time.Now().UnixNano())
+	rounds, seed := 60, uint64(time.Now().UnixNano())
 	if os.Getenv("HUB_SOAK") != "" {
 		rounds = 3000
 	}
