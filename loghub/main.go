@@ -42,7 +42,7 @@ func main() {
 
 func newApp() *cli.App {
 	return daemon.New("loghub", "turns what a container writes into events and ships them", sections,
-		runCommand(), receiveCommand(), statusCommand(), tailCommand(), parseCommand())
+		runCommand(), receiveCommand(), gapsCommand(), statusCommand(), tailCommand(), parseCommand())
 }
 
 // sections are the settings that loghub reads.

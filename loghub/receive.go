@@ -34,9 +34,12 @@ func receiveCommand() *cli.Command {
 			&cli.StringFlag{Name: "identity", Usage: "`DIR`ectory with id.pem and roots.pem (default: <state>/identity)"},
 			&cli.StringFlag{Name: "quota", Usage: "`BYTES` of records one peer may send in a minute", Value: "64MiB"},
 			&cli.StringFlag{Name: "quota-total", Usage: "`BYTES` all files may have together", Value: "4GiB"},
+			&cli.StringFlag{Name: "floor", Usage: "`BYTES` that stay free on the file system: below nothing is taken", Value: "500MiB"},
 			&cli.StringFlag{Name: "max-body", Usage: "`BYTES` of one request, unpacked, 1MiB to 64MiB", Value: "16MiB"},
 			&cli.StringFlag{Name: "file-size", Usage: "`BYTES` of a file before it is rotated", Value: "16MiB"},
 			&cli.IntFlag{Name: "keep", Usage: "old files kept for each peer", Value: 4},
+			&cli.BoolFlag{Name: "daily", Usage: "begin a new file each day, UTC"},
+			&cli.BoolFlag{Name: "gzip", Usage: "compress old files"},
 		},
 		Action: daemon.Service(func(c *cli.Context, log zerolog.Logger) error {
 			o, err := receiveOptions(c)
@@ -54,7 +57,7 @@ func receiveCommand() *cli.Command {
 }
 
 func receiveOptions(c *cli.Context) (receive.Options, error) {
-	o := receive.Options{Dir: c.String("dir"), Keep: c.Int("keep")}
+	o := receive.Options{Dir: c.String("dir"), Keep: c.Int("keep"), Daily: c.Bool("daily"), Pack: c.Bool("gzip")}
 	var errs []error
 	if err := daemon.Missing(c, "dir"); err != nil {
 		errs = append(errs, err)
@@ -70,6 +73,7 @@ func receiveOptions(c *cli.Context) (receive.Options, error) {
 	}
 	size("quota", &o.PeerQuota, 64<<10, 1<<40)
 	size("quota-total", &o.TotalBytes, 1<<20, 1<<50)
+	size("floor", &o.Floor, 0, 1<<50)
 	size("max-body", &o.BodyBytes, 1<<20, 64<<20)
 	size("file-size", &o.FileBytes, 64<<10, 1<<40)
 	if o.Keep < 1 || o.Keep > 1000 {
@@ -93,6 +97,7 @@ func serve(ctx context.Context, o receive.Options, files *identity.Files, dir, a
 		return fmt.Errorf("listening: %w", err)
 	}
 	srv := mtls.Server(files, rc, rc.Refused)
+	receive.LimitConnections(srv)
 	id, err := files.ID()
 	if err != nil {
 		return errors.Join(err, ln.Close())

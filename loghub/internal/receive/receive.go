@@ -11,17 +11,24 @@
 //
 // Files: <dir>/<peer>.jsonl in the form of package jsonline, where <peer> is
 // web.shop.vm1 (replicas share it), host.vm1 or genesis.config. At 16 MiB a file
-// becomes .1, .1 becomes .2, up to Keep. A request is answered with 200 once its
+// becomes .1 (.1.gz with Pack), .1 becomes .2, up to Keep; with Daily also where a day (UTC) ends. A request is answered with 200 once its
 // lines are on the disk (fsync); a line that a crash cut short is removed at the
 // next start.
 //
+// Room: all files together have TotalBytes. When they are used up, the peer that has most gives its oldest file: who
+// sends much pushes out his own, and a peer that has less than he loses nothing by it. Below Floor of free space on the
+// file system nothing is taken.
+//
 // Duplicates, told by (peer, service.instance.id, log.record.uid), are dropped
 // within a window of the last 16,384 records of a peer file, which is read back
-// from the file after a restart.
+// from the files after a restart.
 //
 // Answers: 200; 400 malformed; 403 not allowed; 413 too large; 415 other media;
 // 429 with Retry-After when a peer sends more than its quota (bytes of records in a
-// minute), has 4 requests under way already or the directory is full; 503 when the disk takes nothing.
+// minute), has 4 requests under way already, more bytes are arriving than memory is for, or the directory is full of
+// what may not go; 503 with Retry-After below the floor and when the disk takes nothing.
+//
+// GET /metrics says what was taken and refused, to operators, hosts and genesis servers.
 //
 // Left out: queries, indexes and retention by age: that is an OTLP engine's.
 package receive
@@ -53,6 +60,9 @@ type Options struct {
 	BodyBytes  int64 // of a request, unpacked, default 16 MiB, at most 64 MiB
 	PeerQuota  int64 // bytes of records from one peer in a minute, default 64 MiB
 	TotalBytes int64 // of all files, default 4 GiB
+	Floor      int64 // free bytes of the file system below which nothing is taken, default 0
+	Daily      bool  // a new file each day, UTC
+	Pack       bool  // old files are compressed with gzip
 	Own        func() (spiffe.ID, error)
 	Log        zerolog.Logger
 }
@@ -74,6 +84,8 @@ type Receiver struct {
 	now    func() time.Time
 	store  *store
 	quotas *quotas
+	budget *budget
+	counts *counts
 
 	refusals mtls.Refusals
 
@@ -96,14 +108,22 @@ func New(o Options) (*Receiver, error) {
 	if o.Keep <= 0 {
 		o.Keep = 4
 	}
-	st, err := openStore(o.Dir, o.FileBytes, o.Keep, o.TotalBytes)
-	if err != nil {
+	rc := &Receiver{
+		o: o, slots: make(chan struct{}, inFlight), now: time.Now,
+		quotas: newQuotas(o.PeerQuota), budget: newBudget(o.BodyBytes), counts: newCounts(), open: make(map[string]int),
+	}
+	var err error
+	if rc.store, err = openStore(o, rc.evicted); err != nil {
 		return nil, fmt.Errorf("opening %s: %w", o.Dir, err)
 	}
-	return &Receiver{
-		o: o, slots: make(chan struct{}, inFlight), now: time.Now, store: st,
-		quotas: newQuotas(o.PeerQuota), open: make(map[string]int),
-	}, nil
+	return rc, nil
+}
+
+// evicted says that an old file had to go.
+func (rc *Receiver) evicted(f oldFile) {
+	rc.counts.evict(f.size)
+	rc.o.Log.Warn().Str("file", f.name).Int64("bytes", f.size).
+		Msg("an old file was removed: all files together have reached --quota-total, and this peer has most")
 }
 
 // refusal is an answer that is no success.
@@ -112,6 +132,7 @@ type refusal struct {
 	code   int32 // of google.rpc.Status
 	after  time.Duration
 	words  string
+	why    string // for metrics
 }
 
 func (r *refusal) Error() string { return r.words }
@@ -125,12 +146,19 @@ const (
 )
 
 func invalid(status int, format string, args ...any) error {
-	return &refusal{status: status, code: codeInvalid, words: fmt.Sprintf(format, args...)}
+	why := whyInvalid
+	if status == http.StatusRequestEntityTooLarge {
+		why = whyLarge
+	}
+	return &refusal{status: status, code: codeInvalid, words: fmt.Sprintf(format, args...), why: why}
 }
 
 // ServeHTTP takes one export request.
 func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, err := rc.serve(w, r)
+	if err == errAnswered {
+		return
+	}
 	if err == nil {
 		w.Header().Set("Content-Type", otlp.ContentType)
 		w.WriteHeader(http.StatusOK)
@@ -138,8 +166,9 @@ func (rc *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var ref *refusal
 	if !errors.As(err, &ref) {
-		ref = &refusal{status: http.StatusServiceUnavailable, code: codeUnavailable, after: 5 * time.Second, words: err.Error()}
+		ref = &refusal{status: http.StatusServiceUnavailable, code: codeUnavailable, after: 5 * time.Second, words: err.Error(), why: whyFault}
 	}
+	rc.counts.refuse(ref.why)
 	rc.refused(mtls.Refusal{Remote: r.RemoteAddr, Who: who(id), What: r.Method + " " + r.URL.Path, Why: ref.words})
 	if ref.after > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((ref.after+time.Second-1)/time.Second)))
@@ -171,8 +200,16 @@ func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request) (spiffe.ID, er
 	if err != nil {
 		return id, err
 	}
+	if r.URL.Path == "/metrics" && r.Method == http.MethodGet && id.Role != spiffe.Container {
+		rc.serveMetrics(w, r)
+		return id, errAnswered
+	}
+	if id.Role == spiffe.Operator {
+		return id, &refusal{status: http.StatusForbidden, code: codeDenied, why: whyDenied,
+			words: fmt.Sprintf("%s may not send logs here: containers, hosts and genesis servers may", id)}
+	}
 	if r.URL.Path != "/v1/logs" {
-		return id, &refusal{status: http.StatusNotFound, code: 5, words: "no such path; logs go to /v1/logs"}
+		return id, &refusal{status: http.StatusNotFound, code: 5, words: "no such path; logs go to /v1/logs", why: whyInvalid}
 	}
 	if r.Method != http.MethodPost {
 		return id, invalid(http.StatusMethodNotAllowed, "logs are sent with POST, not %s", r.Method)
@@ -180,12 +217,17 @@ func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request) (spiffe.ID, er
 	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != otlp.ContentType {
 		return id, invalid(http.StatusUnsupportedMediaType, "content type must be %s, got %q", otlp.ContentType, media)
 	}
+	if err := rc.aboveFloor(); err != nil {
+		return id, err
+	}
 	if err := rc.enter(id); err != nil {
 		return id, err
 	}
 	defer rc.leave(id)
 	// A place is taken with the whole request at hand: who sends slowly keeps nobody else's.
-	packed, err := rc.read(w, r)
+	in := &reader{Reader: r.Body, budget: rc.budget, peer: id.String()}
+	defer in.done()
+	packed, err := rc.read(w, in)
 	if err != nil {
 		return id, err
 	}
@@ -202,11 +244,24 @@ func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request) (spiffe.ID, er
 	return id, rc.take(id, body)
 }
 
+// errAnswered says that the answer is written already.
+var errAnswered = errors.New("answered")
+
+// aboveFloor looks at what the file system has left. That it cannot be told is no reason to refuse.
+func (rc *Receiver) aboveFloor() error {
+	free, err := rc.store.free()
+	if err != nil || free >= rc.o.Floor {
+		return nil
+	}
+	return &refusal{status: http.StatusServiceUnavailable, code: codeUnavailable, after: time.Minute, why: whyFloor,
+		words: fmt.Sprintf("the file system of the logs has %d bytes left, and nothing is taken below %d", free, rc.o.Floor)}
+}
+
 func (rc *Receiver) enter(id spiffe.ID) error {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	if rc.open[id.String()] >= perPeer {
-		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: time.Second,
+		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: time.Second, why: whyBusy,
 			words: fmt.Sprintf("%d requests of this peer are under way already", perPeer)}
 	}
 	rc.open[id.String()]++
@@ -225,23 +280,27 @@ func (rc *Receiver) leave(id spiffe.ID) {
 func (rc *Receiver) authorize(r *http.Request) (spiffe.ID, error) {
 	id, err := mtls.Peer(r)
 	if err != nil {
-		return id, &refusal{status: http.StatusUnauthorized, code: 16, words: err.Error()}
+		return id, &refusal{status: http.StatusUnauthorized, code: 16, words: err.Error(), why: whyDenied}
 	}
 	own, err := rc.o.Own()
 	if err != nil {
 		return id, err
 	}
-	if id.TrustDomain != own.TrustDomain || id.Role == spiffe.Operator {
-		return id, &refusal{status: http.StatusForbidden, code: codeDenied,
+	if id.TrustDomain != own.TrustDomain {
+		return id, &refusal{status: http.StatusForbidden, code: codeDenied, why: whyDenied,
 			words: fmt.Sprintf("%s may not send logs here: containers, hosts and genesis servers of %s may", id, own.TrustDomain)}
 	}
 	return id, nil
 }
 
 // read gives the body as it was sent.
-func (rc *Receiver) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (rc *Receiver) read(w http.ResponseWriter, in *reader) ([]byte, error) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // the server's own is longer
-	packed, err := io.ReadAll(io.LimitReader(r.Body, rc.o.BodyBytes+1))
+	packed, err := io.ReadAll(io.LimitReader(in, rc.o.BodyBytes+1))
+	if in.over {
+		return nil, &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: 2 * time.Second, why: whyBusy,
+			words: "more bytes are arriving than there is memory for; send one request at a time"}
+	}
 	if err != nil {
 		return nil, rc.badBody(err)
 	}
@@ -291,7 +350,7 @@ var errGrown = errors.New("too many bytes as lines")
 func (rc *Receiver) take(id spiffe.ID, body []byte) error {
 	peer := id.String()
 	if after := rc.quotas.take(peer, int64(len(body)), rc.now()); after > 0 {
-		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: after,
+		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: after, why: whyQuota,
 			words: fmt.Sprintf("more than %d bytes of records in a minute", rc.o.PeerQuota)}
 	}
 	var lines []line
@@ -315,10 +374,13 @@ func (rc *Receiver) take(id spiffe.ID, body []byte) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	err = rc.store.add(id.BundleName(), buf, lines)
+	written, err := rc.store.add(id.BundleName(), buf, lines)
 	if errors.Is(err, errFull) {
-		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: time.Minute,
-			words: fmt.Sprintf("the directory of logs holds its %d bytes; remove old files or raise the quota", rc.o.TotalBytes)}
+		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: time.Minute, why: whyFull,
+			words: fmt.Sprintf("the directory of logs holds its %d bytes, and no old file of a peer as large as this may go; remove files or raise --quota-total", rc.o.TotalBytes)}
+	}
+	if err == nil {
+		rc.counts.taken(peer, int64(written), int64(len(lines)-written), int64(len(body)))
 	}
 	return err
 }

@@ -62,6 +62,7 @@ func newWorld(t *testing.T, o Options) *world {
 	}
 	w.url = "https://" + ln.Addr().String() + "/v1/logs"
 	srv := mtls.Server(files, w.rc, w.rc.Refused)
+	LimitConnections(srv)
 	done := make(chan error, 1)
 	go func() { done <- srv.ServeTLS(ln, "", "") }()
 	t.Cleanup(func() {
@@ -293,7 +294,7 @@ func TestQuotas(t *testing.T) {
 		c := w.client(web)
 		w.post(c, request("0", big))
 		resp, words := w.post(c, request("0", big+big))
-		if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "60" || !strings.Contains(words, "remove old files") {
+		if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "60" || !strings.Contains(words, "remove files") {
 			t.Errorf("%s %q", resp.Status, words)
 		}
 		if err := os.Remove(filepath.Join(w.dir, "web.shop.vm1.jsonl")); err != nil {

@@ -3,25 +3,21 @@
 package receive
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
-
-	"cloud4.internal/hub/internal/otlp"
 )
 
-// seedBytes is how much of a file's end is read back for its window.
-const seedBytes = 8 << 20
+// Names of files.
+const (
+	suffix     = ".jsonl"
+	packed     = ".gz"
+	unfinished = ".new"
+)
 
 var errFull = errors.New("the directory is full")
 
@@ -38,9 +34,12 @@ type store struct {
 	fileBytes int64
 	keep      int
 	total     int64        // bound of all files
-	seed      maphash.Seed // so that nobody can choose uids with equal keys
+	daily     bool         // a new file each day, UTC
+	pack      bool         // old files are compressed
+	seed0     maphash.Seed // so that nobody can choose uids with equal keys
+	evicted   func(oldFile)
 
-	mu    sync.Mutex
+	mu    sync.Mutex // also while files change their names
 	used  int64
 	peers map[string]*peerFile
 }
@@ -54,35 +53,28 @@ type peerFile struct {
 	at     time.Time
 }
 
-func openStore(dir string, fileBytes int64, keep int, total int64) (*store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func openStore(o Options, evicted func(oldFile)) (*store, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &store{dir: dir, fileBytes: fileBytes, keep: keep, total: total, seed: maphash.MakeSeed(), peers: make(map[string]*peerFile)}
-	probe, err := os.CreateTemp(dir, ".probe-*")
+	s := &store{
+		dir: o.Dir, fileBytes: o.FileBytes, keep: o.Keep, total: o.TotalBytes, daily: o.Daily, pack: o.Pack,
+		seed0: maphash.MakeSeed(), evicted: evicted, peers: make(map[string]*peerFile),
+	}
+	probe, err := os.CreateTemp(o.Dir, ".probe-*")
 	if err != nil {
 		return nil, err
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
 		return nil, err
 	}
-	s.used, err = s.measure()
-	return s, err
-}
-
-// measure adds up what is in the directory.
-func (s *store) measure() (int64, error) {
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return 0, err
-	}
-	var n int64
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && strings.Contains(e.Name(), ".jsonl") {
-			n += info.Size()
+	if left, err := filepath.Glob(filepath.Join(o.Dir, "*"+packed+unfinished)); err == nil {
+		for _, path := range left {
+			_ = os.Remove(path) // of a crash; the file it was made of is there
 		}
 	}
-	return n, nil
+	s.used, err = s.measure()
+	return s, err
 }
 
 // peer returns the file of a peer. Of too many, the one that was silent longest
@@ -101,39 +93,23 @@ func (s *store) peer(name string) *peerFile {
 			}
 			delete(s.peers, oldest)
 		}
-		p = &peerFile{path: filepath.Join(s.dir, name+".jsonl")}
+		p = &peerFile{path: filepath.Join(s.dir, name+suffix)}
 		s.peers[name] = p
 	}
 	p.at = time.Now()
 	return p
 }
 
-// room takes n bytes from what the directory may hold.
-func (s *store) room(n int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.used+n > s.total {
-		used, err := s.measure() // somebody may have tidied up
-		if err != nil {
-			return err
-		}
-		if s.used = used; s.used+n > s.total {
-			return errFull
-		}
-	}
-	s.used += n
-	return nil
-}
-
-// add appends the lines that are no duplicates and forces them to the disk.
-func (s *store) add(name string, buf []byte, lines []line) error {
+// add appends the lines that are no duplicates and forces them to the disk. buf is used up. It returns how many lines
+// were written.
+func (s *store) add(name string, buf []byte, lines []line) (int, error) {
 	p := s.peer(name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := s.prepare(p); err != nil {
-		return err
+		return 0, err
 	}
-	fresh := make([]byte, 0, len(buf))
+	fresh, n := buf[:0], 0 // in place: a request may be large
 	inRequest := make(map[uint64]bool, len(lines))
 	var keys []uint64
 	for _, l := range lines {
@@ -145,25 +121,26 @@ func (s *store) add(name string, buf []byte, lines []line) error {
 			keys = append(keys, l.key)
 		}
 		fresh = append(fresh, buf[l.start:l.end]...)
+		n++
 	}
-	if len(fresh) == 0 {
-		return nil
+	if n == 0 {
+		return 0, nil
 	}
-	if err := s.room(int64(len(fresh))); err != nil {
-		return err
+	if err := s.room(name, int64(len(fresh))); err != nil {
+		return 0, err
 	}
 	if err := s.append(p, fresh); err != nil {
-		return err
+		return 0, err
 	}
 	for _, k := range keys {
 		p.window.add(k)
 	}
-	return nil
+	return n, nil
 }
 
 func (s *store) append(p *peerFile, data []byte) error {
 	info, err := os.Stat(p.path)
-	if err == nil && info.Size() > 0 && info.Size()+int64(len(data)) > s.fileBytes {
+	if err == nil && info.Size() > 0 && (info.Size()+int64(len(data)) > s.fileBytes || s.daily && day(info.ModTime()) != day(time.Now())) {
 		if err := s.rotate(p.path); err != nil {
 			return err
 		}
@@ -183,133 +160,4 @@ func (s *store) append(p *peerFile, data []byte) error {
 	return f.Close()
 }
 
-// rotate moves the files of a peer up by one; the last one goes.
-func (s *store) rotate(path string) error {
-	last := fmt.Sprintf("%s.%d", path, s.keep)
-	if info, err := os.Stat(last); err == nil {
-		s.mu.Lock()
-		s.used -= info.Size()
-		s.mu.Unlock()
-	}
-	for i := s.keep - 1; i >= 0; i-- {
-		from := path
-		if i > 0 {
-			from = fmt.Sprintf("%s.%d", path, i)
-		}
-		if err := os.Rename(from, fmt.Sprintf("%s.%d", path, i+1)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// prepare looks at the file once: it cuts off a line without an end and reads
-// back the window.
-func (s *store) prepare(p *peerFile) error {
-	if p.ready {
-		return nil
-	}
-	f, err := os.OpenFile(p.path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		p.ready = true
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	from := max(info.Size()-seedBytes, 0)
-	data := make([]byte, info.Size()-from)
-	if _, err := f.ReadAt(data, from); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if end := bytes.LastIndexByte(data, '\n') + 1; end < len(data) {
-		if err := f.Truncate(from + int64(end)); err != nil {
-			return err
-		}
-		data = data[:end]
-	}
-	sc := bufio.NewScanner(bytes.NewReader(data))
-	sc.Buffer(nil, seedBytes+1)
-	for sc.Scan() {
-		// A map, since a struct's fields would be taken from names in other case too, which anybody may send.
-		var rec map[string]json.RawMessage
-		if json.Unmarshal(sc.Bytes(), &rec) != nil {
-			continue
-		}
-		if uid := unquoted(rec["log.record.uid"]); uid != "" {
-			p.window.add(s.key(unquoted(rec["cloud4.peer"]), unquoted(rec["service.instance.id"]), uid))
-		}
-	}
-	p.ready = true
-	return sc.Err()
-}
-
-// unquoted gives a string's text; "" for anything else.
-func unquoted(raw json.RawMessage) (text string) {
-	if json.Unmarshal(raw, &text) != nil {
-		return ""
-	}
-	return text
-}
-
-// recordKey names a record by peer, instance and uid; 0 if it has no uid.
-func (s *store) recordKey(peer string, resource, attrs []otlp.KeyValue) uint64 {
-	uid := text(attrs, "log.record.uid")
-	if uid == "" {
-		return 0
-	}
-	return s.key(peer, text(resource, "service.instance.id"), uid)
-}
-
-func text(kvs []otlp.KeyValue, name string) string {
-	for _, kv := range kvs {
-		if kv.Key == name && kv.Value.Kind == otlp.KindString {
-			return string(kv.Value.Bytes)
-		}
-	}
-	return ""
-}
-
-func (s *store) key(peer, instance, uid string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(s.seed)
-	for _, part := range [...]string{peer, instance, uid} {
-		h.WriteString(part)
-		h.WriteByte(0)
-	}
-	return max(h.Sum64(), 1)
-}
-
-// window remembers the last keys.
-type window struct {
-	ring []uint64
-	next int
-	set  map[uint64]struct{}
-}
-
-func (w *window) has(k uint64) bool {
-	_, ok := w.set[k]
-	return ok
-}
-
-func (w *window) add(k uint64) {
-	if w.set == nil {
-		w.set = make(map[uint64]struct{})
-	}
-	if w.has(k) {
-		return
-	}
-	if len(w.ring) < windowRecords {
-		w.ring = append(w.ring, k)
-	} else {
-		delete(w.set, w.ring[w.next])
-		w.ring[w.next] = k
-		w.next = (w.next + 1) % windowRecords
-	}
-	w.set[k] = struct{}{}
-}
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

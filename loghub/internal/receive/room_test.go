@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package receive
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud4.internal/hub/internal/spiffe"
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/gzip"
+)
+
+// names lists the directory.
+func (w *world) names() []string {
+	w.t.Helper()
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+// TestRoom: when the directory is full, who has most loses his oldest file; who has less loses nothing to him.
+func TestRoom(t *testing.T) {
+	w := newWorld(t, Options{FileBytes: 50 << 10, TotalBytes: 400 << 10, Keep: 100})
+	ids := id(t)
+	small, big := w.client(ids(spiffe.ForHost("cloud4.internal", "vm1"))), w.client(ids(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")))
+	send := func(c *http.Client, n int) {
+		t.Helper()
+		for i := range n {
+			if resp, words := w.post(c, request("0", fmt.Sprintf("%d.%s", i, strings.Repeat("x", 20<<10)))); resp.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %s", resp.Status, words)
+			}
+		}
+	}
+	send(small, 3)
+	before := fmt.Sprint(w.messages("host.vm1.jsonl"), w.messages("host.vm1.jsonl.1"))
+	send(big, 60)
+	if after := fmt.Sprint(w.messages("host.vm1.jsonl"), w.messages("host.vm1.jsonl.1")); after != before {
+		t.Error("the small peer lost files")
+	}
+	size, err := w.rc.store.measure()
+	if err != nil || size > 400<<10 || size < 300<<10 || size != w.rc.store.size() {
+		t.Errorf("%d bytes, accounted %d, %v", size, w.rc.store.size(), err)
+	}
+	got := w.messages("web.shop.vm1.jsonl")
+	if last := got[len(got)-1]; !strings.HasPrefix(last, "59.") {
+		t.Errorf("the newest record is %.5s", last)
+	}
+	if !strings.Contains(w.log.String(), "an old file was removed") {
+		t.Errorf("nothing is said: %s", w.log)
+	}
+}
+
+// TestFloor: below the floor nothing is taken, and it is said when to come again.
+func TestFloor(t *testing.T) {
+	w := newWorld(t, Options{Floor: 1 << 62})
+	resp, words := w.post(w.client(id(t)(spiffe.ForHost("cloud4.internal", "vm1"))), request("0", "u"))
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "60" || !strings.Contains(words, "bytes left") || len(w.names()) != 0 {
+		t.Errorf("%s %q %v", resp.Status, words, w.names())
+	}
+}
+
+// TestPacked: old files are compressed, count as what they are, and are remembered after a restart.
+func TestPacked(t *testing.T) {
+	o := Options{FileBytes: 2000, Keep: 3, Pack: true}
+	w := newWorld(t, o)
+	web := id(t)(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", ""))
+	c := w.client(web)
+	for i := range 100 {
+		w.post(c, request("0", fmt.Sprintf("e.%d", i)))
+	}
+	const name = "web.shop.vm1.jsonl"
+	if diff := cmp.Diff([]string{name, name + ".1.gz", name + ".2.gz", name + ".3.gz"}, w.names()); diff != "" {
+		t.Error(diff)
+	}
+	if size, err := w.rc.store.measure(); err != nil || size != w.rc.store.size() {
+		t.Errorf("%d bytes, accounted %d, %v", size, w.rc.store.size(), err)
+	}
+	f, err := os.Open(filepath.Join(w.dir, name+".1.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	gz, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(gz)
+	if err != nil || !bytes.HasSuffix(text, []byte("}\n")) {
+		t.Errorf("%q %v", text, err)
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, name+".1.gz.new"), nil, 0o600); err != nil { // a crash
+		t.Fatal(err)
+	}
+	current := len(w.messages(name))
+	o.Dir = w.dir
+	w2 := newWorld(t, o)
+	if err := w2.rc.take(web, request("0", "e.99", fmt.Sprintf("e.%d", 100-current-1), "e.100")); err != nil {
+		t.Fatal(err)
+	}
+	if got := w2.messages(name); got[len(got)-1] != "e.100" || len(got) != current+1 || len(w2.names()) != 4 {
+		t.Errorf("%q in %v", got, w2.names())
+	}
+}
+
+// TestDaily: a file of yesterday is not continued.
+func TestDaily(t *testing.T) {
+	w := newWorld(t, Options{Daily: true})
+	c := w.client(id(t)(spiffe.ForHost("cloud4.internal", "vm1")))
+	w.post(c, request("0", "a"))
+	w.post(c, request("0", "b"))
+	path := filepath.Join(w.dir, "host.vm1.jsonl")
+	yesterday := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(path, yesterday, yesterday); err != nil {
+		t.Fatal(err)
+	}
+	w.post(c, request("0", "c"))
+	if diff := cmp.Diff([][]string{{"a", "b"}, {"c"}}, [][]string{w.messages("host.vm1.jsonl.1"), w.messages("host.vm1.jsonl")}); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestBudget: a peer that sends large bodies slowly gets no more memory than one body's, and the others theirs.
+func TestBudget(t *testing.T) {
+	b := newBudget(100)
+	if !b.take("a", 60) || b.take("a", 60) || !b.take("a", 41) || !b.take("b", 101) {
+		t.Error("shares of one peer")
+	}
+	for i := range budgetPeers - 2 {
+		if !b.take(fmt.Sprint(i), 101) {
+			t.Errorf("peer %d gets nothing", i)
+		}
+	}
+	if b.take("late", 1) {
+		t.Error("more than there is")
+	}
+	b.give("a", 101)
+	if !b.take("late", 101) || len(b.by) != budgetPeers {
+		t.Errorf("what was given back: %v", b.by)
+	}
+	w := newWorld(t, Options{BodyBytes: 1 << 20})
+	c := w.client(id(t)(spiffe.ForHost("cloud4.internal", "vm1")))
+	w.rc.budget.take("spiffe://cloud4.internal/host/vm1", 1<<20)
+	resp, words := w.post(c, make([]byte, 64<<10))
+	if resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" || !strings.Contains(words, "memory") {
+		t.Errorf("%s %q", resp.Status, words)
+	}
+	w.rc.budget.give("spiffe://cloud4.internal/host/vm1", 1<<20)
+	if resp, _ := w.post(c, request("0", "a")); resp.StatusCode != 200 || w.rc.budget.used != 0 {
+		t.Errorf("%s, %d bytes are not given back", resp.Status, w.rc.budget.used)
+	}
+}
+
+// TestConnections: a peer that keeps opening connections holds a few of them.
+func TestConnections(t *testing.T) {
+	w := newWorld(t, Options{})
+	web := id(t)(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", ""))
+	good, cut := 0, 0
+	for range connsPerPeer + 5 {
+		resp, err := w.client(web).Get(w.url) // a transport of its own, whose connection stays
+		if err != nil {
+			cut++
+			continue
+		}
+		resp.Body.Close()
+		good++
+	}
+	if good != connsPerPeer || cut != 5 {
+		t.Errorf("%d connections, %d were cut", good, cut)
+	}
+	if resp, err := w.client(id(t)(spiffe.ForHost("cloud4.internal", "vm1"))).Get(w.url); err != nil {
+		t.Errorf("another peer: %v", err)
+	} else {
+		resp.Body.Close()
+	}
+}
+
+// TestMetrics: operators read what peers sent; containers do not.
+func TestMetrics(t *testing.T) {
+	w := newWorld(t, Options{})
+	ids := id(t)
+	web := w.client(ids(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")))
+	w.post(web, request("0", "a.1", "a.2"))
+	w.post(web, request("0", "a.2"))
+	w.post(web, []byte("garbage"))
+	get := func(c *http.Client) (int, string) {
+		t.Helper()
+		resp, err := c.Get(strings.TrimSuffix(w.url, "/v1/logs") + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	code, text := get(w.client(ids(spiffe.ForOperator("cloud4.internal", "ops"))))
+	for _, want := range []string{
+		`loghub_receive_requests_total{peer="spiffe://cloud4.internal/host/vm1/stack/shop/service/web"} 2`,
+		`loghub_receive_records_total{peer="spiffe://cloud4.internal/host/vm1/stack/shop/service/web"} 2`,
+		`loghub_receive_duplicates_total{peer="spiffe://cloud4.internal/host/vm1/stack/shop/service/web"} 1`,
+		`loghub_receive_refused_total{reason="invalid"} 1`, "loghub_receive_disk_free_bytes ", "loghub_receive_files_bytes ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in %d %s", want, code, text)
+		}
+	}
+	if code, text := get(web); code == 200 || strings.Contains(text, "requests_total") {
+		t.Errorf("a container reads them: %d", code)
+	}
+}
