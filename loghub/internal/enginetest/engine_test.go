@@ -273,4 +273,8 @@ func TestFromCollector(t *testing.T) {
 	if len(seen) != allRecords {
 		t.Errorf("%d records are there", len(seen))
 	}
+	table, err := exec.Command(loghub, "gaps", events).CombinedOutput()
+	if want := fmt.Sprintf(" %d ", plainLines+1); err != nil || strings.Count(string(table), want) < 3 { // to, records, complete to
+		t.Errorf("gaps: %v\n%s", err, table)
+	}
 }

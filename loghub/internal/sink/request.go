@@ -151,12 +151,15 @@ func judge(resp *http.Response, answer []byte) verdict {
 	return v
 }
 
-// says quotes the receiver: a protobuf Status, or the first line of a text.
+// says quotes the receiver: a protobuf Status, which Loki sends without saying so, or the first line of a text.
 func says(resp *http.Response, answer []byte) string {
 	text := ""
-	if st, err := otlp.DecodeStatus(answer); err == nil && strings.HasPrefix(resp.Header.Get("Content-Type"), otlp.ContentType) {
-		text = st.Message
-	} else if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") || strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+	switch media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); media {
+	case otlp.ContentType, "application/octet-stream":
+		if st, err := otlp.DecodeStatus(answer); err == nil {
+			text = st.Message
+		}
+	case "text/plain", "application/json":
 		text, _, _ = strings.Cut(strings.TrimSpace(strings.ToValidUTF8(string(answer), "?")), "\n")
 	}
 	if text == "" {

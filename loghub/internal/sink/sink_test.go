@@ -210,6 +210,15 @@ func TestAnswers(t *testing.T) {
 		{"503 once", first(status(503)), 10, 0, nil},
 		{"500 once", first(status(500)), 10, 0, nil},
 		{"429 with Retry-After", first(status(429, "Retry-After", "2")), 10, 2 * time.Second, nil},
+		{"429 as Loki says it", func(n int, _ string, w http.ResponseWriter) bool {
+			if n > 1 {
+				return status(204)(n, "", w)
+			}
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.WriteHeader(429)
+			_, _ = w.Write(otlp.AppendStatus(nil, otlp.Status{Code: 8, Message: "ingestion rate limit exceeded"}))
+			return true
+		}, 0, 0, nil},
 		{"connection cut once", first(func(_ int, _ string, w http.ResponseWriter) bool {
 			c, _, err := http.NewResponseController(w).Hijack()
 			if err == nil {
@@ -260,6 +269,9 @@ func TestAnswers(t *testing.T) {
 			}
 			if tt.check != nil {
 				tt.check(t, r.State(), e)
+			}
+			if strings.Contains(tt.name, "Loki") && !strings.Contains(r.log.String(), "429 Too Many Requests: ingestion rate limit exceeded") {
+				t.Errorf("what it says is not told: %s", r.log)
 			}
 		})
 	}
