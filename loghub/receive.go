@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"time"
 
 	"cloud4.internal/hub/internal/daemon"
@@ -23,6 +24,9 @@ const (
 	identitySay = 10 * time.Second // say that there is none yet
 	serverStop  = 5 * time.Second  // for requests under way
 )
+
+// receiveMemory is from where on the collector works harder; 100 peers whose largest requests come at once need 250 MiB.
+const receiveMemory = 384 << 20
 
 func receiveCommand() *cli.Command {
 	return &cli.Command{
@@ -84,6 +88,7 @@ func receiveOptions(c *cli.Context) (receive.Options, error) {
 
 // serve waits for the identity and then takes requests until ctx is done.
 func serve(ctx context.Context, o receive.Options, files *identity.Files, dir, address string) error {
+	debug.SetMemoryLimit(receiveMemory)
 	o.Own = files.ID
 	rc, err := receive.New(o)
 	if err != nil {

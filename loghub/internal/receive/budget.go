@@ -8,7 +8,7 @@ import (
 )
 
 // budgetPeers is how many peers may have a body of the largest size under way at the same time.
-const budgetPeers = 8
+const budgetPeers = 4
 
 // budget bounds the bytes of bodies that arrive: in all, and of one peer, so that nobody keeps the others out by
 // sending slowly. Bytes are taken as they come, not as they are announced.
