@@ -71,7 +71,7 @@ type Options struct {
 const (
 	windowRecords = 16384
 	maxWindows    = 512              // peers whose windows are kept in memory
-	inFlight      = 4                // requests decoded at the same time; others wait
+	inFlight      = 2                // requests decoded at the same time; others wait
 	perPeer       = 4                // requests of one peer under way; more are refused
 	growth        = 4                // times BodyBytes: the lines of a request, each of which repeats its resource
 	bodyTime      = 30 * time.Second // for a request to arrive

@@ -4,13 +4,11 @@ package sink
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +17,6 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 )
 
 // raw is a server that does what it likes with a connection, the n-th from 1. It reads nothing by itself.
@@ -313,59 +310,5 @@ func TestSize(t *testing.T) {
 	}
 	if s.records != minRecords || s.bytes != minBytes {
 		t.Errorf("shrunk: %+v", s)
-	}
-}
-
-// pipe is one whose write end blocks, as a container's stdout does.
-func pipe(t *testing.T) (r, w *os.File) {
-	t.Helper()
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	r, w = os.NewFile(uintptr(fds[0]), "r"), os.NewFile(uintptr(fds[1]), "w")
-	t.Cleanup(func() { r.Close(); w.Close() })
-	return r, w
-}
-
-// TestOutputNobodyReads: a container's stdout that is stuck holds up nobody, and what it does not take is counted.
-func TestOutputNobodyReads(t *testing.T) {
-	r, w := pipe(t)
-	o := NewOutput(w)
-	ctx, cancel := context.WithCancel(t.Context())
-	left := make(chan int, 1)
-	go func() {
-		n, _ := o.Run(ctx, 100*time.Millisecond)
-		left <- n
-	}()
-	line := []byte(strings.Repeat("x", 1023) + "\n")
-	const lines = 10000 // 10 MB; the pipe holds 64 KiB, the buffer 256
-	added := make(chan struct{})
-	go func() {
-		defer close(added)
-		for range lines {
-			o.Add(line)
-		}
-	}()
-	select {
-	case <-added:
-	case <-time.After(60 * time.Second):
-		t.Fatal("Add waits for the stuck output")
-	}
-	cancel()
-	rest := <-left
-	w.Close()
-	got, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	waiting := int64(lines*len(line)) - o.Dropped() - int64(len(got))
-	if o.Dropped() == 0 || waiting < int64(rest) || waiting > outputBytes+int64(rest) {
-		t.Errorf("of %d bytes: %d dropped, %d read, %d of %d left", lines*len(line), o.Dropped(), len(got), rest, waiting)
-	}
-	for chunk := range strings.Lines(string(got)) {
-		if len(chunk) != len(line) && !strings.HasSuffix(string(got), chunk) {
-			t.Fatalf("a line of %d bytes", len(chunk))
-		}
 	}
 }

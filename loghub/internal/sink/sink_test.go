@@ -5,13 +5,10 @@ package sink
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -338,76 +335,5 @@ func TestRetryAfter(t *testing.T) {
 		if got := retryAfter(h, now); got != want {
 			t.Errorf("%q: %s, want %s", h, got, want)
 		}
-	}
-}
-
-func TestDeadLetters(t *testing.T) {
-	dir := t.TempDir()
-	d := NewDeadLetters(dir)
-	record := otlp.AppendRecord(nil, &otlp.Record{Body: otlp.String(strings.Repeat("x", 600<<10)), Attributes: []otlp.KeyValue{{Key: "log.record.uid", Value: otlp.String("a.7")}}})
-	for range 10 {
-		if err := d.Add(Letter{Time: time.Unix(1, 0), Error: "400: no", Record: record}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var size int
-	for _, name := range []string{"/dead.jsonl", "/dead.jsonl.1"} {
-		data, err := os.ReadFile(dir + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size += len(data)
-		for line := range bytes.Lines(data) {
-			var got map[string]string
-			if err := json.Unmarshal(line, &got); err != nil {
-				t.Fatal(err)
-			}
-			if len(got["message"]) != 600<<10 || got["hub.dead.error"] != "400: no" || got["hub.dead.time"] != "1970-01-01T00:00:01Z" ||
-				got["log.record.uid"] != "a.7" || got["hub.dead.otlp"] != base64.StdEncoding.EncodeToString(record) {
-				t.Errorf("letter %.200s", line)
-			}
-		}
-	}
-	if n, lost := d.Counts(); n != 10 || lost != 0 || size > 2*maxDeadBytes {
-		t.Errorf("%d letters, %d lost, %d bytes", n, lost, size)
-	}
-	if err := NewDeadLetters("").Add(Letter{Record: record}); err == nil {
-		t.Error("no directory, and no error")
-	}
-	if err := d.Add(Letter{Record: []byte("damaged")}); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestOutput(t *testing.T) {
-	f, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	o := NewOutput(f)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if left, err := o.Run(ctx, time.Second); left != 0 || err != nil {
-			t.Error(left, err)
-		}
-	}()
-	var want bytes.Buffer
-	for i := range 200 {
-		data := bytes.Repeat([]byte{byte('a' + i%26)}, i*20)
-		want.Write(data)
-		o.Add(data)
-		waitFor(t, 5*time.Second, "room", o.idle)
-	}
-	cancel()
-	<-done
-	got, err := os.ReadFile(f.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want.Bytes()) || o.Dropped() != 0 {
-		t.Errorf("%d bytes of %d, %d dropped", len(got), want.Len(), o.Dropped())
 	}
 }

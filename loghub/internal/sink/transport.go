@@ -194,12 +194,10 @@ func (t *filesTransport) roots() (*x509.CertPool, error) {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	fleet, err := t.identity.RootCertificates()
-	if err != nil && !errors.Is(err, identity.ErrNone) {
-		return nil, err
-	}
-	for _, cert := range fleet {
-		pool.AddCert(cert)
+	if fleet, err := t.identity.RootCertificates(); err == nil {
+		for _, cert := range fleet {
+			pool.AddCert(cert)
+		}
 	}
 	return pool, nil
 }

@@ -105,6 +105,51 @@ func TestServerRole(t *testing.T) {
 	}
 }
 
+// TestFilesTransport: an address from OTEL_EXPORTER_OTLP_* may be anybody's, but no container passes for genesis by it.
+func TestFilesTransport(t *testing.T) {
+	ca := identitytest.New(t)
+	name := func(id spiffe.ID, err error) spiffe.ID {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	own := ca.Dir(t, name(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "web", "")))
+	nobody := t.TempDir()
+	id, roots := own+"/id.pem", own+"/roots.pem"
+	tests := []struct {
+		name   string
+		server spiffe.ID
+		dir    string // of the identity
+		files  TLSFiles
+		says   string // "": takes logs
+	}{
+		{"by the identity", name(spiffe.ForGenesis("cloud4.internal", "log")), own, TLSFiles{}, ""},
+		{"a container, by the identity", name(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "evil", "")), own, TLSFiles{}, "wrong role"},
+		{"by files alone", name(spiffe.ForGenesis("cloud4.internal", "log")), nobody, TLSFiles{CA: roots, Cert: id, Key: id}, ""},
+		{"whom the named roots trust", name(spiffe.ForContainer("cloud4.internal", "vm1", "shop", "collector", "")), own, TLSFiles{CA: roots}, ""},
+		{"roots that are none", name(spiffe.ForGenesis("cloud4.internal", "log")), own, TLSFiles{CA: "/dev/null"}, "holds no certificate"},
+		{"nothing at all", name(spiffe.ForGenesis("cloud4.internal", "log")), nobody, TLSFiles{}, "certificate not trusted"},
+		{"half", name(spiffe.ForGenesis("cloud4.internal", "log")), nobody, TLSFiles{CA: roots, Cert: roots, Key: id}, "client certificate"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := &engine{}
+			r := newRig(t, serve(t, ca.Files(t, tt.server), e), nil, 1)
+			r.client.HTTPClient.Transport = &filesTransport{paths: tt.files, identity: identity.Open(tt.dir)}
+			r.run(t)
+			if tt.says == "" {
+				waitFor(t, 60*time.Second, "record", func() bool { return len(e.texts()) == 1 })
+				return
+			}
+			waitFor(t, 60*time.Second, "refusal", func() bool { return strings.Contains(r.log.String(), tt.says) })
+			if e.texts() != nil {
+				t.Error("records went to the wrong server")
+			}
+		})
+	}
+}
+
 func TestCheckURL(t *testing.T) {
 	tests := []struct {
 		url    string
