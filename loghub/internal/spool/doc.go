@@ -5,31 +5,58 @@
 //
 // Record and position stand in one frame of one log, so there is no second file
 // that could disagree with it: what was framed is never read again, what was not
-// framed is still in its pipe or file. Format (ours, version 1, little-endian):
+// framed is still in its pipe or file. Format (ours, version 2, little-endian):
 //
 //	segment  "CLSG" | version u32 | number u64 | frames…
 //	frame    magic u16 | kind u8 | severity u8 | length u32 | CRC32C u32 | payload
+//	link     number and size of the segment before, boot, how many source frames follow
 //	record   source, position, sequence (uvarints) | OTLP log_records field
 //	carry    source, position | raw bytes before it that made no record yet
 //	mark     source, position, sequence | proof of this place, or nothing
 //	source   source, position, sequence | key | state | carry | proof (length-prefixed)
 //	forget   source
+//	cursor   two slots: generation, segment, offset u64 | bytes written by the hour | CRC32C u32
 //
 // A record or mark ends the carry up to its position; what of it lies behind stays.
-// The checksum covers kind, severity and payload. Every segment begins with a
-// source frame for each source there is, so older segments can go once their
-// records are acknowledged. The cursor (segment and offset of the first record
-// that is not acknowledged) has two slots with a generation and a checksum each;
-// it is forced to the disk before a segment is unlinked.
+// The checksum of a frame covers kind, severity and payload. Every segment begins
+// with its head: a link and a source frame for each source there is, so older
+// segments can go once their records are acknowledged.
 //
-// Durability: a Commit survives the death of this process at once, the death of
-// the machine after the next Sync. A frame that fails its checksum is skipped to
-// the next one that holds, and counted; Open never refuses because of what the
-// log holds. A lost cursor sends everything again, under the same record uids.
+// # Tiers
+//
+// A segment is in memory (a stretch of one memfd, which hubinit holds, so that it
+// outlives this process) or in a file, or in both: then memory has the whole of it
+// and the file a prefix, and it is read once, by its number. OnDisk begins segments in
+// files, and in memory while the disk takes none. MemoryFirst begins them in memory; what
+// waits for DiskAfter, or when memory is three quarters full, is appended to files with one
+// forced write a segment, in the order of the log. The bytes that this writes in 24
+// hours are bounded; what Close and Secure write on a stop is not. InMemory sends what
+// is found in files, and writes none.
+//
+// # What holds
+//
+// A Commit survives the death of this process at once. It survives the death of the
+// machine after the next Sync (OnDisk), or once it was spilled. A place is never
+// restored ahead of a record that the machine's end took: a segment says how long the one
+// before it was, and in which life of the machine it was written; where a piece is
+// missing that was not forced down, places behind it do not count (records do), and the
+// source is read again, under the same uids. Before a file goes, the cursor is forced to the disk,
+// and so are the places it held. A cursor that cannot be written keeps only the newest of
+// the files that could go; one that is lost sends again what is there.
+//
+// A frame that fails its checksum, or cannot be read, is skipped to the next one that
+// holds, and counted. Open never refuses because of what the log or its directory holds.
+//
+// Versions: magic, version and number of a segment stand where they do in each
+// version, and each has blocks of its own for its cursor (version n the blocks 2n-3 and
+// 2n-2 of 4 KiB), so what a later version wrote is kept, counted and not overwritten, and its
+// numbers are not used again. Version 1 (no links, slots of 28 bytes at 0 and 64) is
+// read; the first segment begun is of version 2. A later version has to read this one's
+// cursor for the segments up to version 2, and its own for others.
 //
 // Limits: segments of 1 MiB (more only when one batch is larger), a batch of
-// less than 8 MiB, one writer process, one reader. In memory the segments are
-// stretches of one memfd, which may outlive this process.
+// less than 8 MiB, one writer process, one reader. A directory that could not be used at
+// the start is not tried again before the next one.
 //
 // Left out: what the positions mean, and when to shed: see package source.
 package spool

@@ -38,6 +38,7 @@ type model struct {
 	now  time.Time
 	boot uint64
 	mode Mode
+	mix  bool // the settings change between two starts
 	trap string
 	mem  *modelTier
 	disk *modelTier
@@ -71,10 +72,13 @@ type (
 
 func newModel(seed uint64, mode Mode, trap string) *model {
 	r := rand.New(rand.NewPCG(seed, 42))
-	m := &model{seed: seed, r: r, mode: mode, trap: trap, now: time.Unix(1.8e9, 0), boot: 1,
+	m := &model{seed: seed, r: r, mode: mode, mix: mode == "mixed", trap: trap, now: time.Unix(1.8e9, 0), boot: 1,
 		mem: newModelTier(r, true), disk: newModelTier(r, false)}
 	for _, key := range []string{"a", "b"} {
 		m.src = append(m.src, &modelSource{key: key, commits: map[int]int{}, delivered: map[int]bool{}, acked: map[int]bool{}, durable: map[int]bool{}})
+	}
+	if m.mix {
+		m.mode = OnDisk
 	}
 	m.disk.lazy, m.disk.lazyDir = trap == "no fsync", trap == "no fsync of the directory"
 	return m
@@ -182,6 +186,16 @@ func (m *model) start() {
 
 func (m *model) open() {
 	m.mem.killIn, m.disk.killIn = 0, 0
+	if m.mix && m.r.IntN(3) == 0 {
+		m.mode = []Mode{OnDisk, MemoryFirst, InMemory}[m.r.IntN(3)]
+		m.note("now: %s", m.mode)
+	}
+	for _, s := range m.src {
+		if m.mode == InMemory { // it sends what is on the disk, and keeps nothing there
+			s.promised, s.kept = 0, 0
+			clear(s.durable)
+		}
+	}
 	if m.r.IntN(10) == 0 {
 		m.disk.killIn = 1 + m.r.IntN(12)
 	}
@@ -209,73 +223,6 @@ func (m *model) open() {
 		s.next = int(st.Seq) + 1
 	}
 	m.crashed = false
-}
-
-// check compares place and records of a source with what is known of it.
-func (m *model) check(s *modelSource, st State, there map[int]int) {
-	if st.Pos != 10*st.Seq {
-		m.fail("%s: place %d at sequence %d", s.key, st.Pos, st.Seq)
-	}
-	promised, kept := s.promised, s.kept
-	if !m.crashed {
-		promised, kept = s.committed, s.committed
-	}
-	if int(st.Seq) < kept {
-		m.fail("%s: the place is %d, and %d was promised", s.key, st.Seq, kept)
-	}
-	for seq := 1; seq <= max(int(st.Seq), promised); seq++ {
-		if !s.delivered[seq] && there[seq] == 0 {
-			m.fail("%s-%d is lost: place %d, promised %d", s.key, seq, st.Seq, promised)
-		}
-	}
-	for seq, n := range there {
-		if s.acked[seq] {
-			m.fail("%s-%d is in the log, and was durably acknowledged", s.key, seq)
-		}
-		if n > s.commits[seq] {
-			m.fail("%s-%d is in the log %d times, and was committed %d times", s.key, seq, n, s.commits[seq])
-		}
-	}
-	s.committed = int(st.Seq)
-}
-
-// look checks the records of a delivery, and counts them by source and sequence.
-func (m *model) look(d *Delivery) map[*modelSource]map[int]int {
-	out, last := map[*modelSource]map[int]int{}, map[*modelSource]int{}
-	for i := range d.Len() {
-		s, seq := m.decode(d.Record(i))
-		if out[s] == nil {
-			out[s] = map[int]int{}
-		}
-		out[s][seq]++
-		if seq <= last[s] && s.commits[seq] < 2 {
-			m.fail("%s-%d behind %d", s.key, seq, last[s])
-		}
-		last[s] = seq
-	}
-	return out
-}
-
-func (m *model) decode(record []byte) (*modelSource, int) {
-	var rec otlp.Record
-	if err := otlp.DecodeRecord(record, &rec); err != nil {
-		m.fail("a record that is none: %v", err)
-	}
-	text := string(rec.Body.Bytes)
-	key, rest, _ := strings.Cut(text, "-")
-	var seq int
-	_, _ = fmt.Sscanf(rest, "%d", &seq)
-	for _, s := range m.src {
-		if s.key == key && s.commits[seq] > 0 && text == modelBody(s, seq) {
-			return s, seq
-		}
-	}
-	m.fail("a record that nobody committed: %.40q", text)
-	return nil, 0
-}
-
-func modelBody(s *modelSource, seq int) string {
-	return fmt.Sprintf("%s-%d-%s", s.key, seq, strings.Repeat("x", seq*7919%500))
 }
 
 // commit reads n records of a source.
@@ -403,7 +350,7 @@ func modelRuns() uint64 {
 }
 
 func TestModel(t *testing.T) {
-	for _, mode := range []Mode{OnDisk, MemoryFirst, InMemory} {
+	for _, mode := range []Mode{OnDisk, MemoryFirst, InMemory, "mixed"} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			first, runs := rand.Uint64N(1<<40), modelRuns()

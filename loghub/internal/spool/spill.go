@@ -62,6 +62,9 @@ func (s *Spool) tend() error {
 	s.mu.Lock()
 	due := s.overdue(now) || s.pressed()
 	places := s.moved && s.backlog == 0 && now.Sub(s.keptAt) >= placesEvery
+	if s.backlog == 0 {
+		s.trouble.spent = false
+	}
 	if s.o.Mode == OnDisk {
 		due, places = !s.active.disk, false
 	}
@@ -166,7 +169,7 @@ func (s *Spool) copyOut(n uint64, from, to int64, bounded bool) (err error) {
 	s.mu.Lock()
 	x.file = true
 	s.mu.Unlock()
-	s.cur.add(cost, s.o.now())
+	s.count(cost)
 	buf := make([]byte, min(pieceBytes, to-from))
 	for at := from; at < to; at += int64(len(buf)) {
 		buf = buf[:min(int64(len(buf)), to-at)]

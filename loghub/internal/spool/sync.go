@@ -24,13 +24,31 @@ type cursors struct {
 	slot       int64 // of the disk, that is written until it was forced down
 	dirty      bool  // the disk's was written since
 	written    window
+	unsaved    int64 // bytes counted in there since the disk's was written
 	memorySlot int64
 }
 
+// windowShare is the part of DiskPerDay that a crash of the machine may leave
+// uncounted.
+const windowShare = 64
+
+// add counts bytes written to the disk.
 func (c *cursors) add(n int64, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.written.add(n, now)
+	c.unsaved += n
+}
+
+// count is add, after something that does not end with the cursor being written:
+// it is kept in memory at once, and on the disk when it is much.
+func (s *Spool) count(n int64) {
+	c := &s.cur
+	c.add(n, s.o.now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// It is but a figure; that acknowledgements do not arrive is said elsewhere.
+	_ = c.write(c.unsaved >= s.o.DiskPerDay/windowShare)
 }
 
 func (c *cursors) sum(now time.Time) int64 {
@@ -43,13 +61,20 @@ func (c *cursors) sum(now time.Time) int64 {
 func (c *cursors) save(ack cursor, disk bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.mark.at = ack
+	return c.write(disk)
+}
+
+// write is save with mu held, at the place of the last one.
+func (c *cursors) write(disk bool) error {
 	c.mark.generation++
-	c.mark.at, c.mark.written = ack, c.written
+	c.mark.written = c.written
 	c.memorySlot ^= 1
 	err := writeCursor(c.mem, c.memorySlot, c.mark)
 	if disk && c.disk != nil {
 		diskErr := writeCursor(c.disk, c.slot, c.mark)
 		c.dirty = c.dirty || diskErr == nil
+		c.unsaved = 0
 		err = errors.Join(err, diskErr)
 	}
 	if err != nil {
@@ -122,7 +147,7 @@ func (s *Spool) force() error {
 	}
 	s.mu.Unlock()
 	if cost > 0 {
-		s.cur.add(cost, s.o.now())
+		s.count(cost)
 	}
 	if err != nil {
 		return fmt.Errorf("forcing the spool to the disk: %w", err)
