@@ -10,8 +10,8 @@ import (
 
 // caddyNames are the attributes of a line of Caddy's access log (caddyhttp, package logging), besides its own keys.
 var caddyNames = []string{
-	"client.address", "network.peer.address", "network.peer.port", "user.name", "http.request.method", "server.address", "url.path", "url.query",
-	"network.protocol.version", "http.request.header.referer", "user_agent.original", "http.request.body.size",
+	"client.address", "network.peer.address", "network.peer.port", "user.name", "http.request.method", "server.address",
+	"url.path", "url.query", "network.protocol.version", "http.request.header.referer", "user_agent.original", "http.request.body.size",
 	"http.response.status_code", "http.response.body.size",
 }
 

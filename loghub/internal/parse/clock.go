@@ -319,7 +319,11 @@ func (p *Parser) timestamp(b []byte) (nanos uint64, n int) {
 
 // own passes over the abbreviation of the parser's own zone, as in "2026-11-21 07:55:42 CET". Others have too many meanings.
 func (r *reader) own(zone string) {
-	if n := len(zone) + 1; len(r.b) >= n && r.b[0] == ' ' && r.b[1] >= 'A' && string(r.b[1:n]) == zone && (len(r.b) == n || !letter(r.b[n])) {
+	n := len(zone) + 1
+	if len(r.b) < n || r.b[0] != ' ' || string(r.b[1:n]) != zone || len(r.b) > n && letter(r.b[n]) {
+		return
+	}
+	if n > 1 && zone[0] >= 'A' { // zones without a name have an offset for one
 		r.b = r.b[n:]
 	}
 }
