@@ -5,6 +5,8 @@ package parse_test
 import (
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,6 +41,33 @@ func TestFormatsPage(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("docs/formats.md is not what the formats are (UPDATE=1 writes it anew):\n%s", diff)
+	}
+}
+
+// TestPatternsOfThePage: what the page shows as a pattern is one.
+func TestPatternsOfThePage(t *testing.T) {
+	data, err := os.ReadFile(formatsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`"pattern": ("(?:[^"\\\\]|\\\\.)*")`).FindAllSubmatch(data, -1)
+	for _, m := range found {
+		text, err := strconv.Unquote(string(m[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pattern, err := parse.NewPattern(text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		p := parse.New(parse.Options{Pattern: pattern})
+		want := `{"level":"warn","message":"half of it","job.name":"backup","took":1.5}`
+		if got := event(p, "job backup 1.5s warn: half of it"); got != want {
+			t.Errorf("%s reads %s", text, got)
+		}
+	}
+	if len(found) == 0 {
+		t.Error("the page has no pattern")
 	}
 }
 

@@ -27,7 +27,8 @@ type format struct {
 // tried first, so a line must never be of two formats: TestFormatsExclude holds that for every line of the corpus.
 var formats = numbered([]*format{
 	{
-		name: "json", doc: "one JSON object: zerolog, zap, slog, logrus, pino, structlog, log4j2, ECS, Caddy and whatever writes like them",
+		name: "json", doc: "one JSON object: zerolog, zap, slog, logrus, pino, structlog, log4j2, ECS and whatever writes like them; " +
+			"Caddy's access log gets the attributes named here",
 		begins: brace, open: true, read: (*Parser).json,
 		names: caddyNames,
 	},
