@@ -3,7 +3,6 @@
 package mask
 
 import (
-	"os"
 	"slices"
 	"strings"
 
@@ -53,26 +52,17 @@ func newCollection(environ []string, host string) *collection {
 	return c
 }
 
-// environment takes the secrets among variables. Names of files that are to be looked into are returned by variable.
-func (c *collection) environment(environ []string) (files map[string]string) {
-	files = map[string]string{}
+// environment takes the secrets among variables, but for those that name files.
+func (c *collection) environment(environ []string, files map[string]string) {
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
-		switch {
-		case secret.Named(name) && isFile(value):
-			files[name] = value
-		case secret.Named(name) && !isSwitch(value) && !isPublic(value):
+		if _, isFile := files[name]; !isFile && secret.Named(name) && !isSwitch(value) && !isPublic(value) {
 			c.take(name, value)
-		case secret.Place(name) && isFile(value):
-			if dot := strings.LastIndexAny(name, "_-."); dot > 0 && secret.Named(name[:dot]) {
-				files[name] = value
-			}
 		}
 		if password, ok := secret.InURL(value); ok {
 			c.take(name, password)
 		}
 	}
-	return files
 }
 
 // take takes a value with all its pieces.
@@ -146,13 +136,4 @@ func isPublic(value string) bool {
 		}
 	}
 	return strings.HasPrefix(value, "age1") && len(value) == 62 // a recipient
-}
-
-// isFile says whether a value is the path of something that is there.
-func isFile(value string) bool {
-	if !strings.HasPrefix(value, "/") {
-		return false
-	}
-	_, err := os.Lstat(value)
-	return err == nil
 }

@@ -29,6 +29,26 @@ type file struct {
 	name string // to be shown
 	path string
 	info fs.FileInfo
+	data []byte // nil: it cannot be read, or is too large
+}
+
+// namedFiles finds the variables that name a file which is there, instead of a secret (TLS_KEY=/etc/tls/key.pem) or where
+// it stands (DB_PASSWORD_FILE=/etc/pw).
+func namedFiles(environ []string) map[string]string {
+	files := map[string]string{}
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		means := secret.Named(name)
+		if end := strings.LastIndexAny(name, "_-."); !means && end > 0 && secret.Place(name) {
+			means = secret.Named(name[:end])
+		}
+		if means && strings.HasPrefix(value, "/") {
+			if _, err := os.Lstat(value); err == nil {
+				files[name] = value
+			}
+		}
+	}
+	return files
 }
 
 // listFiles finds the regular files below dir, which need not exist, and the named ones. What cannot be looked at is
@@ -37,7 +57,7 @@ func listFiles(dir string, named map[string]string) (all []file) {
 	look := func(name, path string) {
 		// Mounted secrets are links as often as not, so they are followed.
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && len(all) < maxFiles {
-			all = append(all, file{name, path, info})
+			all = append(all, file{name: name, path: path, info: info})
 		}
 	}
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -67,10 +87,7 @@ func (c *collection) file(f file) {
 		c.leave(f.name, whyLarge)
 		return
 	}
-	data, err := readFile(f.path)
-	if err != nil {
-		return
-	}
+	data := f.data
 	if !utf8.Valid(data) || strings.ContainsRune(string(data), 0) { // a key in binary has no lines
 		if len(data) >= MinBytes && len(data) <= maxPiece {
 			c.values = append(c.values, Value{f.name, string(data)})
@@ -140,6 +157,15 @@ func setting(line string) (key, value string, ok bool) {
 	key = strings.Trim(line[:i], " \t\"'")
 	value = unquoted(strings.TrimSuffix(strings.TrimSpace(line[i+1:]), ","))
 	return key, value, key != "" && !strings.ContainsAny(key, " \t/+") && len(value) >= MinBytes
+}
+
+// read reads the files.
+func read(files []file) {
+	for i, f := range files {
+		if f.info.Size() <= maxFileBytes {
+			files[i].data, _ = readFile(f.path) // what cannot be read can nobody of this uid print
+		}
+	}
 }
 
 // readFile reads a small regular file; a pipe in its place must not hold anybody up.

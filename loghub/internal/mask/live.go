@@ -3,6 +3,7 @@
 package mask
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,8 +12,12 @@ import (
 	"cloud4.internal/hub/internal/initctl"
 )
 
-// lookEvery is how often the files of secrets are looked at while something is read.
-const lookEvery = time.Second
+// lookEvery is how often the files of secrets are looked at while something is read, openWait how long Open waits for the
+// first look. Looking is done beside the reading: where a file's server is away it takes for ever.
+const (
+	lookEvery = time.Second
+	openWait  = 2 * time.Second
+)
 
 // maxPast is how many values that are secrets no more stay hidden.
 const maxPast = 256
@@ -37,9 +42,13 @@ type Live struct {
 	nextLook   atomic.Int64  // at the files, since started in ns
 	started    time.Time
 
+	named map[string]string // files by the variables that name them; of the goroutine that looks
+	stamp string            // of the files, as they were read last; likewise
+
 	mu    sync.Mutex
-	files map[string]string // named by variables
-	stamp string            // of the files, as the matcher has them
+	paths map[string]string // as named, for all
+	files []file            // as they were read
+	again bool              // what was handed over could not be read
 	past  []Value           // that left, the oldest first
 	had   []Value           // in the matcher, without past
 	told  []Left
@@ -60,9 +69,19 @@ func NewLive(texts []string) *Live {
 // Open hides what there is now and, by Refresh, what comes.
 func Open(from Sources) *Live {
 	l := &Live{from: &from, started: time.Now()}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rebuild()
+	l.nextLook.Store(looking)
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		l.look()
+	}()
+	select {
+	case <-looked:
+	case <-time.After(openWait):
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.rebuild()
+	}
 	return l
 }
 
@@ -104,16 +123,34 @@ func (l *Live) Refresh() {
 		l.mu.Unlock()
 	}
 	now, next := int64(time.Since(l.started)), l.nextLook.Load()
-	if now >= next && l.nextLook.CompareAndSwap(next, now+int64(lookEvery)) {
-		l.look()
+	if now >= next && l.nextLook.CompareAndSwap(next, looking) {
+		go l.look()
 	}
 }
 
-// look compares the files with what was read of them.
+// looking stands in nextLook while somebody looks.
+const looking = math.MaxInt64
+
+// look reads the files if they changed. One goroutine is at it at a time.
 func (l *Live) look() {
+	defer func() { l.nextLook.Store(int64(time.Since(l.started) + lookEvery)) }()
+	first := l.named == nil
+	if first {
+		l.named = namedFiles(l.from.Environ)
+	}
+	files := listFiles(l.from.Dir, l.named)
+	now := stamp(files)
+	changed := first || now != l.stamp
+	if changed {
+		read(files)
+		l.stamp = now
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if stamp(listFiles(l.from.Dir, l.files)) != l.stamp {
+	if changed {
+		l.files, l.paths = files, l.named
+	}
+	if changed || l.again {
 		l.rebuild()
 	}
 }
@@ -121,9 +158,8 @@ func (l *Live) look() {
 // rebuild collects all values and puts a new matcher in place.
 func (l *Live) rebuild() {
 	c := newCollection(l.from.Environ, l.from.Host)
-	l.files = c.environment(l.from.Environ)
-	files := listFiles(l.from.Dir, l.files)
-	for _, f := range files {
+	c.environment(l.from.Environ, l.paths)
+	for _, f := range l.files {
 		c.file(f)
 	}
 	handed, generation, err := l.from.Handed.Read()
@@ -140,10 +176,7 @@ func (l *Live) rebuild() {
 	}
 	l.matcher.Store(m)
 	l.found.Store(c.found(min(room, len(c.values))))
-	l.had, l.stamp = c.values, stamp(files)
-	if err != nil {
-		l.stamp = "try again" // no look finds the same
-	}
+	l.had, l.again = c.values, err != nil
 	l.generation.Store(generation)
 	l.tell(c.left)
 }

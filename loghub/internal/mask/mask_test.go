@@ -402,7 +402,7 @@ func cpu(b *testing.B, run func()) {
 		run()
 	}
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
-	b.ReportMetric(float64(after.Utime.Nano()-before.Utime.Nano())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano())/float64(b.N), "cpu-ns/op")
 }
 
 func BenchmarkMask(b *testing.B) {
