@@ -39,7 +39,7 @@ const (
 	AttrRepaired  = "hub.line.repaired"  // what was not UTF-8 was replaced by U+FFFD
 	AttrCut       = "hub.line.cut"       // so many bytes of the line's end are missing
 	AttrLines     = "hub.lines"          // how many make this record, if more than one
-	AttrMore      = "hub.lines.continue" // a limit cut them: they go on in the source's next record
+	AttrMore      = "hub.lines.continue" // a limit cut them: they may go on in the source's next record
 	AttrPart      = "hub.lines.part"     // from 2 on: they go on with the record before
 	AttrSocket    = "hub.socket"         // path of the socket that the line came by
 	AttrPipe      = "hub.pipe"           // "hubs": the line is one of the hubs' own

