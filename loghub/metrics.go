@@ -51,6 +51,10 @@ func metrics(n health.Node, s section) []metric {
 		list = append(list,
 			metric{"loghub.spool.used.bytes", "Bytes of the spool.", "By", false, one(float64(sp.Bytes))},
 			metric{"loghub.spool.quota.bytes", "Bytes that the spool may have.", "By", false, one(float64(sp.Quota))},
+			metric{"loghub.spool.memory.bytes", "Bytes of the spool that are in memory.", "By", false, one(float64(sp.InMemory))},
+			metric{"loghub.spool.at.risk.bytes", "Bytes that wait in memory alone: the end of the container takes them.", "By", false, one(float64(sp.AtRisk))},
+			metric{"loghub.spool.disk.written.bytes", "Bytes written to the disk in the last 24 hours.", "By", false, one(float64(sp.WrittenToday))},
+			metric{"loghub.spool.disk.failing", "1: the disk takes nothing, and events wait in memory alone.", "", false, flag(sp.Emergency)},
 			metric{"loghub.spool.waiting.records", "Records that no receiver has taken.", "{record}", false, one(float64(sp.Backlog))},
 			metric{"loghub.spool.damaged.places", "Places of the spool that could not be read.", "{place}", true, one(float64(sp.Corrupt))},
 			metric{"loghub.spool.damaged.bytes", "Bytes passed over there.", "By", true, one(float64(sp.Skipped))})

@@ -98,7 +98,7 @@ func (p *parsing) files(ctx context.Context, names []string) error {
 				return err
 			}
 		}
-		if !r.Regular() {
+		if r.Blocks() {
 			r.BeforeRead(func() { p.out.Flush() }) // an error comes again at the next write
 		}
 		prefix := ""

@@ -32,8 +32,8 @@ func someStatus(now time.Time) *status {
 	return &status{
 		node: health.Node{State: health.Warn, Text: "logs wait", Action: "see that it runs"},
 		section: section{
-			Receiver: "https://genesis.internal:4318/v1/logs", Stdout: "raw", Dropped: 2048, Where: "/var/lib/hub/0/log",
-			Spool:      &spool.Stats{Bytes: 3 << 20, Quota: 64 << 20, Backlog: 17, Corrupt: 1, Skipped: 100},
+			Receiver: "https://genesis.internal:4318/v1/logs", Stdout: "raw", Dropped: 2048, Durable: "a kill takes nothing", Where: "/var/lib/hub/0/log",
+			Spool:      &spool.Stats{Bytes: 3 << 20, Quota: 64 << 20, Backlog: 17, Corrupt: 1, Skipped: 100, AtRisk: 1024, WrittenToday: 5 << 20, DiskPerDay: 10 << 20},
 			Sender:     &sink.State{Error: "connection refused", Since: now.Add(-90 * time.Second), LastAck: now.Add(-100 * time.Second), Sent: 5, Requests: 2, Bytes: 700, Dead: 2},
 			Severities: &source.Severities{Warn: 3, Error: 2},
 			Sources: []source.Stat{
@@ -49,8 +49,9 @@ func TestStatusText(t *testing.T) {
 	want := `state     ! warn  logs wait
           → see that it runs
 receiver  https://genesis.internal:4318/v1/logs  does not take them since 90 s: connection refused  (5 events in 2 requests, 700 B; 2 dead letters)
-spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB)  1 damaged places, 100 B skipped
+spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB, 1.0 KiB of it in memory alone)  5.0 MiB written to the disk in 24 h, at most 10.0 MiB  1 damaged places, 100 B skipped
 copy      raw  2.0 KiB missing: the container's own output took no more
+durable   a kill takes nothing
 levels    3 warn, 2 error, 0 fatal since the start
 
 SOURCE                     FORMAT          POSITION  LAG    RATE  RECORDS         LOST

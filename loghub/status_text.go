@@ -83,7 +83,20 @@ func (s *status) spool() string {
 	if sp == nil {
 		return "none: nothing has to wait"
 	}
-	words := fmt.Sprintf("%s  %d events wait  (%s of %s)", s.section.Where, sp.Backlog, terminal.Bytes(float64(sp.Bytes)), terminal.Bytes(float64(sp.Quota)))
+	words := fmt.Sprintf("%s  %d events wait  (%s of %s", s.section.Where, sp.Backlog, terminal.Bytes(float64(sp.Bytes)), terminal.Bytes(float64(sp.Quota)))
+	if sp.AtRisk > 0 {
+		words += fmt.Sprintf(", %s of it in memory alone", terminal.Bytes(float64(sp.AtRisk)))
+	}
+	words += ")"
+	if sp.WrittenToday > 0 || sp.DiskPerDay > 0 {
+		words += "  " + terminal.Bytes(float64(sp.WrittenToday)) + " written to the disk in 24 h"
+	}
+	if sp.DiskPerDay > 0 {
+		words += ", at most " + terminal.Bytes(float64(sp.DiskPerDay))
+	}
+	if sp.Foreign > 0 {
+		words += fmt.Sprintf("  %d segments of a later version are kept", sp.Foreign)
+	}
 	if sp.Corrupt > 0 {
 		words += fmt.Sprintf("  %d damaged places, %s skipped", sp.Corrupt, terminal.Bytes(float64(sp.Skipped)))
 	}
@@ -101,6 +114,9 @@ func (s *status) copy() string {
 // facts are further lines: a title and what there is to say.
 func (s *status) facts() [][2]string {
 	var out [][2]string
+	if s.section.Durable != "" {
+		out = append(out, [2]string{"durable", health.CleanText(s.section.Durable)})
+	}
 	if c := s.section.Severities; c != nil && c.Warn+c.Error+c.Fatal > 0 {
 		out = append(out, [2]string{"levels", fmt.Sprintf("%d warn, %d error, %d fatal since the start", c.Warn, c.Error, c.Fatal)})
 	}

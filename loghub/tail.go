@@ -156,7 +156,7 @@ func (t *tail) open(files []string) error {
 		if t.follow {
 			r.lines.Follow()
 		}
-		if !r.lines.Regular() {
+		if r.lines.Blocks() {
 			if t.follow && len(files) > 1 {
 				return daemon.Usage(fmt.Errorf("%s is no file, and cannot be followed beside others", name))
 			}

@@ -8,7 +8,7 @@
 //		line, err := r.Next() // io.EOF: no whole line more
 //	}
 //
-// A line is at most 16 MiB; what is longer comes in pieces. A last line without an end is a line when a file is read once;
+// A file that is packed with gzip is unpacked, and not followed. A line is at most 16 MiB; what is longer comes in pieces. A last line without an end is a line when a file is read once;
 // who follows waits for its end.
 package lines
 
@@ -21,6 +21,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,6 +36,7 @@ type Reader struct {
 	src    io.Reader
 	file   *os.File // nil for a stream
 	follow bool
+	blocks bool          // a read may wait for ever
 	wait   func()        // before each read
 	quiet  time.Duration // 0: for ever
 
@@ -58,15 +60,36 @@ func Open(path string) (*Reader, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	r := Stream(f)
-	if info.Mode().IsRegular() {
-		r.path, r.file = path, f
+	if r.blocks = !info.Mode().IsRegular(); r.blocks {
+		return r, nil
 	}
+	magic := make([]byte, len(gzipMagic))
+	if n, _ := f.ReadAt(magic, 0); n == len(magic) && string(magic) == gzipMagic {
+		return r, r.unpack(f)
+	}
+	r.path, r.file = path, f
 	return r, nil
+}
+
+// gzipMagic begins a file of gzip that holds what deflate made (RFC 1952).
+const gzipMagic = "\x1f\x8b\x08"
+
+// unpack reads what is packed in f.
+func (r *Reader) unpack(f *os.File) error {
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	r.src = struct {
+		io.Reader
+		io.Closer
+	}{z, f}
+	return nil
 }
 
 // Stream reads what cannot be opened again, such as stdin.
 func Stream(src io.Reader) *Reader {
-	return &Reader{src: src, wait: func() {}}
+	return &Reader{src: src, blocks: true, wait: func() {}}
 }
 
 // Follow says that the file is read on: its end is only the end for now.
@@ -205,10 +228,10 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// Regular says whether it reads a regular file: one with an end, in which there is a way back.
-func (r *Reader) Regular() bool { return r.file != nil }
+// Blocks says whether a read may wait for somebody: of a pipe or a terminal, not of a file.
+func (r *Reader) Blocks() bool { return r.blocks }
 
-// Last moves to where the last n lines of a regular file begin. A stream is left as it is.
+// Last moves to where the last n lines of a regular file begin. A stream and a packed file are left as they are.
 func (r *Reader) Last(n int) error {
 	if r.file == nil {
 		return nil

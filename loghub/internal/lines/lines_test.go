@@ -3,6 +3,7 @@
 package lines_test
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -81,6 +82,37 @@ func TestOnce(t *testing.T) {
 	}
 }
 
+func TestPacked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.gz")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one\ntw", "o\nthree"} { // members may be joined (RFC 1952 §2.2)
+		z := gzip.NewWriter(f)
+		if _, err := z.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, path)
+	r.Follow()
+	if err := r.Last(1); err != nil || r.Blocks() {
+		t.Error(err)
+	}
+	if got := all(t, r); got != "one|two|three" {
+		t.Errorf("%q", got)
+	}
+	if news, err := r.Again(); news != lines.Same || err != nil {
+		t.Errorf("%q %v", news, err)
+	}
+}
+
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {
@@ -145,7 +177,7 @@ func TestLast(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "f")
 		write(t, path, test.text)
 		r := open(t, path)
-		if err := r.Last(test.n); err != nil || !r.Regular() {
+		if err := r.Last(test.n); err != nil || r.Blocks() {
 			t.Fatal(err)
 		}
 		if got := all(t, r); got != test.want {
@@ -162,7 +194,7 @@ func TestLast(t *testing.T) {
 		t.Errorf("%d lines, %.20q", strings.Count(got, "|")+1, got)
 	}
 	stream := lines.Stream(strings.NewReader("a\nb"))
-	if err := stream.Last(1); err != nil || stream.Regular() || all(t, stream) != "a|b" {
+	if err := stream.Last(1); err != nil || !stream.Blocks() || all(t, stream) != "a|b" {
 		t.Errorf("a stream: %v", err)
 	}
 }
