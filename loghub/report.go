@@ -130,11 +130,16 @@ func (p *report) run(ctx context.Context) {
 }
 
 // write writes the file now.
-func (p *report) write() {
+func (p *report) write() { p.writeFor(reportValid) }
+
+// end writes the file once more, as one that nobody keeps up to date.
+func (p *report) end() { p.writeFor(time.Nanosecond) }
+
+func (p *report) writeFor(valid time.Duration) {
 	s := p.section()
 	p.rates.fill(s.Sources, time.Now())
 	node := p.node(s)
-	err := health.WriteFile(p.r.hub.RunDir(), health.LogFile, node, s, reportValid)
+	err := health.WriteFile(p.r.hub.RunDir(), health.LogFile, node, s, valid)
 	if err != nil && !p.bad {
 		p.r.log.Warn().Err(err).Msg("the state of the logs cannot be told")
 	}

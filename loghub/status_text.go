@@ -56,7 +56,7 @@ func (s *status) receiver(now time.Time) string {
 	case st.Held:
 		words += "  refuses"
 	case !st.OK:
-		words += "  does not take them since " + age(now, st.Since)
+		words += "  has taken none for " + age(now, st.Since)
 	case st.LastAck.IsZero():
 		words += "  nothing was sent so far"
 	default:
@@ -210,7 +210,10 @@ func (s *status) sources(term terminal.Terminal, width int) string {
 
 // age is how long ago something was, as people say it.
 func age(now, then time.Time) string {
-	return terminal.Seconds(max(now.Sub(then).Round(time.Second).Seconds(), 0))
+	if now.Sub(then) < time.Second {
+		return "a moment"
+	}
+	return terminal.Seconds(now.Sub(then).Round(time.Second).Seconds())
 }
 
 // drawStatus draws a status over the one before.

@@ -94,7 +94,7 @@ func (r *runner) read(ctx context.Context) error {
 // flush sends what waits within the time that is left, brings the rest to the disk,
 // and says what stays.
 func (r *runner) flush(hard context.Context, secured func()) {
-	defer r.report.write()
+	defer r.report.end()
 	if r.spool == nil {
 		return
 	}
