@@ -3,7 +3,7 @@
 // Package internal is the floor under the programs: what two of them share. What one alone needs lives below that
 // program.
 //
-//	standard library only      spiffe identity mtls initctl health atomicfile backoff
+//	standard library only      spiffe identity mtls initctl health atomicfile backoff moment
 //	with modules               hubfile daemon otlp terminal
 //	for tests                  identity/identitytest
 //

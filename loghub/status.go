@@ -83,7 +83,6 @@ func showStatus(c *cli.Context) error {
 // status is what log.json says.
 type status struct {
 	file    json.RawMessage
-	written time.Time
 	node    health.Node
 	section section
 }
@@ -99,7 +98,7 @@ func readStatus(runDir string) (*status, error) {
 	case f.Stale():
 		return nil, fmt.Errorf("loghub does not run any more: it last wrote at %s; init.json and the container's log say why", f.WrittenAt.Local().Format(time.DateTime))
 	}
-	s := &status{written: f.WrittenAt, node: f.Health}
+	s := &status{node: f.Health}
 	if err := json.Unmarshal(f.Section, &s.section); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", health.LogFile+".json", err)
 	}

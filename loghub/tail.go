@@ -161,8 +161,8 @@ func (t *tail) open(files []string) error {
 				return daemon.Usage(fmt.Errorf("%s is no file, and cannot be followed beside others", name))
 			}
 			r.lines.BeforeRead(func() { t.out.Flush() }) // an error comes again at the next write
-			if t.follow {
-				t.last = 0 // there is no end that they could be the last of
+			if t.follow {                                // until it ends; before that there are no last ones
+				t.follow, r.follow, t.last = false, false, 0
 			}
 		} else if t.last > 0 && t.filter == nil {
 			if err := r.lines.Last(t.last); err != nil {

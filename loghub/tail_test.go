@@ -215,6 +215,10 @@ func TestTailStream(t *testing.T) {
 		t.Error(err)
 	}
 	w.Close()
+	// With --follow it is over when the other end is.
+	if out, errs, code := command(t, "a\nb\n", nil, "tail", "-", "--follow", "--format", "logfmt"); out != "message=a\nmessage=b\n" || code != 0 {
+		t.Errorf("%d %q %s", code, out, errs)
+	}
 }
 
 func TestParse(t *testing.T) {

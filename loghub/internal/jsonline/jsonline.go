@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package jsonline writes records as JSON lines, the form of the container's
-// stdout (log.stdout: json) and of the files of loghub receive.
+// stdout (log.stdout: json) and of the files of loghub receive, and reads them back.
 //
 // Format (ours, with zerolog's habits): one object (RFC 8259) a line, "time"
 // (RFC 3339, UTC, nanoseconds as needed), "level" (trace debug info warn error
