@@ -36,13 +36,51 @@
 // Files of which nothing was read are not compared.
 //
 // A file is read from its first byte. A rename is followed: the old file is read
-// until nothing was added for a minute (or until it is deleted and read to its
-// end), the new one from its beginning. A file that became
-// shorter is read anew as another generation. Polled every 250 ms, as are paths
-// that lost their file within the last minute; globs (doublestar) are expanded
-// every second. A file that comes and is renamed to what no pattern matches
-// between two looks, or while loghub is down, is never seen. Opened with O_NOFOLLOW|O_NONBLOCK, and
-// regular files only; never below /proc, /sys, /dev, /run/secrets, /var/lib/hub.
+// until nothing was added for a minute since it has no name that matches (or until
+// it is deleted and read to its end), the new one from its beginning. A file that
+// was truncated is read anew as another generation. What it held and was not read
+// is in the copy that logrotate's copytruncate made, if a file of the same
+// directory holds the bytes read so far and changed since the last look: that one
+// is read on in its stead. A new file that begins as a known one waits a moment
+// for that truncation, lest its lines come twice. Without a copy the bytes that
+// were seen and not read are a loss event in their place; what was written after
+// the last look is lost uncounted. Zeros in front of a line, as a writer without
+// O_APPEND leaves them behind a truncation, are passed over, holes at once.
+//
+// Files are looked at every 250 ms. One that was quiet for a minute needs one
+// fstat(2) a look; where there are more than 256 of those they have turns of 2 s,
+// and inotify tells sooner. Paths that lost their file are looked at for a minute.
+// Patterns (doublestar) are expanded when a directory they depend on has changed,
+// and every 30 s, never for more than a fiftieth of the time. A file that comes and
+// is renamed to what no pattern matches between two looks, or is truncated twice,
+// or both truncated and renamed while loghub is down, is not wholly seen.
+//
+// Which file a path leads to is decided without trust in who may write there: a
+// link, also of a directory, is followed if root owns it, and what it leads to is
+// judged; openat2(2), or a walk that holds each directory open. Regular files only,
+// never below /proc, /sys, /dev, /run/secrets, /run/hub, /var/lib/hub, no file
+// system of the kernel's own, no compressed files. What matches and is not read is
+// said once and listed (Files.Skipped).
+//
+// At most 10,000 files are followed. Where fewer descriptors are to be had, files
+// that were read to their ends are closed, and opened again when they change.
+//
+// # Syslog
+//
+// /dev/log is a datagram socket: what the C libraries write to first, and musl's
+// only. One goroutine does nothing but empty it into a mailbox of 4 MiB, because a
+// queue of ten datagrams (net.unix.max_dgram_qlen) is all that stands between a
+// writer and a wait; another makes records. When the spool is slow the mailbox
+// sheds as a pipe does, with the loss in its place. Who wrote a message the kernel
+// says (SO_PASSCRED), and /proc names the program while it lives; a text cannot
+// claim another. A datagram is one record, newlines included; beyond 256 KiB it is
+// cut and says so. A kill of loghub loses what stands in the socket and the mailbox,
+// mostly nothing; the socket is made again at the start, and C libraries connect
+// anew. While loghub is stopped (SIGSTOP) writers wait behind those ten.
+//
+// The socket takes the place of nothing but a dead socket of the same user. When
+// the service brings a daemon that takes the path, that one has it; when the path
+// is removed it is made again.
 //
 // # Lines
 //
@@ -61,7 +99,7 @@
 // without a level from 90 %, warn from 95 %, everything at the end. Each stretch
 // of loss becomes a record in its place as soon as there is room.
 //
-// Left out: /dev/log, compressed files.
+// Left out: compressed files, /dev/log as a stream.
 package source
 
 import (
