@@ -161,7 +161,11 @@ func (t *tail) likeAnother() bool {
 			}
 			continue
 		}
-		if o.offset < headBytes && crc32.Checksum(head[:o.offset], castagnoli) != o.imprint.head || o.offset >= headBytes && o.imprint.head != sum {
+		begins := sum
+		if o.offset < headBytes {
+			begins = crc32.Checksum(head[:o.offset], castagnoli)
+		}
+		if begins != o.imprint.head {
 			continue
 		}
 		if ok, err := o.imprint.proof().holds(t.f); ok && err == nil {

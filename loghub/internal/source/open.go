@@ -151,7 +151,8 @@ func judge(fd int) error {
 		return os.NewSyscallError("fstatfs", err)
 	}
 	switch int64(uint32(fs.Type)) { // wherever they are mounted
-	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC:
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
+		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC:
 		return errors.New("it is no file of a disk but one of the kernel's")
 	}
 	return nil

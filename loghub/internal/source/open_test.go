@@ -39,9 +39,11 @@ func TestOpenLog(t *testing.T) {
 	write(t, at("secret/a.log"), "secret\n")
 	write(t, at("never/../logs/b.log"), "b\n")
 	for name, target := range map[string]string{
-		"logs/root.log": at("logs/sub/a.log"), "logs/relative.log": "sub/../sub/a.log", "logs/rootdir": at("logs/sub"), "logs/chain.log": "root.log",
+		"logs/root.log": at("logs/sub/a.log"), "logs/relative.log": "sub/../sub/a.log",
+		"logs/rootdir": at("logs/sub"), "logs/chain.log": "root.log",
 		"logs/user.log": at("secret/a.log"), "logs/userdir": at("secret"), "logs/viauser.log": "userdir/a.log",
-		"logs/loop.log": "loop.log", "logs/broken.log": "nothing", "logs/proc.log": "/proc/self/environ", "logs/stdout.log": "/dev/stdout", "logs/hidden.log": at("secret/a.log"),
+		"logs/loop.log": "loop.log", "logs/broken.log": "nothing",
+		"logs/proc.log": "/proc/self/environ", "logs/stdout.log": "/dev/stdout", "logs/hidden.log": at("secret/a.log"),
 	} {
 		do(t, os.Symlink(target, at(name)))
 	}
@@ -101,7 +103,9 @@ func TestOpenLog(t *testing.T) {
 			do(t, f.Close())
 		}
 	}
-	for _, path := range []string{"/proc/1/environ", "/run/secrets/x", "/var/run/secrets/x", "/var/lib/hub/0/identity/id.pem", "/dev/null", "/sys/kernel/profiling"} {
+	for _, path := range []string{
+		"/proc/1/environ", "/run/secrets/x", "/var/run/secrets/x", "/var/lib/hub/0/identity/id.pem", "/dev/null", "/sys/kernel/profiling",
+	} {
 		if f, err := openLog(path); err == nil {
 			t.Errorf("%s can be opened", path)
 			f.Close()
@@ -206,7 +210,8 @@ func TestFilesSkipped(t *testing.T) {
 			t.Error(diff, more)
 		}
 	}
-	fifo, gz, renamed := Skip{"fifo.log", "it is no regular file"}, Skip{"old.log.gz", "it is compressed"}, Skip{"renamed.log", "it is compressed"}
+	fifo := Skip{"fifo.log", "it is no regular file"}
+	gz, renamed := Skip{"old.log.gz", "it is compressed"}, Skip{"renamed.log", "it is compressed"}
 	look()
 	want(fifo, Skip{"locked.log", " permission denied"}, gz, renamed)
 	look()

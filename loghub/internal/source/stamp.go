@@ -3,7 +3,9 @@
 package source
 
 import (
+	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"cloud4.internal/hub/loghub/internal/spool"
@@ -74,4 +76,38 @@ func (t *tail) stat(now time.Time) error {
 	}
 	t.stamp, t.size = s, s.size
 	return nil
+}
+
+func (f *Files) newTail(c *candidate) *tail {
+	now := time.Now()
+	f.open++
+	return &tail{sh: f.sh, files: f, f: c.f, id: c.id, path: c.path, set: c.set, size: c.size, before: c.size, grown: now, intact: now,
+		born: now, left: now, join: &f.join}
+}
+
+// add sums up the figures of another source.
+func (s *Stat) add(o Stat) {
+	s.Position += o.Position
+	s.Lag += o.Lag
+	s.Records += o.Records
+	s.Lost += o.Lost
+	s.LostBytes += o.LostBytes
+	s.Zeros += o.Zeros
+	s.Misfits += o.Misfits
+}
+
+func statID(info fs.FileInfo) (dev, ino uint64) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0
+	}
+	return uint64(st.Dev), uint64(st.Ino)
+}
+
+func owner(info fs.FileInfo) uint32 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ^uint32(0)
+	}
+	return st.Uid
 }

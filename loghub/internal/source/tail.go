@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -64,13 +62,6 @@ type tail struct {
 	scanned int64 // so far there are zeros from the place on
 	packed  bool  // it is compressed
 	held    bool  // nothing but zeros follow, and it did not change since
-}
-
-func (f *Files) newTail(c *candidate) *tail {
-	now := time.Now()
-	f.open++
-	return &tail{sh: f.sh, files: f, f: c.f, id: c.id, path: c.path, set: c.set, size: c.size, before: c.size, grown: now, intact: now,
-		born: now, left: now, join: &f.join}
 }
 
 // start goes on where the known file was, or begins at the first byte.
@@ -389,31 +380,4 @@ func (t *tail) close() {
 	if err := t.f.Close(); err != nil {
 		t.sh.Log.Warn().Err(err).Str("path", t.path).Msg("closing a log file")
 	}
-}
-
-// add sums up the figures of another source.
-func (s *Stat) add(o Stat) {
-	s.Position += o.Position
-	s.Lag += o.Lag
-	s.Records += o.Records
-	s.Lost += o.Lost
-	s.LostBytes += o.LostBytes
-	s.Zeros += o.Zeros
-	s.Misfits += o.Misfits
-}
-
-func statID(info fs.FileInfo) (dev, ino uint64) {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, 0
-	}
-	return uint64(st.Dev), uint64(st.Ino)
-}
-
-func owner(info fs.FileInfo) uint32 {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return ^uint32(0)
-	}
-	return st.Uid
 }
