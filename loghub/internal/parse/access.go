@@ -105,7 +105,7 @@ func (p *Parser) request(request []byte, rec *otlp.Record) {
 	p.put(rec, "network.protocol.version", otlp.Text(rest[at+1+len("HTTP/"):]))
 }
 
-// tail reads referer, user agent and the addresses a proxy forwards for, then, in the order of their habit, seconds and key=value.
+// tail reads referer, user agent and the addresses a proxy forwards for; then seconds, or key=value.
 func (p *Parser) tail(rest []byte, rec *otlp.Record) {
 	for _, key := range [...]string{"http.request.header.referer", "user_agent.original", "http.request.header.x-forwarded-for"} {
 		if len(rest) < 3 || rest[0] != ' ' || rest[1] != '"' {
@@ -173,7 +173,15 @@ func (p *Parser) accessTime(b []byte) (nanos uint64, rest []byte, ok bool) {
 // quoted takes what stands before the closing quote; nginx escapes quotes as
 // \x22, Apache as \".
 func quoted(b []byte) (value, rest []byte, ok bool) {
-	for i := 0; i < len(b); i++ {
+	end := bytes.IndexByte(b, '"')
+	if end < 0 {
+		return nil, nil, false
+	}
+	escape := bytes.IndexByte(b[:end], '\\')
+	if escape < 0 {
+		return b[:end], b[end+1:], true
+	}
+	for i := escape; i < len(b); i++ {
 		switch b[i] {
 		case '"':
 			return b[:i], b[i+1:], true

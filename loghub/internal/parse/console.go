@@ -125,8 +125,7 @@ func console(format string) func(p *Parser, line []byte, rec *otlp.Record) bool 
 		if p.console.asked {
 			return p.console.won != nil && p.console.won.format == format && p.console.won.match(p, line, rec)
 		}
-		p.console = consoleMemo{asked: true}
-		p.console.won = p.layoutOf(line, rec)
+		p.console = consoleMemo{true, p.layoutOf(line, rec)}
 		return p.console.won != nil && p.console.won.format == format
 	}
 }
@@ -143,7 +142,7 @@ func (p *Parser) layoutOf(line []byte, rec *otlp.Record) *layout {
 		o = outlineOf(line[at:], stamp)
 	}
 	for _, l := range layoutsByShape[shapeOf(line)] {
-		if timed := stamp > 0; timed == l.outline.timed() && (!timed || l.outline.meets(&o)) && l.fits(line, stamp) && l.match(p, line, rec) {
+		if l.outline.meets(&o) && l.fits(line, stamp) && l.match(p, line, rec) {
 			return l
 		}
 	}

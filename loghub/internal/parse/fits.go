@@ -4,8 +4,8 @@ package parse
 
 import "bytes"
 
-// fits says whether a line may have the layout, from its shape alone and without a trace in any record: most layouts are ruled
-// out within a few characters. stamp is the size of the date and time that the line begins with, behind its bracket if it has one.
+// fits says whether a line may have the layout, from its shape alone and without a trace in any record. stamp is the size of
+// the date and time that the line begins with, behind its bracket if it has one.
 func (l *layout) fits(line []byte, stamp int) bool {
 	b := line
 	for i := range l.steps {

@@ -44,7 +44,8 @@ var formats = numbered([]*format{
 	{
 		name: "apache-error", doc: "the error log of Apache",
 		begins: bracket, read: (*Parser).apacheError,
-		names: []string{"apache.module", "apache.code", "process.pid", "thread.id", "client.address", "client.port", "http.request.header.referer"},
+		names: []string{"apache.module", "apache.code", "process.pid", "thread.id", "client.address", "client.port",
+			"http.request.header.referer"},
 	},
 	{
 		name: "redis", doc: "Redis and Valkey",
@@ -54,7 +55,8 @@ var formats = numbered([]*format{
 	{
 		name: "postgres", doc: "PostgreSQL's stderr, with the usual forms of log_line_prefix",
 		begins: isoDate | word, traces: true, read: (*Parser).postgres,
-		names: []string{"process.pid", "user.name", "db.namespace", "postgresql.application", "client.address", "db.response.status_code"},
+		names: []string{"process.pid", "user.name", "db.namespace", "postgresql.application", "client.address",
+			"db.response.status_code"},
 	},
 	{
 		name: "mysql", doc: "the error logs of MariaDB and MySQL",
@@ -65,8 +67,10 @@ var formats = numbered([]*format{
 		name: "haproxy", doc: "HAProxy: requests, connections, and its own words",
 		begins: digit | word | bracket | other, read: (*Parser).haproxy,
 		names: []string{
-			"client.address", "client.port", "haproxy.frontend", "haproxy.backend", "haproxy.server", "haproxy.timers", "haproxy.bytes", "haproxy.termination_state",
-			"http.server.request.duration", "http.response.status_code", "http.response.size", "http.request.method", "url.path", "url.query",
+			"client.address", "client.port", "haproxy.frontend", "haproxy.backend", "haproxy.server", "haproxy.timers",
+			"haproxy.bytes", "haproxy.termination_state",
+			"http.server.request.duration", "http.response.status_code", "http.response.size", "http.request.method",
+			"url.path", "url.query",
 			"network.protocol.version", "http.request.original", "process.pid",
 		},
 	},
@@ -101,7 +105,8 @@ var formats = numbered([]*format{
 	{
 		name: "python", doc: "Python's logging, loguru, gunicorn, uvicorn, Flask, Celery, Airflow, Home Assistant",
 		begins: consoleShapes("python"), traces: true, read: (*Parser).python,
-		names: append(consoleNames("python"), "client.address", "client.port", "http.request.method", "url.path", "url.query", "network.protocol.version",
+		names: append(consoleNames("python"), "client.address", "client.port", "http.request.method", "url.path",
+			"url.query", "network.protocol.version",
 			"http.response.status_code"),
 	},
 	{
@@ -132,7 +137,8 @@ var formats = numbered([]*format{
 		names: []string{
 			"client.address", "user.name", "http.request.method", "url.path", "url.query", "network.protocol.version",
 			"http.response.status_code", "http.response.body.size", "http.request.header.referer", "user_agent.original",
-			"http.request.original", "server.address", "server.port", "http.request.header.x-forwarded-for", "http.server.request.duration",
+			"http.request.original", "server.address", "server.port", "http.request.header.x-forwarded-for",
+			"http.server.request.duration",
 		},
 	},
 	{

@@ -14,19 +14,24 @@ import (
 //
 //	{time} [{thread}] {level} {logger} - {message}
 //
-// A blank stands for one or more blanks, an underscore for none or more, "{{" for a brace before a part, anything else for itself. The parts:
+// A blank stands for one or more blanks, an underscore for none or more, "{{" for a brace before a part, anything else for
+// itself. The parts:
 //
 //	{time}      date and time, see Parser.timestamp; {isotime} with T, {sqltime} with a blank and dashes between them
 //	{clock}     07:55:42.123 of today
 //	{kitchen}   7:55AM; too coarse to be the event's time
 //	{daytime}   21-Nov-2026 07:55:42.123, a zone behind it or not
-//	{level}     a word for a severity; {LEVEL} one in capitals, slog's WARN+2 too; {LVL} abbreviated (INF), {code} likewise (ERRO), {letter} its first
+//	{level}     a word for a severity; {LEVEL} one in capitals, slog's WARN+2 too; {LVL} abbreviated (INF); {code} likewise
+//	            (ERRO); {letter} its first
 //	{pid}       digits: process.pid; {tid} thread.id, {digits} ignored
-//	{logger}    a name without blanks; {module} one that no word of a message is; {channel} and {function} end where what follows begins
+//	{logger}    a name without blanks; {module} one that no word of a message is; {channel} and {function} end where what
+//	            follows begins
 //	{caller}    file:line
-//	{thread}    whatever stands before the character behind it, blanks around it left out: thread.name; {process}, {-} (ignored) likewise
+//	{thread}    whatever stands before the character behind it, blanks around it left out: thread.name; {process} and {-}
+//	            (ignored) likewise
 //	{trace}     ids of trace and span with a dash between them, or blanks
-//	{message}   the rest, searched for a level if there was none; {pairs} the rest, key=value at its end as attributes; {objects} likewise with JSON objects
+//	{message}   the rest, searched for a level if there was none; {pairs} the rest, key=value at its end as attributes;
+//	            {objects} likewise with JSON objects
 //
 // It is matched from left to right and never goes back.
 type layout struct {
@@ -79,12 +84,14 @@ var parts = map[string]struct {
 }{
 	"time": {part: partTime}, "isotime": {part: partISOTime}, "sqltime": {part: partSQLTime}, "clock": {part: partClock},
 	"kitchen": {part: partKitchen}, "daytime": {part: partDaytime},
-	"level": {part: partLevel}, "LEVEL": {part: partCapitals}, "LVL": {part: partThree}, "code": {part: partFour}, "letter": {part: partLetter},
-	"pid": {partNumber, "process.pid"}, "tid": {partNumber, "thread.id"}, "line": {partNumber, "code.line.number"},
+	"level": {part: partLevel}, "LEVEL": {part: partCapitals}, "LVL": {part: partThree}, "code": {part: partFour},
+	"letter": {part: partLetter},
+	"pid":    {partNumber, "process.pid"}, "tid": {partNumber, "thread.id"}, "line": {partNumber, "code.line.number"},
 	"digits": {part: partNumber},
-	"logger": {partName, "logger"}, "module": {partModule, "logger"}, "channel": {partWord, "logger"}, "function": {partWord, "code.function.name"},
-	"caller": {part: partCaller},
-	"thread": {partUntil, "thread.name"}, "process": {partUntil, "process.executable.name"}, "-": {part: partUntil},
+	"logger": {partName, "logger"}, "module": {partModule, "logger"}, "channel": {partWord, "logger"},
+	"function": {partWord, "code.function.name"},
+	"caller":   {part: partCaller},
+	"thread":   {partUntil, "thread.name"}, "process": {partUntil, "process.executable.name"}, "-": {part: partUntil},
 	"trace": {part: partTrace}, "message": {part: partMessage}, "pairs": {part: partPairs}, "objects": {part: partObjects},
 }
 

@@ -26,7 +26,7 @@ func (p *Parser) mysql(line []byte, rec *otlp.Record) bool {
 		}
 		p.put(rec, "thread.id", otlp.Int(id))
 		b = r.b
-	} else if bytes.IndexByte(b[:min(len(b), 40)], ']') < 0 || !bytes.Contains(b[:min(len(b), 40)], []byte("] [Entrypoint]: ")) {
+	} else if !bytes.Contains(b[:min(len(b), 40)], []byte("] [Entrypoint]: ")) {
 		return false
 	}
 	if b[0] != '[' {

@@ -51,11 +51,11 @@ var kindOf = func() (table [256]charKinds) {
 	return table
 }()
 
-// timed says whether a layout begins with date and time.
-func (o *outline) timed() bool { return o.sep != 0 }
-
-// meets says whether a line may have a layout.
+// meets says whether a line may have a layout: one that begins with date and time, or neither does.
 func (o *outline) meets(line *outline) bool {
+	if o.sep == 0 {
+		return line.sep == 0
+	}
 	return o.sep&line.sep != 0 && o.first&line.first != 0 && o.second&line.second != 0 && o.third&line.third != 0
 }
 

@@ -54,7 +54,7 @@ func trailingPairs(b []byte) int {
 // pairSize is the size of the key=value or key="a value" that b begins with and a blank or the end follows, 0 for none.
 func pairSize(b []byte) int {
 	n := 0
-	for n < len(b) && n < maxUntil && (letter(b[n]) || n > 0 && (b[n] >= '0' && b[n] <= '9' || b[n] == '-' || b[n] == '/') || b[n] == '_' || b[n] == '.' || b[n] == '@') {
+	for n < len(b) && n < maxUntil && keyByte(b[n]) && (n > 0 || letter(b[0]) || b[0] == '_' || b[0] == '@') {
 		n++
 	}
 	if n == 0 || n == len(b) || b[n] != '=' {

@@ -11,13 +11,13 @@ import (
 // postgres reads PostgreSQL's log on stderr (runtime configuration, "Error Reporting and Logging"), behind these prefixes:
 //
 //	2026-11-21 07:55:42.123 UTC [27] LOG:  message                             %m [%p], the default
-//	2026-11-21 07:55:42 CET [27] ops@shop ERROR:  42P01: message               %t [%p] %q%u@%d, Debian's; log_error_verbosity verbose
+//	2026-11-21 07:55:42 CET [27] ops@shop ERROR:  42P01: message      %t [%p] %q%u@%d, Debian's; log_error_verbosity verbose
 //	2026-11-21 07:55:42 UTC [27]: [3-1] user=ops,db=shop,app=x,client=192.0.2.1 LOG:  message
 //	LOG:  message                                                              none
 //
-// Abbreviations of zones are taken for the parser's zone, UTC and GMT for themselves. DETAIL, HINT, CONTEXT, QUERY and STATEMENT
-// are Info: they tell more of the line before them, whose severity nothing in them says. Left out: csvlog (its records have
-// newlines within; jsonlog is JSON).
+// Abbreviations of zones are taken for the parser's zone, UTC and GMT for themselves. DETAIL, HINT, CONTEXT, QUERY and
+// STATEMENT are Info: they tell more of the line before them, whose severity nothing in them says. Left out: csvlog (its
+// records have newlines within; jsonlog is JSON).
 func (p *Parser) postgres(line []byte, rec *otlp.Record) bool {
 	const reach = 256
 	end := bytes.Index(line[:min(len(line), reach)], []byte(":  "))
@@ -35,9 +35,10 @@ func (p *Parser) postgres(line []byte, rec *otlp.Record) bool {
 	rec.SeverityText = p.intern(word)
 	if from > 0 {
 		n := p.stamp(line, line, rec)
-		if n == 0 || n >= from || !p.postgresPrefix(line[n:from], rec) {
+		if n == 0 || n >= from {
 			return false
 		}
+		p.postgresPrefix(line[n:from], rec)
 	}
 	message := line[end+len(":  "):]
 	if len(message) > 7 && message[5] == ':' && message[6] == ' ' && sqlState(message[:5]) {
@@ -84,7 +85,7 @@ func sqlState(b []byte) bool {
 }
 
 // postgresPrefix reads what stands between the time and the level.
-func (p *Parser) postgresPrefix(b []byte, rec *otlp.Record) bool {
+func (p *Parser) postgresPrefix(b []byte, rec *otlp.Record) {
 	for len(b) > 0 {
 		var field []byte
 		if field, b, _ = cutByte(bytes.TrimLeft(b, " "), ' '); len(field) == 0 {
@@ -105,7 +106,6 @@ func (p *Parser) postgresPrefix(b []byte, rec *otlp.Record) bool {
 			p.postgresField([]byte("db"), db, rec)
 		}
 	}
-	return true
 }
 
 // postgresFields reads "user=ops,db=shop,app=x,client=192.0.2.1".

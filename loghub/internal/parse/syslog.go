@@ -31,9 +31,9 @@ func (p *Parser) syslog(line []byte, rec *otlp.Record) bool {
 		}
 		p.priority(line, rec) // what a half read header has left goes
 	case !primed:
-		return p.syslog3164(rest, rec, false)
+		return p.syslog3164(line, rest, rec, false)
 	}
-	if p.syslog3164(rest, rec, true) {
+	if p.syslog3164(line, rest, rec, true) {
 		return true
 	}
 	if rec.Body = otlp.Text(rest); line[2] == '>' {
@@ -61,7 +61,8 @@ var syslogFacility = func() (values [24]otlp.Value) {
 
 // facilities are the words of RFC 5424 §6.2.1 as syslog.h has them; what has none there is named after its use.
 var facilities = [24]string{
-	"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert", "clock",
+	"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+	"ntp", "audit", "alert", "clock",
 	"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 }
 
@@ -84,11 +85,11 @@ func (p *Parser) priority(line []byte, rec *otlp.Record) (rest []byte, ok bool) 
 }
 
 // syslog3164 reads what follows the priority. Without one, and without what only a syslog daemon writes, a line is prose.
-func (p *Parser) syslog3164(b []byte, rec *otlp.Record, primed bool) bool {
+func (p *Parser) syslog3164(line, b []byte, rec *otlp.Record, primed bool) bool {
 	nanos, rest, ok := p.monthDay(b)
 	daemons := true
 	if !ok {
-		n := p.stamp(b, b, rec)
+		n := p.stamp(line, b, rec)
 		if n == 0 || b[10] != 'T' {
 			return false
 		}
