@@ -13,8 +13,8 @@ import (
 // It is the algorithm of Wu and Manber ("A fast algorithm for multi-pattern searching", 1994): a window as long as the
 // shortest text is moved over the line; the two or three bytes at its end say by a table how far it can move without
 // passing over the beginning of a text, so most bytes are never looked at. Where it cannot move, the first eight bytes
-// of the window are looked up among the beginnings of the texts, and those found are compared. Every occurrence of every
-// text is found, as an automaton would.
+// of the window are looked up among the beginnings of the texts, and those found are compared, one after the other where
+// several begin alike. Every occurrence of every text is found, as by an automaton of Aho and Corasick.
 type Matcher struct {
 	window   int      // length of the shortest text, at most maxWindow
 	longest  int      // length of the longest
@@ -66,9 +66,10 @@ type Scratch struct {
 	decoded [maxDepth][]byte
 	spans   []span
 	nested  [maxDepth][]span // in the decoded texts
-	cut     cut
-	joint   []byte // the ends of two pieces
-	all     []span // beside spans
+
+	cut      cut
+	joint    []byte // the ends of two pieces
+	crossing []span // from one to the other
 }
 
 // keepScratch bounds what is kept for the next line.

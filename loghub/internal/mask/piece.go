@@ -36,7 +36,9 @@ func (c *cut) turn(number int, piece []byte) {
 		c.before = c.before[:0]
 	}
 	c.number = number
-	c.after = append(append(c.after[:0], c.before[max(0, len(c.before)+min(len(piece), reach)-reach):]...), piece[max(0, len(piece)-reach):]...)
+	piece = piece[max(0, len(piece)-reach):]
+	old := c.before[max(0, len(c.before)-(reach-len(piece))):]
+	c.after = append(append(c.after[:0], old...), piece...)
 }
 
 // MaskPiece is Mask for a piece of a line, numbered from 1. open: another piece may follow.
@@ -49,11 +51,10 @@ func (m *Matcher) MaskPiece(piece []byte, s *Scratch, number int, open bool) []b
 	if before := s.cut.before; len(before) > 0 {
 		m.across(before, piece, s)
 	}
-	crossing := len(s.spans)
-	s.all = append(s.all[:0], s.spans...)
+	s.crossing = append(s.crossing[:0], s.spans...)
 	s.spans = m.scan(piece, s.spans[:0])
 	m.unescaped(piece, s)
-	s.spans = append(s.spans, s.all[:crossing]...)
+	s.spans = append(s.spans, s.crossing...)
 	if open {
 		m.begun(piece, s)
 	}
