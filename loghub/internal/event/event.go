@@ -84,8 +84,10 @@ func New(o Options) *Builder {
 }
 
 // Format names the format that most of the last lines had, "" before the first; misfits counts those that were not of the
-// format the settings fix.
-func (b *Builder) Format() (name string, misfits int64) { return b.parser.Format(), b.parser.Misfits() }
+// format the settings fix, and those that a mistake of package parse kept from being read.
+func (b *Builder) Format() (name string, misfits int64) {
+	return b.parser.Format(), b.parser.Misfits() + b.parser.Mistakes()
+}
 
 // Line makes the record of a line at place (sequence number or offset). The
 // result is valid until the next call; nil says that the line is blank, which

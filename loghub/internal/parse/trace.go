@@ -99,8 +99,10 @@ func setFlags(rec *otlp.Record, v otlp.Value) bool {
 		rec.Flags = uint32(v.Num)
 		return true
 	case otlp.KindInt:
-		rec.Flags = uint32(v.Num & 0xff)
-		return v.Num <= 0xff
+		if v.Num <= 0xff {
+			rec.Flags = uint32(v.Num)
+			return true
+		}
 	case otlp.KindString:
 		switch string(v.Bytes) {
 		case "true", "True", "1":
