@@ -22,6 +22,7 @@ import (
 
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/internal/terminal"
+	"cloud4.internal/hub/loghub/internal/mask"
 	"cloud4.internal/hub/loghub/internal/sink"
 	"cloud4.internal/hub/loghub/internal/source"
 	"cloud4.internal/hub/loghub/internal/spool"
@@ -36,6 +37,8 @@ func someStatus(now time.Time) *status {
 			Spool:      &spool.Stats{Bytes: 3 << 20, Quota: 64 << 20, Backlog: 17, Corrupt: 1, Skipped: 100, AtRisk: 1024, WrittenToday: 5 << 20, DiskPerDay: 10 << 20},
 			Sender:     &sink.State{Error: "connection refused", Since: now.Add(-90 * time.Second), LastAck: now.Add(-100 * time.Second), Sent: 5, Requests: 2, Bytes: 700, Dead: 2},
 			Severities: &source.Severities{Warn: 3, Error: 2},
+			Masked:     &mask.Found{Hidden: []string{"DB_PASSWORD", "API_TOKEN"}, LeftOut: []mask.Left{{Name: "KEY", Why: "too short"}}},
+			Skipped:    []source.Skip{{Path: "/var/log/a", Reason: "a link"}}, SkippedMore: 2,
 			Sources: []source.Stat{
 				{Name: "stdout", Position: 5 << 20, Records: 12345, Rate: 12.34, Format: "json"},
 				{Name: "/var/log/nginx/access.log", Position: 100, Lag: 7, Records: 1, Lost: 4, LostBytes: 4096, Format: "access", Misfits: 2},
@@ -52,7 +55,10 @@ receiver  https://genesis.internal:4318/v1/logs  has taken none for 90 s: connec
 spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB, 1.0 KiB of it in memory alone)  5.0 MiB written to the disk in 24 h, at most 10.0 MiB  1 damaged places, 100 B skipped
 copy      raw  2.0 KiB missing: the container's own output took no more
 durable   a kill takes nothing
+not read  /var/log/a: a link
+          and 2 more files
 levels    3 warn, 2 error, 0 fatal since the start
+secrets   hidden: DB_PASSWORD, API_TOKEN; not hidden: KEY (too short)
 
 SOURCE                     FORMAT          POSITION  LAG    RATE  RECORDS         LOST
 stdout                     json             5.0 MiB    -  12.3/s    12345            -

@@ -117,6 +117,12 @@ func (s *status) facts() [][2]string {
 	if s.section.Durable != "" {
 		out = append(out, [2]string{"durable", health.CleanText(s.section.Durable)})
 	}
+	for _, skip := range s.section.Skipped {
+		out = append(out, [2]string{"not read", health.CleanText(skip.Path + ": " + skip.Reason)})
+	}
+	if n := s.section.SkippedMore; n > 0 {
+		out = append(out, [2]string{"", fmt.Sprintf("and %d more files", n)})
+	}
 	if c := s.section.Severities; c != nil && c.Warn+c.Error+c.Fatal > 0 {
 		out = append(out, [2]string{"levels", fmt.Sprintf("%d warn, %d error, %d fatal since the start", c.Warn, c.Error, c.Fatal)})
 	}
