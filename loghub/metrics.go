@@ -44,7 +44,9 @@ func metrics(n health.Node, s section) []metric {
 	list = append(list, s.sourceMetrics()...)
 	if c := s.Severities; c != nil {
 		list = append(list, metric{"loghub.severe.records", "Records of the container, by level.", "{record}", true, []sample{
-			{float64(c.Warn), []string{"level", "warn"}}, {float64(c.Error), []string{"level", "error"}}, {float64(c.Fatal), []string{"level", "fatal"}},
+			{float64(c.Warn), []string{"level", "warn"}},
+			{float64(c.Error), []string{"level", "error"}},
+			{float64(c.Fatal), []string{"level", "fatal"}},
 		}})
 	}
 	if sp := s.Spool; sp != nil {
@@ -52,9 +54,9 @@ func metrics(n health.Node, s section) []metric {
 			metric{"loghub.spool.used.bytes", "Bytes of the spool.", "By", false, one(float64(sp.Bytes))},
 			metric{"loghub.spool.quota.bytes", "Bytes that the spool may have.", "By", false, one(float64(sp.Quota))},
 			metric{"loghub.spool.memory.bytes", "Bytes of the spool that are in memory.", "By", false, one(float64(sp.InMemory))},
-			metric{"loghub.spool.at.risk.bytes", "Bytes that wait in memory alone: the end of the container takes them.", "By", false, one(float64(sp.AtRisk))},
-			metric{"loghub.spool.disk.written.bytes", "Bytes written to the disk in the last 24 hours.", "By", false, one(float64(sp.WrittenToday))},
-			metric{"loghub.spool.disk.failing", "1: the disk takes nothing, and events wait in memory alone.", "", false, flag(sp.Emergency)},
+			metric{"loghub.spool.at.risk.bytes", "Bytes that the end of the container would take.", "By", false, one(float64(sp.AtRisk))},
+			metric{"loghub.spool.disk.written.bytes", "Bytes written in the last 24 hours.", "By", false, one(float64(sp.WrittenToday))},
+			metric{"loghub.spool.disk.failing", "1: the disk takes nothing.", "", false, flag(sp.Emergency)},
 			metric{"loghub.spool.waiting.records", "Records that no receiver has taken.", "{record}", false, one(float64(sp.Backlog))},
 			metric{"loghub.spool.damaged.places", "Places of the spool that could not be read.", "{place}", true, one(float64(sp.Corrupt))},
 			metric{"loghub.spool.damaged.bytes", "Bytes passed over there.", "By", true, one(float64(sp.Skipped))})
@@ -91,12 +93,13 @@ func (s section) senderMetrics() []metric {
 		{"loghub.sent.records", "Records that the receiver acknowledged.", "{record}", true, one(float64(st.Sent))},
 		{"loghub.sent.requests", "Requests to the receiver that were answered.", "{request}", true, one(float64(st.Requests))},
 		{"loghub.sent.bytes", "Bytes of requests, compressed.", "By", true, one(float64(st.Bytes))},
-		{"loghub.rejected.records", "Records that the receiver took notice of and did not keep.", "{record}", true, one(float64(st.Rejected))},
+		{"loghub.rejected.records", "Records that the receiver did not keep.", "{record}", true, one(float64(st.Rejected))},
 		{"loghub.dead.records", "Dead letters: records that the receiver refused for good.", "{record}", true, one(float64(st.Dead))},
 		{"loghub.dead.lost.records", "Dead letters that were not even kept.", "{record}", true, one(float64(st.DeadLost))},
 	}
 	if !st.LastAck.IsZero() {
-		list = append(list, metric{"loghub.last.ack.timestamp.seconds", "When the receiver last took something.", "s", false, one(float64(st.LastAck.UnixMilli()) / 1e3)})
+		at := one(float64(st.LastAck.UnixMilli()) / 1e3)
+		list = append(list, metric{"loghub.last.ack.timestamp.seconds", "When the receiver last took something.", "s", false, at})
 	}
 	return list
 }

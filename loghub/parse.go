@@ -55,7 +55,10 @@ func parseAction(c *cli.Context, files []string) error {
 	if c.Bool("formats") {
 		return listFormats(c.App.Writer, c.Bool("json"))
 	}
-	p := &parsing{options: parse.Options{Format: c.String("as")}, explain: c.Bool("explain"), out: bufio.NewWriterSize(c.App.Writer, 64<<10)}
+	p := &parsing{
+		options: parse.Options{Format: c.String("as")}, explain: c.Bool("explain"),
+		out: bufio.NewWriterSize(c.App.Writer, outBytes),
+	}
 	if err := checkFormat(p.options.Format); err != nil {
 		return daemon.Usage(fmt.Errorf("--as: %w", err))
 	}

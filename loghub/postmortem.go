@@ -88,7 +88,8 @@ func (p *postmortem) look(last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	info, err := os.Stat(filepath.Join(p.runDir, initctl.StateFile))
-	if err != nil || p.seen != nil && os.SameFile(info, p.seen) && info.ModTime().Equal(p.seen.ModTime()) && info.Size() == p.seen.Size() {
+	if err != nil || p.seen != nil && os.SameFile(info, p.seen) &&
+		info.ModTime().Equal(p.seen.ModTime()) && info.Size() == p.seen.Size() {
 		return // without hubinit, or as it was
 	}
 	switch err := p.tellNew(last); {

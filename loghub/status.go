@@ -89,20 +89,22 @@ type status struct {
 
 // readStatus reads log.json; its error is what to tell when loghub does not run.
 func readStatus(runDir string) (*status, error) {
+	path := filepath.Join(runDir, health.LogFile+".json")
 	f, err := health.ReadFile(runDir, health.LogFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("loghub does not run here: there is no %s; in a container hubinit starts it", filepath.Join(runDir, health.LogFile+".json"))
+		return nil, fmt.Errorf("loghub does not run here: there is no %s; in a container hubinit starts it", path)
 	case err != nil:
 		return nil, err
 	case f.Stale():
-		return nil, fmt.Errorf("loghub does not run any more: it last wrote at %s; init.json and the container's log say why", f.WrittenAt.Local().Format(time.DateTime))
+		return nil, fmt.Errorf("loghub does not run any more: it last wrote at %s; init.json and the container's log say why",
+			f.WrittenAt.Local().Format(time.DateTime))
 	}
 	s := &status{node: f.Health}
 	if err := json.Unmarshal(f.Section, &s.section); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", health.LogFile+".json", err)
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if s.file, err = os.ReadFile(filepath.Join(runDir, health.LogFile+".json")); err != nil {
+	if s.file, err = os.ReadFile(path); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -83,7 +83,8 @@ func (s *status) spool() string {
 	if sp == nil {
 		return "none: nothing has to wait"
 	}
-	words := fmt.Sprintf("%s  %d events wait  (%s of %s", s.section.Where, sp.Backlog, terminal.Bytes(float64(sp.Bytes)), terminal.Bytes(float64(sp.Quota)))
+	words := fmt.Sprintf("%s  %d events wait  (%s of %s", s.section.Where, sp.Backlog,
+		terminal.Bytes(float64(sp.Bytes)), terminal.Bytes(float64(sp.Quota)))
 	if sp.AtRisk > 0 {
 		words += fmt.Sprintf(", %s of it in memory alone", terminal.Bytes(float64(sp.AtRisk)))
 	}
@@ -179,8 +180,10 @@ func sourceCells(src source.Stat) []string {
 		lost += " (" + terminal.Bytes(float64(src.LostBytes)) + ")"
 	}
 	return []string{
-		health.CleanText(src.Name), dash(format, format == ""), terminal.Bytes(float64(src.Position)), dash(terminal.Bytes(float64(src.Lag)), src.Lag == 0),
-		dash(strconv.FormatFloat(src.Rate, 'f', 1, 64)+"/s", src.Rate == 0), strconv.FormatInt(src.Records, 10), dash(lost, src.Lost == 0 && src.LostBytes == 0),
+		health.CleanText(src.Name), dash(format, format == ""),
+		terminal.Bytes(float64(src.Position)), dash(terminal.Bytes(float64(src.Lag)), src.Lag == 0),
+		dash(strconv.FormatFloat(src.Rate, 'f', 1, 64)+"/s", src.Rate == 0),
+		strconv.FormatInt(src.Records, 10), dash(lost, src.Lost == 0 && src.LostBytes == 0),
 	}
 }
 
@@ -225,7 +228,8 @@ func age(now, then time.Time) string {
 // drawStatus draws a status over the one before.
 func drawStatus(term terminal.Terminal, text string, first bool, now time.Time) error {
 	width, height := term.Size()
-	lines := append([]string{"loghub status  " + now.Format(time.TimeOnly) + "  ^C ends", ""}, strings.Split(strings.TrimRight(text, "\n"), "\n")...)
+	lines := []string{"loghub status  " + now.Format(time.TimeOnly) + "  ^C ends", ""}
+	lines = append(lines, strings.Split(strings.TrimRight(text, "\n"), "\n")...)
 	picture := terminal.Picture(lines, width, height)
 	if first {
 		picture = terminal.OtherScreen + picture

@@ -27,6 +27,7 @@ import (
 const (
 	followEvery = 250 * time.Millisecond // between two looks at files that are followed
 	followLast  = 10                     // events shown before what comes
+	outBytes    = 64 << 10               // written at once, at most
 )
 
 func tailCommand() *cli.Command {
@@ -95,7 +96,10 @@ type tail struct {
 
 // newTail reads the flags; its errors are of usage.
 func newTail(c *cli.Context, now time.Time) (*tail, error) {
-	t := &tail{follow: c.Bool("follow"), last: c.Int("last"), as: c.String("as"), out: bufio.NewWriterSize(c.App.Writer, 64<<10), notes: c.App.ErrWriter}
+	t := &tail{
+		follow: c.Bool("follow"), last: c.Int("last"), as: c.String("as"),
+		out: bufio.NewWriterSize(c.App.Writer, outBytes), notes: c.App.ErrWriter,
+	}
 	switch {
 	case c.IsSet("last") && t.last < 1:
 		return nil, fmt.Errorf("--last: must be at least 1, got %d", t.last)
@@ -141,7 +145,10 @@ func newTail(c *cli.Context, now time.Time) (*tail, error) {
 
 func (t *tail) open(files []string) error {
 	for _, name := range files {
-		r := &reading{name: name, follow: t.follow, filter: t.filter, auto: t.as == formatAuto, events: jsonline.NewReader(), raws: newRaws(parse.Options{Format: t.as}, false)}
+		r := &reading{
+			name: name, follow: t.follow, filter: t.filter, auto: t.as == formatAuto,
+			events: jsonline.NewReader(), raws: newRaws(parse.Options{Format: t.as}, false),
+		}
 		if name == "-" {
 			r.lines = lines.Stream(os.Stdin)
 		} else {

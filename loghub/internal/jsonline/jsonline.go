@@ -180,7 +180,8 @@ func (w *writer) double(f float64) {
 // Steers says whether a character does something to a terminal, or to the direction of text: the controls of C0 and C1
 // (ECMA-48 §5.3), DEL, line and paragraph separators, the marks of the bidirectional algorithm (UAX #9) and a byte order mark.
 func Steers(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x61c || r == 0x200e || r == 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x61c || r == 0x200e || r == 0x200f ||
+		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff
 }
 
 // appendString appends s quoted. Only what JSON demands is escaped, and what Steers, so that a terminal shows the line as it is.

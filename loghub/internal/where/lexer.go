@@ -119,11 +119,11 @@ func (l *lexer) quote() (token, *Error) {
 			return token{quoted, b.String(), start}, nil
 		case c == '\\' && mark == '"':
 			l.at++
-			escaped, ok := map[string]string{`"`: `"`, `\`: `\`, "n": "\n", "t": "\t"}[l.text[min(l.at, len(l.text)):min(l.at+1, len(l.text))]]
-			if !ok {
+			i := strings.IndexByte(`"\nt`, (l.text + "!")[l.at])
+			if i < 0 {
 				return token{}, l.errorf(l.at-1, `in quotes there are \" \\ \n and \t; a regular expression is written in '…'`)
 			}
-			b.WriteString(escaped)
+			b.WriteByte("\"\\\n\t"[i])
 		default:
 			b.WriteByte(c)
 		}

@@ -38,7 +38,8 @@ func (p *parser) whole() (node, error) {
 		return nil, err
 	}
 	if p.tok.kind != end {
-		return nil, p.errorf(p.tok.at, "and, or, or the end has to stand here, not %s; a value with blanks or parentheses stands in quotes", p.tok.shown())
+		return nil, p.errorf(p.tok.at, "and, or, or the end has to stand here, not %s; a value with blanks or parentheses stands in quotes",
+			p.tok.shown())
 	}
 	return n, nil
 }

@@ -107,8 +107,11 @@ func lookUp(attrs []otlp.KeyValue, name string) (otlp.Value, bool) {
 		}
 	}
 	for i := range attrs {
-		if a := &attrs[i]; a.Value.Kind == otlp.KindMap && len(name) > len(a.Key) && name[len(a.Key)] == '.' && strings.HasPrefix(name, a.Key) {
-			if v, ok := lookUp(a.Value.Map, name[len(a.Key)+1:]); ok {
+		if attrs[i].Value.Kind != otlp.KindMap {
+			continue
+		}
+		if below, ok := strings.CutPrefix(name, attrs[i].Key); ok && strings.HasPrefix(below, ".") {
+			if v, ok := lookUp(attrs[i].Value.Map, below[1:]); ok {
 				return v, true
 			}
 		}
