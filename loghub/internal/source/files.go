@@ -18,13 +18,14 @@ import (
 // Timings and bounds of files.
 const (
 	pollEvery    = 250 * time.Millisecond
-	fileQuiet    = time.Second      // after which a line without an end is taken as it stands
-	coldAfter    = time.Minute      // without a change a file is looked at in turns
-	coldTurns    = 8                // rounds in which every cold file is looked at once
-	fewCold      = 256              // so many are looked at in every round all the same
-	deletedQuiet = 5 * time.Second  // after which a deleted file is let go
-	renamedQuiet = 60 * time.Second // after which a renamed file is let go
-	awayWait     = 60 * time.Second // for a known file to come back after the start, such as by a late mount
+	fileQuiet    = time.Second            // after which a line without an end is taken as it stands
+	coldAfter    = time.Minute            // without a change a file is looked at in turns
+	coldTurns    = 8                      // rounds in which every cold file is looked at once
+	fewCold      = 256                    // so many are looked at in every round all the same
+	deletedQuiet = 5 * time.Second        // after which a deleted file is let go
+	renamedQuiet = 60 * time.Second       // after which a renamed file is let go
+	awayWait     = 60 * time.Second       // for a known file to come back after the start, such as by a late mount
+	stopFiles    = 300 * time.Millisecond // for reading on when it is to stop
 	maxFiles     = 10_000
 	maxVacant    = 1024
 	maxShown     = 100       // files in log.json one by one
@@ -126,8 +127,7 @@ func (f *Files) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			f.globbed = time.Time{}
-			for more := true; more; {
-				more = f.round(ctx, true)
+			for end := time.Now().Add(stopFiles); f.round(ctx, true) && time.Now().Before(end); { // the rest stays where it is
 			}
 			f.close()
 			return nil

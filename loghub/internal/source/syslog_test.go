@@ -129,7 +129,9 @@ func TestSyslogCallers(t *testing.T) {
 		name, _ := r[attrName].(string)
 		caller := strings.Fields(r["body"].(string)[strings.Index(r["body"].(string), "from "):])[1]
 		if caller == "go" {
-			caller = "source.test"
+			exe, err := os.Executable()
+			do(t, err)
+			caller = filepath.Base(exe)
 			if r[attrPID] != int64(os.Getpid()) {
 				t.Errorf("pid of this process is %v", r[attrPID])
 			}
