@@ -64,6 +64,7 @@ type Builder struct {
 	hide   mask.Scratch
 	clean  []byte
 	now    func() time.Time
+	read   time.Time // see ReadAt
 }
 
 // Options say what the records of a source have in common.
@@ -102,7 +103,7 @@ func (b *Builder) Group(g *join.Group, place uint64) *otlp.Record {
 	if blank(text) {
 		return nil
 	}
-	b.rec.Observed = uint64(b.now().UnixNano())
+	b.rec.Observed = b.observed()
 	b.parser.Parse(text, &b.rec)
 	b.finish(place)
 	if g.Lines > 1 || g.Piece > 0 || g.Open || g.Part > 0 || repaired {
@@ -110,6 +111,16 @@ func (b *Builder) Group(g *join.Group, place uint64) *otlp.Record {
 		b.rec.Encoded = b.enc
 	}
 	return &b.rec
+}
+
+// ReadAt says when the next lines were read; the zero time: now.
+func (b *Builder) ReadAt(t time.Time) { b.read = t }
+
+func (b *Builder) observed() uint64 {
+	if !b.read.IsZero() {
+		return uint64(b.read.UnixNano())
+	}
+	return uint64(b.now().UnixNano())
 }
 
 // text is a line masked and cleaned, valid until the next call.
@@ -178,7 +189,7 @@ func (b *Builder) name(key string, value []byte) {
 // finish adds what does not come from the line.
 func (b *Builder) finish(place uint64) {
 	if b.rec.Observed == 0 {
-		b.rec.Observed = uint64(b.now().UnixNano())
+		b.rec.Observed = b.observed()
 	}
 	if b.rec.Time == 0 {
 		b.rec.Time = b.rec.Observed

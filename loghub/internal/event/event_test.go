@@ -124,6 +124,20 @@ func TestGroup(t *testing.T) {
 	}
 }
 
+// TestReadAt: a line that waited is as old as it was when it came.
+func TestReadAt(t *testing.T) {
+	b := New(Options{Parse: parse.Options{Loc: time.UTC}, UID: "e1."})
+	at := time.Date(2026, 11, 21, 8, 0, 0, 5, time.UTC)
+	b.ReadAt(at)
+	if rec := b.Line([]byte("x"), 1); rec.Time != uint64(at.UnixNano()) || rec.Observed != rec.Time {
+		t.Errorf("time %d, observed %d", rec.Time, rec.Observed)
+	}
+	b.ReadAt(time.Time{})
+	if rec := b.Line([]byte("x"), 2); rec.Observed <= uint64(at.UnixNano()) && time.Now().After(at) {
+		t.Errorf("observed %d", rec.Observed)
+	}
+}
+
 // TestPieces: a reader can put together again what had to be parted.
 func TestPieces(t *testing.T) {
 	b := New(Options{Parse: parse.Options{Loc: time.UTC}, UID: "e1."})

@@ -189,13 +189,18 @@ func (p *Pipe) records(data []byte, end join.End) {
 	if held {
 		p.carry = append(p.carry, data...)
 		buf = p.carry
+		p.builder.ReadAt(p.since)
 	}
 	p.pos += uint64(len(data))
 	at := 0
 	for p.join.Take(buf[at:], end) {
 		at += p.join.Group.Bytes
 		p.record(p.pos - uint64(len(buf)-at))
+		if len(data) > 0 { // what follows what was held has just come
+			p.builder.ReadAt(time.Time{})
+		}
 	}
+	p.builder.ReadAt(time.Time{})
 	if at > 0 || !held {
 		p.since = time.Now()
 	}

@@ -75,8 +75,8 @@ func (p *Pipe) open() error {
 	if broken {
 		p.breakLine()
 	}
-	if len(p.carry) > 0 || !p.loss.None() {
-		p.quiet = time.Now().Add(partialWait)
+	if p.since = time.Now(); len(p.carry) > 0 || !p.loss.None() {
+		p.quiet = p.since.Add(partialWait)
 	}
 	return p.skip(skip)
 }

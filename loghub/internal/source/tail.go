@@ -256,7 +256,10 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 		t.waits = now
 	}
 	if data = t.overdue(data, now, last, cut); len(data) > 0 {
-		if _, err = t.records(buf, start, data, join.Quiet); err != nil {
+		t.builder.ReadAt(t.waits)
+		_, err = t.records(buf, start, data, join.Quiet)
+		t.builder.ReadAt(time.Time{})
+		if err != nil {
 			return t.offset - start, err
 		}
 	}
