@@ -106,6 +106,8 @@ func (r *runner) tellDurability(lies medium.Medium, o spool.Options) {
 		r.durable = fmt.Sprintf("events wait in memory, and on %s in %s if they are not sent within %s or the container stops: %s, %s, "+
 			"a power failure takes what waited for less and what the service had printed; log files are read again",
 			on, o.Dir, o.DiskAfter, kill, volume)
+	case lies.Kind == medium.Memory:
+		r.durable = fmt.Sprintf("events wait in %s, which lies in memory (%s): a kill of loghub takes nothing, a power failure takes everything", o.Dir, lies.Name)
 	default:
 		r.durable = fmt.Sprintf("events wait on %s in %s: a kill of loghub takes nothing, %s, a power failure takes at most the last %s",
 			on, o.Dir, volume, o.Flush)

@@ -22,6 +22,7 @@ func bootID() uint64 {
 
 // load reads everything that is there, then begins the next segment.
 func (s *Spool) load() error {
+	s.keptAt = s.o.now()
 	if err := s.loadCursors(); err != nil {
 		return err
 	}

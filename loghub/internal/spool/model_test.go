@@ -344,7 +344,7 @@ func (m *model) crash() {
 // modelRuns is how many histories are played for each mode.
 func modelRuns() uint64 {
 	if os.Getenv("HUB_SOAK") != "" {
-		return 30000
+		return 10000
 	}
 	return 700
 }

@@ -333,33 +333,34 @@ func (s *Spool) withoutNewest(files []uint64) []uint64 {
 	return nil
 }
 
-// remove removes segments.
+// remove removes segments. A file that cannot be removed is tried again at the next
+// start: its number stands in front of the cursor.
 func (s *Spool) remove(numbers []uint64) {
 	s.readMu.Lock()
 	defer s.readMu.Unlock()
 	for _, n := range numbers {
 		fault("before-unlink")
 		s.mu.Lock()
-		s.drop(n)
+		file := s.drop(n)
 		s.mu.Unlock()
+		if file {
+			_ = s.disk.remove(n)
+		}
 		fault("after-unlink")
 	}
 }
 
-// drop removes a segment and what is accounted for it. readMu and mu are held.
-func (s *Spool) drop(n uint64) {
+// drop gives up a segment and what is accounted for it, and says whether it has a
+// file still. readMu and mu are held.
+func (s *Spool) drop(n uint64) (file bool) {
 	x := s.segs[n]
 	if x == nil {
-		return
+		return false
 	}
 	if x.mem {
 		s.dropMemory(n)
 	}
-	if x.file {
-		// A file that cannot be removed is tried again at the next start: its number
-		// stands in front of the cursor.
-		_ = s.disk.remove(n)
-	}
 	s.used -= x.size
 	delete(s.segs, n)
+	return x.file
 }

@@ -14,6 +14,9 @@ import (
 // the disk before its time.
 const urgentEvery = 100 * time.Millisecond
 
+// sayEvery is how often trouble that goes on is told.
+const sayEvery = 5 * time.Minute
+
 // cursors are the two cursors, and the bytes written to the disk, which they hold.
 // That in memory is written with each Ack; that on the disk too with OnDisk, else
 // when something there was acknowledged.
@@ -184,13 +187,13 @@ func (s *Spool) noteCursor(err error) {
 
 // Run forces the spool to the disk at every interval, and at once after a record
 // that is an error; it brings to the disk what waits for long in memory, and
-// removes what is acknowledged. It ends with ctx. report hears of errors, and of
-// nil after one.
+// removes what is acknowledged. It ends with ctx. report hears of the first of
+// several errors in a row, of one every five minutes then, and of nil after them.
 func (s *Spool) Run(ctx context.Context, report func(error)) {
 	tick := time.NewTicker(s.o.Flush)
 	defer tick.Stop()
 	bad := false
-	var last time.Time
+	var last, said time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -214,9 +217,9 @@ func (s *Spool) Run(ctx context.Context, report func(error)) {
 		if err == nil {
 			err = s.troubled()
 		}
-		if err != nil || bad {
+		if bad != (err != nil) || bad && last.Sub(said) >= sayEvery {
 			report(err)
-			bad = err != nil
+			bad, said = err != nil, last
 		}
 	}
 }
