@@ -18,8 +18,9 @@ const strideBytes = 8 << 20
 
 // memStore keeps the segments in one memory file, at multiples of strideBytes;
 // the cursor has the stride before the first. A free stretch is a hole. It is
-// written and read with pwrite and pread, not mapped: a batch costs one copy
-// either way, and pages that are mapped count as the process's own.
+// written and read with pwrite and pread, not mapped: 64 KiB into fresh pages took 35 to
+// 70 µs by pwrite and 250 to 480 µs through a mapping, whose pages are faulted in one
+// by one, and which would count as the process's own.
 type memStore struct {
 	f       *os.File
 	slots   map[uint64]int64 // segment's number → its slot, 1 and up
