@@ -20,10 +20,7 @@ import (
 // Named says whether a value of this name (of a variable, or of a key in a file) is a secret.
 func Named(name string) bool {
 	words := split(name)
-	if len(words) == 0 || slices.Contains(words, "PUBLIC") || slices.Contains(words, "PUB") || slices.Contains(words, "PUBKEY") {
-		return false
-	}
-	if Place(name) || property(words) {
+	if Place(name) || property(words) || slices.ContainsFunc(words, meansPublic) {
 		return false
 	}
 	for i, word := range words {
@@ -60,6 +57,14 @@ func InURL(value string) (password string, ok bool) {
 	}
 	_, password, ok = strings.Cut(authority[:at], ":")
 	return password, ok && password != ""
+}
+
+func meansPublic(word string) bool {
+	switch word {
+	case "PUBLIC", "PUB", "PUBKEY", "TRUSTED", "AUTHORIZED": // config.trusted_keys, authorized_keys
+		return true
+	}
+	return false
 }
 
 func meansSecret(word string) bool {
