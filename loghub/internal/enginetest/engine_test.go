@@ -100,8 +100,8 @@ func startContainer(t *testing.T, log map[string]any, id string, env ...string) 
 	t.Helper()
 	dir := t.TempDir()
 	c := &container{t: t, files: filepath.Join(dir, "logs"), log: &said{}}
-	state := filepath.Join(dir, "state")
-	for _, d := range []string{c.files, state} {
+	state, run := filepath.Join(dir, "state"), filepath.Join(dir, "run")
+	for _, d := range []string{c.files, state, run} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +119,7 @@ func startContainer(t *testing.T, log map[string]any, id string, env ...string) 
 		t.Fatal(err)
 	}
 	c.cmd = exec.Command(loghub, "--config", config, "run")
-	c.cmd.Env = append([]string{"HUB_RUN_DIR=" + dir, "HUB_STATE_DIR=" + state, "HUB_SLOT=0", "TZ=UTC"}, env...)
+	c.cmd.Env = append([]string{"HUB_RUN_DIR=" + run, "HUB_STATE_DIR=" + state, "HUB_SLOT=0", "TZ=UTC"}, env...)
 	c.cmd.Stderr = c.log
 	c.stdin = must(c.cmd.StdinPipe())
 	if err := c.cmd.Start(); err != nil {
