@@ -182,7 +182,7 @@ func (p *Parser) keep(rec *otlp.Record, k *key, v *otlp.Value) {
 			return
 		}
 	}
-	rec.Attributes = append(rec.Attributes, otlp.KeyValue{Key: name, Value: *v})
+	attach(rec, name, v)
 }
 
 // fill says whether the member became a field of the event, the first of each kind, and is no attribute then.

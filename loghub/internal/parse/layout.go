@@ -270,7 +270,7 @@ func (s *step) trace(p *Parser, b []byte, rec *otlp.Record) int {
 
 // put appends an attribute whose key the format knows to collide with nothing.
 func (p *Parser) put(rec *otlp.Record, key string, v otlp.Value) {
-	rec.Attributes = append(rec.Attributes, otlp.KeyValue{Key: key, Value: v})
+	attach(rec, key, &v)
 }
 
 // caller reads "dir/file.go:12" and returns its size, 0 for none.

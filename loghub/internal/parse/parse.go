@@ -239,7 +239,24 @@ func (p *Parser) add(rec *otlp.Record, key string, v otlp.Value) {
 		rec.Dropped++
 		return
 	}
-	rec.Attributes = append(rec.Attributes, otlp.KeyValue{Key: key, Value: v})
+	attach(rec, key, &v)
+}
+
+// attach appends an attribute. It is written where it will stand: a value is large, and mostly but text or a number.
+func attach(rec *otlp.Record, key string, v *otlp.Value) {
+	n := len(rec.Attributes)
+	if n == cap(rec.Attributes) {
+		rec.Attributes = append(rec.Attributes, otlp.KeyValue{Key: key, Value: *v})
+		return
+	}
+	rec.Attributes = rec.Attributes[:n+1]
+	kv := &rec.Attributes[n]
+	kv.Key = key
+	if v.Array != nil || v.Map != nil || kv.Value.Array != nil || kv.Value.Map != nil {
+		kv.Value = *v
+		return
+	}
+	kv.Value.Kind, kv.Value.Bytes, kv.Value.Num = v.Kind, v.Bytes, v.Num
 }
 
 func has(rec *otlp.Record, key string) bool {
