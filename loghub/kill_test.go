@@ -27,9 +27,14 @@ func (g *generator) lines(k int) string {
 	var b strings.Builder
 	for range k {
 		g.n++
-		fmt.Fprintf(&b, "%s %d %s\n", g.name, g.n, strings.Repeat("x", g.n%200))
+		b.WriteString(g.line(g.n))
+		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+func (g *generator) line(n int) string {
+	return fmt.Sprintf("%s %d %s", g.name, n, strings.Repeat("x", n%200))
 }
 
 // TestKill is the oracle of conservation: loghub is killed at random under load;
