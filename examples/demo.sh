@@ -415,13 +415,10 @@ event_arrived() {
         /events/web.shop.vm1.jsonl
 }
 
-# last_events N [SERVICE] prints events as the genesis machine keeps them: time, level, service, source, message;
-# without those of the health check, which fetches the page every few seconds.
+# last_events N [SERVICE] prints events as the genesis machine keeps them, without those of the health check, which fetches the
+# page every few seconds.
 last_events() {
-    inside "$genesis" log sh -c "tail -qn 50 /events/${2:-*}.shop.vm1.jsonl" | grep -v healthhub | sort -st , -k 1,1 | tail -n "$1" | sed -E '
-        s/^\{"time":"[^"]*T([^"Z.]*)[^"]*","level":"([^"]*)","message":"(([^"\\]|\\.)*)".*"service.name":"([^"]*)".*"log\.(iostream|file\.path)":"([^"]*)".*/\1  \2  \5  \7  \3/
-        s/\\"/"/g' | awk '{source = $4; sub(".*/", "", source); text = $0; for (i = 0; i < 4; i++) sub(/^[^ ]+ +/, "", text)
-            printf "%s  %-5s %-4s %-11s %s\n", $1, $2, $3, source, text}' | cut -c 1-110
+    inside "$genesis" log sh -c "loghub tail --last $1 --where 'not user_agent.original~healthhub' /events/${2:-*}.shop.vm1.jsonl" | cut -c 1-110
 }
 
 summary() {
