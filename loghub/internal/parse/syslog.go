@@ -105,7 +105,7 @@ func (p *Parser) syslog3164(line, b []byte, rec *otlp.Record, primed bool) bool 
 	if !ok {
 		var behind []byte
 		if host, behind, ok = cutByte(rest, ' '); ok && name(host) == len(host) {
-			tag, pid, message, ok = syslogTag(behind)
+			tag, pid, message, _ = syslogTag(behind)
 		}
 	}
 	if tag == nil {

@@ -259,7 +259,8 @@ func (s *Spool) returnToDisk() error {
 		return err
 	}
 	rest := make([]byte, x.size-x.disk)
-	if _, err := a.seg.ReadAt(rest, x.disk); err == nil {
+	_, err = a.seg.ReadAt(rest, x.disk)
+	if err == nil {
 		_, err = dst.WriteAt(rest, x.disk)
 	}
 	if err != nil {

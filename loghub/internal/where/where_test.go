@@ -3,7 +3,6 @@
 package where_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -202,7 +201,7 @@ func BenchmarkMaybe(b *testing.B) {
 			b.SetBytes(int64(len(line)))
 			for b.Loop() {
 				if f.Maybe(line) {
-					b.Fatal(fmt.Sprintf("%s is not ruled out", text))
+					b.Fatalf("%s is not ruled out", text)
 				}
 			}
 		})
