@@ -208,6 +208,7 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 	if crashed && sc.torn {
 		f.frozen = true
 	}
+	s.torn = s.torn || f.frozen
 	s.corrupt += sc.holes
 	s.skipped += sc.skipped
 	x.size = max(sc.end, headerBytes)

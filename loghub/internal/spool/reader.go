@@ -283,6 +283,8 @@ func (s *Spool) retire() error {
 // to the disk, and so are the places that the file held: those may be found nowhere else.
 // That the cursor could not be written holds up the last of them alone: the absence
 // of the others says the same, and a full disk must not keep what fills it.
+// A spool in memory leaves no places on the disk, unless an earlier one left some there that are not to be
+// believed, which only the files in front of them tell.
 func (s *Spool) retireHeld() error {
 	s.mu.Lock()
 	var files, rest []uint64
@@ -293,14 +295,14 @@ func (s *Spool) retireHeld() error {
 			rest = append(rest, n)
 		}
 	}
-	ack := s.ack
+	ack, hold := s.ack, s.torn || s.o.Mode != InMemory
 	s.mu.Unlock()
 	s.remove(rest)
 	if len(files) == 0 {
 		return nil
 	}
 	var kept error
-	if s.o.Mode != InMemory {
+	if hold {
 		if kept = s.keepHead(); kept != nil { // then the newest file goes on holding the places
 			kept = fmt.Errorf("keeping the places on the disk: %w", kept)
 			files = s.withoutNewest(files)
@@ -318,6 +320,11 @@ func (s *Spool) retireHeld() error {
 	}
 	s.cur.add(int64(len(files))*journalBytes, s.o.now())
 	s.remove(files)
+	if kept == nil {
+		s.mu.Lock()
+		s.torn = false
+		s.mu.Unlock()
+	}
 	return kept
 }
 

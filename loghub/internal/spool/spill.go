@@ -259,9 +259,10 @@ func (s *Spool) returnToDisk() error {
 		return err
 	}
 	rest := make([]byte, x.size-x.disk)
-	_, err = a.seg.ReadAt(rest, x.disk)
-	if err == nil {
-		_, err = dst.WriteAt(rest, x.disk)
+	if len(rest) > 0 {
+		if _, err = a.seg.ReadAt(rest, x.disk); err == nil {
+			_, err = dst.WriteAt(rest, x.disk)
+		}
 	}
 	if err != nil {
 		s.diskFailed(err)

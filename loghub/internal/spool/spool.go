@@ -106,6 +106,7 @@ type Spool struct {
 	backlog     int64
 	total       int64 // records committed since Open
 	waiting     []waypoint
+	torn        bool // a crash of the machine took records behind which there still are places
 	corrupt     int
 	foreign     int
 	skipped     int64
