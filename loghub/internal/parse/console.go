@@ -43,6 +43,8 @@ var layouts = []layout{
 
 	// mysql.go reads it; it stands here so that it is not taken for Python's.
 	compile("mysql", isoDate, `{time} [{level}] [Entrypoint]: {message}`),
+	// Jellyfin's files, by Serilog; they stand here so that a thread is not taken for Python's logger.
+	compile("dotnet", bracket, `[{sqltime}] [{LVL}] [{tid}] {logger}: {message}`),
 	// gunicorn; Flask; Celery; Airflow; Paperless.
 	compile("python", bracket, `[{sqltime}] [{pid}] [{level}] {message}`),
 	compile("python", bracket, `[{sqltime}] {level} in {logger}: {message}`),
@@ -64,6 +66,7 @@ var layouts = []layout{
 
 	// Serilog; Jellyfin; NLog.
 	compile("dotnet", bracket, `[{clock} {LVL}] {message}`),
+	compile("dotnet", bracket, `[{sqltime} {LVL}] {message}`),
 	compile("dotnet", bracket, `[{clock}] [{LVL}] [{tid}] {logger}: {message}`),
 	compile("dotnet", isoDate, `{sqltime} [{LVL}] {message}`),
 	compile("dotnet", isoDate, `{sqltime}|{level}|{logger}|{message}`),
