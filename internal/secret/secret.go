@@ -6,7 +6,8 @@
 // A name means a secret when it holds PASSWORD, PASSWD, PASSPHRASE, SECRET, TOKEN or CREDENTIAL in whatever case, when
 // PWD stands in it as a word, or PASS or KEY as the end of one (DBPASS, API_KEY, apiKey, KEYS, KEY_2; not KEYMAP, KEYCLOAK_URL).
 // Not when it says that the value is public, or names a property or the place of a secret: TOKEN_TTL, SECRET_NAME,
-// TLS_KEY_FILE. The password in a URL is one whatever the variable is called (DATABASE_URL).
+// TLS_KEY_FILE. The password in a URL is one whatever the variable is called (DATABASE_URL), and so are the headers that
+// OpenTelemetry's exporters are given (OTEL_EXPORTER_OTLP_HEADERS).
 //
 // Standard library only. Left out: guessing by the looks of a value.
 package secret
@@ -16,6 +17,8 @@ import (
 	"slices"
 	"strings"
 )
+
+const minHeader = 8 // bytes
 
 // Named says whether a value of this name (of a variable, or of a key in a file) is a secret.
 func Named(name string) bool {
@@ -57,6 +60,31 @@ func InURL(value string) (password string, ok bool) {
 	}
 	_, password, ok = strings.Cut(authority[:at], ":")
 	return password, ok && password != ""
+}
+
+// InHeaders are the values in a variable such as OTEL_EXPORTER_OTLP_HEADERS, authorization=Bearer%20x,api-key=y: as they
+// stand there, unescaped, and without the scheme of Authorization; none for any other variable. (OpenTelemetry, Protocol
+// Exporter: Specifying headers via environment variables.) Names are left out: in a list with a mistake they may be secret. So
+// are values of less than 8 bytes, which name a tenant rather than being a token.
+func InHeaders(name, value string) (values []string) {
+	if !strings.HasPrefix(name, "OTEL_EXPORTER_OTLP_") || !strings.HasSuffix(name, "_HEADERS") {
+		return nil
+	}
+	for pair := range strings.SplitSeq(value, ",") {
+		_, raw, _ := strings.Cut(pair, "=")
+		raw = strings.TrimSpace(raw)
+		plain, err := url.PathUnescape(raw)
+		if err != nil {
+			plain = raw
+		}
+		_, credentials, _ := strings.Cut(plain, " ")
+		for _, form := range []string{raw, plain, strings.TrimSpace(credentials)} {
+			if len(form) >= minHeader && !slices.Contains(values, form) {
+				values = append(values, form)
+			}
+		}
+	}
+	return values
 }
 
 func meansPublic(word string) bool {

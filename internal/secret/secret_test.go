@@ -3,6 +3,7 @@
 package secret_test
 
 import (
+	"slices"
 	"testing"
 
 	"cloud4.internal/hub/internal/secret"
@@ -54,12 +55,33 @@ func TestInURL(t *testing.T) {
 	}
 }
 
+func TestInHeaders(t *testing.T) {
+	for _, c := range []struct {
+		name, value string
+		want        []string
+	}{
+		{"OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20abcd1234", []string{"Bearer%20abcd1234", "Bearer abcd1234", "abcd1234"}},
+		{"OTEL_EXPORTER_OTLP_LOGS_HEADERS", " api-key = abcdef==, x = ,y,z=%zz-12345,again=abcdef==,tenant=shop", []string{"abcdef==", "%zz-12345"}},
+		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Basic eDp5eDp5", []string{"Basic eDp5eDp5", "eDp5eDp5"}},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "", nil},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "a=bbbbbbbb", nil},
+		{"HEADERS", "a=bbbbbbbb", nil},
+	} {
+		if got := secret.InHeaders(c.name, c.value); !slices.Equal(got, c.want) {
+			t.Errorf("%s=%s: %q, want %q", c.name, c.value, got, c.want)
+		}
+	}
+}
+
 // FuzzNames: no name and no value makes it fail.
 func FuzzNames(f *testing.F) {
 	f.Add("apiKEYs_2", "x://a:b@c")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		if secret.Named(name) && secret.Place(name) {
 			t.Errorf("%q is a secret and a place", name)
+		}
+		if slices.Contains(secret.InHeaders("OTEL_EXPORTER_OTLP_HEADERS", value), "") {
+			t.Errorf("%q has an empty header", value)
 		}
 		if password, ok := secret.InURL(value); !ok && password != "" {
 			t.Errorf("%q: %q, which is none", value, password)

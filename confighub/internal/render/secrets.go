@@ -19,10 +19,13 @@ func named(secrets map[string]string) (all []initctl.Secret) {
 	return all
 }
 
-// secretsIn are the values of variables whose names mean a secret, and the passwords in URLs.
+// secretsIn are the values of variables whose names mean a secret, the passwords in URLs, and headers of OpenTelemetry.
 func secretsIn(env []string) (all []initctl.Secret) {
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
+		for _, header := range secret.InHeaders(name, value) {
+			all = append(all, initctl.Secret{Name: name, Value: header})
+		}
 		if !secret.Named(name) {
 			value, _ = secret.InURL(value)
 		}

@@ -62,6 +62,9 @@ func (c *collection) environment(environ []string, files map[string]string) {
 		if password, ok := secret.InURL(value); ok {
 			c.take(name, password)
 		}
+		for _, header := range secret.InHeaders(name, value) {
+			c.take(name, header)
+		}
 	}
 }
 

@@ -48,15 +48,18 @@ func TestEnvironment(t *testing.T) {
 		"DATABASE_URL=postgres://shop:p%40ss%2Fword@db/shop", "HOME=/root/home", "KEYMAP=de-latin1-nodeadkeys", "USE_TOKEN=true", "EMPTY_KEY=",
 		"JWT_PUBLIC_KEY=MFkwEwYHKoZIzj0CAQ", "DEPLOY_KEY=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ops@example.net", "no equals sign",
 		"PEM_KEY=-----BEGIN CERTIFICATE-----\nMIICERTCERTCERT\n-----END CERTIFICATE-----", "SECRET_PATH=/var/lib/nothing-there",
+		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20tell-me-not,x-scope-orgid=shop,x-stage=staging-1",
 	}})
-	if diff := cmp.Diff([]string{"MIIEvQIBADANBg", "correct horse", "from-the-file", "in quotes", "lowercase-key", "p@ss/word"}, texts); diff != "" {
+	if diff := cmp.Diff([]string{
+		"Bearer tell-me-not", "Bearer%20tell-me-not", "MIIEvQIBADANBg", "correct horse", "from-the-file", "in quotes", "lowercase-key", "p@ss/word", "tell-me-not",
+	}, texts); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(Found{
-		Hidden: []string{"ADMIN_PASSWORD_FILE", "DATABASE_URL", "DB_PASSWORD", "QUOTED_SECRET", "TLS_KEY", "apiKey"},
+		Hidden: []string{"ADMIN_PASSWORD_FILE", "DATABASE_URL", "DB_PASSWORD", "OTEL_EXPORTER_OTLP_HEADERS", "QUOTED_SECRET", "TLS_KEY", "apiKey"},
 		LeftOut: []Left{
 			{"API_TOKEN", whyShort}, {"STAGE_KEY", whyKnown + "STAGE"}, {"HOST_KEY", whyKnown + "the host's name"},
-			{"POSTGRES_PASSWORD", whyCommon}, {"OTHER_PASSWORD", whyCommon},
+			{"POSTGRES_PASSWORD", whyCommon}, {"OTHER_PASSWORD", whyCommon}, {"OTEL_EXPORTER_OTLP_HEADERS", whyKnown + "STAGE"},
 		},
 	}, found); diff != "" {
 		t.Error(diff)
