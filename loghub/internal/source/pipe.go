@@ -24,6 +24,9 @@ const (
 	joinAge     = 5 * time.Second        // a trace whose lines come and come, from its first byte
 )
 
+// stopPipe is for reading on when it is to stop, if there is more than stood in the pipe: its writers may never end.
+const stopPipe = 300 * time.Millisecond
+
 // lossWait is how long a loss waits for the next record that tells of it.
 const lossWait = 2 * time.Second
 
@@ -106,6 +109,8 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 	stop := context.AfterFunc(ctx, func() { _ = p.o.Pipe.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buf := make([]byte, p.drain.limit)
+	var end time.Time // of reading on
+	var rest int      // of what stood in the pipe then, at most
 	for {
 		var due time.Time
 		if !p.quiet.IsZero() {
@@ -117,6 +122,12 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 		stopping := ctx.Err() != nil
 		if stopping {
 			_ = p.o.Pipe.SetReadDeadline(time.Time{})
+			if end.IsZero() {
+				end, rest = time.Now().Add(stopPipe), p.drain.limit
+			} else if rest <= 0 && time.Now().After(end) {
+				p.flush(join.Quiet)
+				return nil
+			}
 		}
 		data, err := p.drain.peek(buf, !stopping)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -142,6 +153,7 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 		case err != nil:
 			return fmt.Errorf("reading pipe %s: %w", p.o.Name, err)
 		}
+		rest -= len(data)
 		if err := p.step(data); err != nil {
 			return fmt.Errorf("reading pipe %s: %w", p.o.Name, err)
 		}

@@ -298,3 +298,22 @@ func TestShed(t *testing.T) {
 		}
 	}
 }
+
+// TestPipeStopsInFlood: a writer that never pauses does not keep a pipe from its end.
+func TestPipeStopsInFlood(t *testing.T) {
+	b := newBench(t)
+	r, w := newPipe(t)
+	p := b.pipe(r)
+	p.o.Copy = func([]byte) { fmt.Fprintln(w, "again") } // what was taken is replaced at once
+	fmt.Fprintln(w, "at first")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	cancel()
+	select {
+	case err := <-done:
+		do(t, err)
+	case <-time.After(patience):
+		t.Error("it reads on")
+	}
+}
