@@ -27,6 +27,9 @@ const (
 	messageBytes = 256 << 10
 	// syslogKeep is how often the socket's path is looked after.
 	syslogKeep = 5 * time.Second
+	// syslogTurn is how many messages are taken before something else is looked after, such as the stop: with several
+	// writers the socket never is empty. It is far more than stand in it (net.unix.max_dgram_qlen).
+	syslogTurn = 2048
 	syslogKey  = "syslog" // in the spool
 )
 
@@ -145,7 +148,7 @@ func (s *Syslog) receive(ctx context.Context) error {
 	}
 }
 
-// drain takes what the socket holds. With wait it waits for the first message until the read deadline.
+// drain takes what the socket holds, for one turn. With wait it waits for the first message until the read deadline.
 func (s *Syslog) drain(sock *os.File, buf []byte, wait bool) error {
 	rc, err := sock.SyscallConn()
 	if err != nil {
@@ -156,19 +159,20 @@ func (s *Syslog) drain(sock *os.File, buf []byte, wait bool) error {
 	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	var failed error
 	take := func(fd uintptr) bool {
-		for got := false; ; got = true {
+		for got := range syslogTurn {
 			n, oobn, _, _, err := unix.Recvmsg(int(fd), buf, oob, unix.MSG_TRUNC|unix.MSG_DONTWAIT)
 			switch {
 			case err == unix.EINTR:
 				continue
 			case err == unix.EAGAIN:
-				return got
+				return got > 0
 			case err != nil:
 				failed = os.NewSyscallError("recvmsg", err)
 				return true
 			}
 			s.accept(buf[:min(n, len(buf))], n, credentials(oob[:oobn]))
 		}
+		return true
 	}
 	if wait {
 		err = rc.Read(take)
