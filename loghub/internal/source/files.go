@@ -68,6 +68,7 @@ type Files struct {
 	partial  bool          // not every file that matches was opened
 	began    time.Time     // first look
 	first    bool          // it is under way
+	stop     time.Time     // until when files are read on at the end
 	away     []*known      // files that an earlier life read and nobody found yet
 
 	mu      sync.Mutex // of what follows
@@ -127,7 +128,7 @@ func (f *Files) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			f.globbed = time.Time{}
-			for end := time.Now().Add(stopFiles); f.round(ctx, true) && time.Now().Before(end); { // the rest stays where it is
+			for f.stop = time.Now().Add(stopFiles); f.round(ctx, true) && time.Now().Before(f.stop); { // the rest stays where it is
 			}
 			f.close()
 			return nil
@@ -167,7 +168,7 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 		if t.over(now, len(t.names) > 0) {
 			f.forgetTail(t)
 		}
-		if ctx.Err() != nil && !last {
+		if ctx.Err() != nil && (!last || time.Now().After(f.stop)) {
 			break
 		}
 	}
