@@ -80,7 +80,7 @@ func (f *Files) readCopy(t *tail) (bool, error) {
 	}
 	n := f.newTail(c)
 	if err := n.start(k); err != nil {
-		c.close(f.sh.Log)
+		n.close()
 		return false, err
 	}
 	f.follow(n)
