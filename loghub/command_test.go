@@ -62,7 +62,7 @@ func TestBadSettings(t *testing.T) {
 		{"plain http", `{"log": {"otlp": "http://genesis.internal:4318"}}`, "set otlp_unsafe"},
 		{"quota", `{"log": {"quota": "1KiB"}}`, "log.quota"},
 		{"relative path", `{"log": {"files": {"a": {"path": "a.log"}}}}`, "log.files.a.path: must be an absolute path"},
-		{"pattern", `{"log": {"files": {"a": {"path": "/x/[a"}}}}`, "log.files.a.path"},
+		{"pattern", `{"log": {"files": {"a": {"path": "/x/[a"}}}}`, `log.files.a.path: `},
 		{"exclude", `{"log": {"files": {"a": {"path": "/x", "exclude": ["[b"]}}}}`, "log.files.a.exclude"},
 		{"header", `{"log": {"headers": {"a b": "c"}}}`, "is no header"},
 		{"otlp path", `{"log": {"otlp_path": "v1?x"}}`, "log.otlp_path"},

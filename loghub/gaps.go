@@ -30,6 +30,9 @@ func gapsCommand() *cli.Command {
 					return err
 				}
 			}
+			if g.Files == 0 {
+				return fmt.Errorf("no files of loghub receive in %s: they end in .jsonl, .jsonl.1 or .jsonl.1.gz", strings.Join(c.Args().Slice(), ", "))
+			}
 			all := g.All()
 			write := writeGaps
 			if c.Bool("json") {

@@ -34,7 +34,7 @@ func TestGapsCommand(t *testing.T) {
 	if out, log, code := command(t, "", nil, "gaps", "--json", dir); code != 1 || !strings.Contains(out, `"missing_stretches":["3-5"]`) || !strings.Contains(log, "3 records are missing") {
 		t.Errorf("not told: exit %d\n%s%s", code, out, log)
 	}
-	for _, args := range [][]string{{"gaps"}, {"gaps", dir + "/none"}} {
+	for _, args := range [][]string{{"gaps"}, {"gaps", dir + "/none"}, {"gaps", t.TempDir()}} {
 		if _, log, code := command(t, "", nil, args...); code == 0 || log == "" {
 			t.Errorf("%q: exit %d, %s", args, code, log)
 		}

@@ -33,15 +33,15 @@ func receiveCommand() *cli.Command {
 		Name:  "receive",
 		Usage: "take logs over mutual TLS and keep them as JSON lines, a file for each peer",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "dir", Usage: "`DIR`ectory of the files"},
+			&cli.StringFlag{Name: "dir", Usage: "keep the files in `DIR`"},
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":4318"},
-			&cli.StringFlag{Name: "identity", Usage: "`DIR`ectory with id.pem and roots.pem (default: <state>/identity)"},
+			&cli.StringFlag{Name: "identity", Usage: "`DIR` with id.pem and roots.pem", DefaultText: "<state>/identity"},
 			&cli.StringFlag{Name: "quota", Usage: "`BYTES` of records one peer may send in a minute", Value: "64MiB"},
 			&cli.StringFlag{Name: "quota-total", Usage: "`BYTES` all files may have together", Value: "4GiB"},
 			&cli.StringFlag{Name: "floor", Usage: "`BYTES` that stay free on the file system: below nothing is taken", Value: "500MiB"},
 			&cli.StringFlag{Name: "max-body", Usage: "`BYTES` of one request, unpacked, 1MiB to 64MiB", Value: "16MiB"},
 			&cli.StringFlag{Name: "file-size", Usage: "`BYTES` of a file before it is rotated", Value: "16MiB"},
-			&cli.IntFlag{Name: "keep", Usage: "old files kept for each peer", Value: 4},
+			&cli.IntFlag{Name: "keep", Usage: "keep `N` old files for each peer", Value: 4},
 			&cli.BoolFlag{Name: "daily", Usage: "begin a new file each day, UTC"},
 			&cli.BoolFlag{Name: "gzip", Usage: "compress old files"},
 		},
@@ -80,6 +80,9 @@ func receiveOptions(c *cli.Context) (receive.Options, error) {
 	size("floor", &o.Floor, 0, 1<<50)
 	size("max-body", &o.BodyBytes, 1<<20, 64<<20)
 	size("file-size", &o.FileBytes, 64<<10, 1<<40)
+	if _, _, err := net.SplitHostPort(c.String("listen")); err != nil {
+		errs = append(errs, fmt.Errorf("--listen: must be <host>:<port> or :<port>, got %q", c.String("listen")))
+	}
 	if o.Keep < 1 || o.Keep > 1000 {
 		errs = append(errs, fmt.Errorf("--keep: must be between 1 and 1000, got %d", o.Keep))
 	}
@@ -122,7 +125,11 @@ func waitIdentity(ctx context.Context, files *identity.Files, dir string, log ze
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		log.Info().Str("dir", dir).Msg("waiting for the identity: " + err.Error())
+		words := err.Error()
+		if errors.Is(err, identity.ErrNone) {
+			words = "there is no id.pem and roots.pem yet; confighub brings them, and --identity names another directory"
+		}
+		log.Warn().Str("dir", dir).Msg("waiting for the identity: " + words)
 		limited, cancel := context.WithTimeout(ctx, identitySay)
 		_ = files.Wait(limited) // what is still missing is said at the next round
 		cancel()

@@ -18,7 +18,7 @@ import (
 // Timings of log.json.
 const (
 	reportEvery = time.Second      // at most, on change
-	reportBeat  = 10 * time.Second // at least
+	reportBeat  = 10 * time.Second // at least; sooner at first, when people look
 	reportValid = 35 * time.Second
 	troubleWait = 10 * time.Second // shorter trouble is none: an identity is on its way, a receiver restarts
 	lossShown   = 5 * time.Minute  // how long a loss makes a warning
@@ -111,10 +111,9 @@ func (p *report) changed() {
 
 // run writes the file on change and as a heartbeat until ctx is done.
 func (p *report) run(ctx context.Context) {
-	beat := time.NewTicker(reportBeat)
-	defer beat.Stop()
-	for {
+	for wait := reportEvery; ; wait = min(2*wait, reportBeat) {
 		p.write()
+		beat := time.After(wait)
 		select {
 		case <-ctx.Done():
 			return
@@ -124,7 +123,7 @@ func (p *report) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-p.news:
-		case <-beat.C:
+		case <-beat:
 		}
 	}
 }

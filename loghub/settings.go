@@ -63,7 +63,7 @@ func (s Settings) CheckSettings(report func(key, message string)) {
 	}
 	for name, value := range s.Headers {
 		if badHeader(name, value) {
-			report("headers."+name, "is no header")
+			report("headers."+name, "is no header: its name has letters, digits and -, its value no control characters")
 		}
 	}
 	checkParse(report, "", s.Format, s.Pattern)
@@ -72,8 +72,11 @@ func (s Settings) CheckSettings(report func(key, message string)) {
 	}
 	for name, f := range s.Files {
 		checkParse(report, "files."+name+".", f.Format, f.Pattern)
-		if !filepath.IsAbs(f.Path) || !doublestar.ValidatePathPattern(f.Path) {
+		switch {
+		case !filepath.IsAbs(f.Path):
 			report("files."+name+".path", "must be an absolute path or pattern, got "+quote(f.Path))
+		case !doublestar.ValidatePathPattern(f.Path):
+			report("files."+name+".path", quote(f.Path)+" is no pattern: a [ or { is not closed, or nothing stands in it")
 		}
 		for _, e := range f.Exclude {
 			if !doublestar.ValidatePathPattern(e) {

@@ -53,7 +53,7 @@ func tailFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what comes, until ^C; also when a file is rotated"},
 		&cli.StringFlag{Name: "where", Usage: "show events that match the `EXPRESSION`"},
 		&cli.StringFlag{Name: "since", Usage: "show events since a `TIME`: 10m, 03:12, \"2026-03-01 03:12\""},
-		&cli.IntFlag{Name: "last", Aliases: []string{"n"}, Usage: "show the last `N` events (default: all, with --follow 10)"},
+		&cli.IntFlag{Name: "last", Aliases: []string{"n"}, Usage: "show the last `N` events", DefaultText: "all, with --follow 10"},
 		&cli.StringFlag{Name: "format", Usage: "`FORMAT` to show events in: pretty, json or logfmt", Value: "pretty"},
 		&cli.StringFlag{Name: "as", Usage: "`FORMAT` of the lines: auto, or one that loghub parse --formats lists", Value: formatAuto},
 		&cli.BoolFlag{Name: "all", Usage: "pretty shows every attribute"},

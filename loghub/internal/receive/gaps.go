@@ -28,6 +28,7 @@ const maxShown = 16
 // numbers that were shed) or nobody knows. Records of files have offsets, of which nothing can be told.
 type Gaps struct {
 	by      map[gapKey]*track
+	Files   int // read
 	Foreign int // lines without such a uid, those of files among them
 }
 
@@ -79,6 +80,7 @@ func (g *Gaps) Read(path string) error {
 		if err := g.file(p); err != nil {
 			return fmt.Errorf("reading %s: %w", p, err)
 		}
+		g.Files++
 	}
 	return nil
 }
