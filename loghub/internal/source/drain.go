@@ -21,6 +21,7 @@ type drain struct {
 	scratch [2]int   // pipe that tee fills; -1: none, so bytes are read at once
 	taken   *os.File // its size is the number of bytes taken; nil: not counted
 	size    int64    // of taken
+	fresh   bool     // taken was not there
 	punched int64
 	limit   int // capacity of the pipe in bytes
 }
@@ -49,6 +50,8 @@ func newDrain(pipe *os.File, counter string, keep bool) (*drain, error) {
 		if !keep {
 			flags |= os.O_TRUNC
 		}
+		_, err := os.Lstat(counter)
+		d.fresh = err != nil
 		if f, err := os.OpenFile(counter, flags, 0o600); err == nil {
 			d.taken = f
 			if d.size, err = f.Seek(0, io.SeekEnd); err != nil {

@@ -107,7 +107,8 @@ func (p *Pipe) reconcile(aux *pipeAux) (skip int, broken bool) {
 	drained := max(p.o.Drained-aux.Drained, 0)
 	aux.Drained = p.o.Drained
 	behind := int64(p.pos) - p.drain.size
-	if behind > int64(p.drain.limit) { // more than a pipe holds: somebody removed the file
+	// Nobody could count before us, or somebody removed the file: more than a pipe holds is behind, if much was read.
+	if p.drain.fresh || behind > int64(p.drain.limit) {
 		if err := p.drain.count(int64(p.pos)); err != nil {
 			p.sh.Log.Warn().Err(err).Str("source", p.o.Name).Msg("cannot count what is taken from the pipe")
 		}

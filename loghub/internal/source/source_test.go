@@ -299,6 +299,26 @@ func TestShed(t *testing.T) {
 	}
 }
 
+// TestPipeWasNotCounted: what nobody counted is not taken for what stands in the pipe.
+func TestPipeWasNotCounted(t *testing.T) {
+	b := newBench(t)
+	r, w := newPipe(t)
+	b.sh.RunDir = filepath.Join(b.dir, "none")
+	p := b.pipe(r)
+	fmt.Fprintln(w, "one")
+	do(t, p.step(b.see(p)))
+	b.reopen()
+	fmt.Fprintln(w, "two")
+	p = b.pipe(r)
+	do(t, p.step(b.see(p)))
+	b.want("one", "two")
+	b.reopen() // and from now on it is
+	fmt.Fprintln(w, "three")
+	p = b.pipe(r)
+	do(t, p.step(b.see(p)))
+	b.want("one", "two", "three")
+}
+
 // TestPipeStopsInFlood: a writer that never pauses does not keep a pipe from its end.
 func TestPipeStopsInFlood(t *testing.T) {
 	b := newBench(t)
