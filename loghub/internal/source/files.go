@@ -127,7 +127,9 @@ func (f *Files) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			f.globbed = time.Time{}
+			if f.globbed = time.Now(); f.globbing < stopFiles {
+				f.globbed = time.Time{} // once more: what came last has last words in it
+			}
 			for f.stop = time.Now().Add(stopFiles); f.round(ctx, true) && time.Now().Before(f.stop); { // the rest stays where it is
 			}
 			f.close()
