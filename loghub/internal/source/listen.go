@@ -41,7 +41,7 @@ func bindAt(fd int, path string, replace bool) (fileID, error) {
 		return fileID{}, err
 	}
 	defer os.Remove(early) // gone already when all went well
-	if err := os.Chmod(early, 0o666); err != nil {
+	if err := openToAll(early); err != nil {
 		return fileID{}, err
 	}
 	flags := uint(unix.RENAME_NOREPLACE)
@@ -56,6 +56,23 @@ func bindAt(fd int, path string, replace bool) (fileID, error) {
 	}
 	id, _ := socketID(path)
 	return id, nil
+}
+
+// openToAll lets everybody write to a socket, and to nothing that took its place in a directory of somebody else's.
+func openToAll(path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return ErrTaken
+	}
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o666) // fchmod(2) does not work on O_PATH
 }
 
 // deadSocket says whether a socket of this user is at path that nobody listens on; ErrTaken if something else is.
