@@ -264,10 +264,18 @@ func TestFilesSeverities(t *testing.T) {
 
 // TestFilesWaitWhenTheSpoolIsFull: no line is skipped, it stays in its file.
 func TestFilesWaitWhenTheSpoolIsFull(t *testing.T) {
+	for _, quota := range []int64{4 << 20, 2 << 20} { // a round of reading has room, and has none
+		t.Run(fmt.Sprint(quota), func(t *testing.T) { filesWait(t, quota) })
+	}
+}
+
+func filesWait(t *testing.T, quota int64) {
 	b := newBench(t)
-	sp, err := spool.Open(spool.Options{Quota: 4 << 20})
+	sp, err := spool.Open(spool.Options{Quota: quota})
 	do(t, err)
 	b.sp, b.sh.Spool = sp, sp
+	copied := 0
+	b.sh.Emit = func(string, *otlp.Record) { copied++ }
 	path := filepath.Join(t.TempDir(), "a.log")
 	var text strings.Builder
 	for i := range 8000 {
@@ -297,6 +305,9 @@ func TestFilesWaitWhenTheSpoolIsFull(t *testing.T) {
 	}
 	if len(got) != 8000 || got[7999] != "7999" {
 		t.Errorf("%d of 8000 lines", len(got))
+	}
+	if copied != 8000 {
+		t.Errorf("%d lines in the copy", copied)
 	}
 	if n := b.sh.Counts.Severities(); n != (Severities{Error: 8000}) { // what had to wait is counted once
 		t.Errorf("counted %+v", n)

@@ -43,6 +43,7 @@ type tail struct {
 	proof   []byte
 	offset  int64 // committed: the beginning of the first line not framed
 	next    int64 // in the batch
+	copied  int64 // so far the copy has its records, though they may not be committed
 	seq     uint64
 	join    *join.Joiner // shared: it works on one chunk at a time
 	mark    join.Mark    // of offset
@@ -124,7 +125,7 @@ func (t *tail) measure() (err error) {
 // begin starts a generation of the file.
 func (t *tail) begin() {
 	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36), ID: t.id.String()}
-	t.imprint, t.mark = imprint{}, join.Mark{}
+	t.imprint, t.mark, t.copied = imprint{}, join.Mark{}, 0
 	t.builder = nil
 }
 
@@ -308,8 +309,9 @@ func (t *tail) record() {
 	if rec == nil { // the place that commit writes covers it
 		return
 	}
-	if t.sh.Emit != nil {
+	if t.sh.Emit != nil && t.next > t.copied {
 		t.sh.Emit("stdout", rec)
+		t.copied = t.next
 	}
 	t.n.records.Add(1)
 	if t.next > t.history {
