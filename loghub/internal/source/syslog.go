@@ -51,6 +51,7 @@ type Syslog struct {
 	sock *os.File
 	id   fileID // of the socket at the path
 	lost bool   // the path is somebody else's now, which was said
+	gone bool   // it cannot be made again, which was said
 
 	programs programs // of the reading goroutine
 
@@ -241,11 +242,19 @@ func (s *Syslog) keep(ctx context.Context, buf []byte) {
 		return
 	}
 	sock, id, err := listenDatagrams(s.o.Path)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrTaken):
 		s.lost = true
 		s.sh.Log.Info().Err(err).Str("path", s.o.Path).Msg("syslog messages go elsewhere from now on: the socket was replaced")
 		return
+	case err != nil && !s.gone:
+		s.gone = true
+		s.sh.Log.Warn().Err(err).Str("path", s.o.Path).Msg("the socket for syslog messages was removed and cannot be made again so far")
 	}
+	if err != nil {
+		return
+	}
+	s.gone = false
 	s.mu.Lock()
 	old := s.sock
 	s.sock, s.id = sock, id

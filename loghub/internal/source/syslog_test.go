@@ -297,6 +297,16 @@ func TestSyslogPathTaken(t *testing.T) {
 	s.write(nil, true)
 	b.want("to the old one", "to the new one")
 
+	do(t, os.RemoveAll(filepath.Dir(path)))
+	s.keep(t.Context(), buf)
+	s.keep(t.Context(), buf)
+	if n := strings.Count(b.said(), "cannot be made again"); n != 1 {
+		t.Errorf("said %d times: %s", n, b.said())
+	}
+	do(t, os.Mkdir(filepath.Dir(path), 0o700))
+	s.keep(t.Context(), buf)
+	dial(t, path)
+
 	do(t, os.Remove(path))
 	other, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	do(t, err)
