@@ -33,10 +33,17 @@ type stretch struct {
 	base int64
 }
 
-func (s stretch) ReadAt(p []byte, off int64) (int, error)  { return s.f.ReadAt(p, s.base+off) }
-func (s stretch) WriteAt(p []byte, off int64) (int, error) { return s.f.WriteAt(p, s.base+off) }
-func (s stretch) Sync() error                              { return nil }
-func (s stretch) Close() error                             { return nil }
+func (s stretch) ReadAt(p []byte, off int64) (int, error) { return s.f.ReadAt(p, s.base+off) }
+func (s stretch) Sync() error                             { return nil }
+func (s stretch) Close() error                            { return nil }
+
+// WriteAt writes nothing that would reach into the next stretch: heads of very many sources are large.
+func (s stretch) WriteAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > strideBytes {
+		return 0, fmt.Errorf("a segment in memory has room for %d bytes, not for %d at %d", int64(strideBytes), len(p), off)
+	}
+	return s.f.WriteAt(p, s.base+off)
+}
 func (s stretch) Truncate(size int64) error {
 	return punch(s.f, s.base+size, strideBytes-size)
 }

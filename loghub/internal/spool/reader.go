@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"syscall"
 )
 
 // Delivery is a run of records in the order of the log, ready to follow
@@ -192,7 +193,8 @@ func (s *Spool) aim(limit int64) error {
 }
 
 // openRead opens a segment where the whole of it is. One that nobody can open any
-// more is lost with its records, and the log goes on.
+// more is lost with its records, and the log goes on: with the next segment, where
+// it was the active one. Want of descriptors or memory passes, and loses nothing.
 func (s *Spool) openRead(n uint64) (segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,6 +205,16 @@ func (s *Spool) openRead(n uint64) (segment, error) {
 	seg, err := where.open(n)
 	if err == nil {
 		return seg, nil
+	}
+	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, passing) {
+			return nil, fmt.Errorf("opening segment %d of the spool: %w", n, err)
+		}
+	}
+	if n == s.active.number {
+		if beginErr := s.begin(n + 1); beginErr != nil {
+			return nil, errors.Join(err, beginErr)
+		}
 	}
 	s.corrupt++
 	s.skipped += s.segs[n].size
