@@ -68,7 +68,7 @@ func setDefault[T int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// ErrFull is returned by Commit when the quota leaves no room.
+// ErrFull is returned by Commit when the quota leaves no room; without records there is room a little longer.
 var ErrFull = errors.New("the spool is full")
 
 // Spool is the log. Commit may be called from several goroutines, each with its
@@ -268,7 +268,7 @@ func (s *Spool) Commit(b *Batch) error {
 		return nil
 	}
 	s.mu.Lock()
-	if b.records > 0 && s.crowded(int64(len(b.buf))) {
+	if s.crowded(b) {
 		s.mu.Unlock()
 		return ErrFull
 	}
@@ -304,9 +304,21 @@ func signal(c chan struct{}) {
 	}
 }
 
-// crowded says whether n bytes more are above a quota.
-func (s *Spool) crowded(n int64) bool {
-	return s.used+n > s.o.Quota || !s.active.disk && s.inMem+n > s.o.MemoryQuota
+// placesShare is the part of a quota that places and carries have besides what records may take: without them a restart
+// loses a line or reads again, yet while nothing is acknowledged they add up as well.
+const placesShare = 8
+
+// crowded says whether a batch is above a quota. mu is held.
+func (s *Spool) crowded(b *Batch) bool {
+	quota, memory := s.o.Quota, s.o.MemoryQuota
+	if b.records == 0 {
+		if s.backlog == 0 { // all that is there may go
+			return false
+		}
+		quota, memory = quota+quota/placesShare, memory+memory/placesShare
+	}
+	n := int64(len(b.buf))
+	return s.used+n > quota || !s.active.disk && s.inMem+n > memory
 }
 
 // write appends frames to the active segment, or to the next when that is full.

@@ -199,6 +199,27 @@ func TestMarksAloneDoNotFill(t *testing.T) {
 	}
 }
 
+// TestPlacesAreBounded: while nothing is acknowledged, what is no record does not grow without end either.
+func TestPlacesAreBounded(t *testing.T) {
+	s := open(t, Options{Quota: 2 << 20})
+	defer s.Close()
+	a := register(t, s, "a")
+	put(t, s, a, 1, 0)
+	b := NewBatch(a)
+	var err error
+	for i := uint64(1); err == nil && i < 100; i++ {
+		b.Carry(10+i*64<<10, make([]byte, 64<<10))
+		err = s.Commit(b)
+	}
+	if st := s.Stats(); !errors.Is(err, ErrFull) || st.Bytes <= 2<<20 || st.Bytes > 2<<20+256<<10 {
+		t.Errorf("%d bytes, error %v", st.Bytes, err)
+	}
+	drain(t, s)
+	if err := s.Commit(b); err != nil {
+		t.Errorf("nothing waits any more: %v", err)
+	}
+}
+
 func TestQuota(t *testing.T) {
 	s := open(t, Options{Quota: 1 << 20})
 	defer s.Close()
