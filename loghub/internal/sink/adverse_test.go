@@ -83,6 +83,7 @@ func TestAdverseServers(t *testing.T) {
 		}, "no answer in time"},
 		{"answers by the byte, then stalls", func(n int, c *net.TCPConn) {
 			if n < 2 {
+				_, _ = c.Read(make([]byte, 1)) // what comes before the request is another mistake
 				for _, b := range []byte("HTTP/1.1 20") {
 					if _, err := c.Write([]byte{b}); err != nil {
 						return
@@ -123,6 +124,7 @@ func TestAdverseServers(t *testing.T) {
 		}, ""},
 		{"another protocol", func(n int, c *net.TCPConn) {
 			if n < 2 {
+				_, _ = c.Read(make([]byte, 1))
 				fmt.Fprint(c, "SSH-2.0-OpenSSH_9.2\r\n")
 				gone(c)
 				return
@@ -195,14 +197,17 @@ func TestPartialSuccessIsSaidOnce(t *testing.T) {
 // that is too large for it is out of the way.
 func TestTooLarge(t *testing.T) {
 	const limit = 40 << 10
-	for _, status := range []int{413, 400} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+	for name, status := range map[string]int{"413": 413, "400": 400, "413 cut short": 413} {
+		t.Run(name, func(t *testing.T) {
 			var refused atomic.Int64
 			e := &engine{}
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				body, err := io.ReadAll(unpacked(r))
 				if err != nil || len(body) > limit {
 					refused.Add(1)
+					if strings.HasSuffix(name, "short") {
+						w.Header().Set("Content-Length", "100")
+					}
 					w.WriteHeader(status)
 					return
 				}

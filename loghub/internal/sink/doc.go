@@ -14,7 +14,7 @@
 //	200 with rejected records   counted and said, never sent again
 //
 // Batches grow to 4096 records or 1 MiB while a backlog fills them, keep under what was once too large, and shrink when no answer
-// comes. The first record after a quiet time goes at once; others gather for 150 ms, or longer where the receiver is slow.
+// comes, or 408. The first record after a quiet time goes at once; others gather for 150 ms, or longer where the receiver is slow.
 //
 // Transport: mutual TLS with the container's identity. A server whose certificate
 // holds a SPIFFE name must be genesis/log; another engine with a certificate of

@@ -75,7 +75,7 @@ func (o *Output) Run(ctx context.Context, grace time.Duration) (left int, err er
 				end = time.Now().Add(grace)
 			}
 			if !end.IsZero() && !time.Now().Before(end) {
-				return len(data), nil
+				return len(data) + o.waiting(), nil
 			}
 			n, err := o.write(data)
 			if err != nil {
@@ -83,7 +83,7 @@ func (o *Output) Run(ctx context.Context, grace time.Duration) (left int, err er
 			}
 			data = data[n:]
 		}
-		if o.idle() {
+		if o.waiting() == 0 {
 			if ctx.Err() != nil {
 				return 0, nil
 			}
@@ -95,10 +95,10 @@ func (o *Output) Run(ctx context.Context, grace time.Duration) (left int, err er
 	}
 }
 
-func (o *Output) idle() bool {
+func (o *Output) waiting() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.buf) == 0
+	return len(o.buf)
 }
 
 // swap takes what waits. The two buffers change places, so that nothing is

@@ -34,7 +34,7 @@ func TestOutput(t *testing.T) {
 		data := bytes.Repeat([]byte{byte('a' + i%26)}, i*20)
 		want.Write(data)
 		o.Add(data)
-		waitFor(t, 5*time.Second, "room", o.idle)
+		waitFor(t, 5*time.Second, "room", func() bool { return o.waiting() == 0 })
 	}
 	cancel()
 	<-done

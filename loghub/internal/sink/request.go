@@ -35,7 +35,7 @@ type verdict struct {
 	kind   kind
 	after  time.Duration // Retry-After; 0: none
 	large  bool          // it is its size that is not acceptable
-	silent bool          // there was a connection, but no answer
+	silent bool          // there was a connection, but no answer, or the request took too long: a smaller one may do
 	err    error
 }
 
@@ -77,7 +77,8 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 	if success { // from now on slowness is the answer's alone
 		defer time.AfterFunc(min(answerTimeout, s.o.Timeout), cancel).Stop()
 	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	// The code tells enough: a server that refuses a large body may well cut its own answer short.
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	s.mu.Lock()
 	s.state.Requests++
 	s.state.Bytes += int64(len(body))
@@ -85,9 +86,6 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 	if success {
 		s.read(resp, answer)
 		return verdict{kind: taken}
-	}
-	if err != nil {
-		return verdict{kind: retry, err: err}
 	}
 	return judge(resp, answer)
 }
@@ -141,7 +139,7 @@ func judge(resp *http.Response, answer []byte) verdict {
 	v := verdict{kind: held, err: fmt.Errorf("%s answers %s%s", resp.Request.URL.Host, resp.Status, says(resp, answer))}
 	switch code := resp.StatusCode; {
 	case code == 408 || code == 425 || code == 429 || code >= 500:
-		v.kind = retry
+		v.kind, v.silent = retry, code == 408
 		v.after = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	case code == 400 || code == 413 || code == 422:
 		v.kind, v.large = poison, code == 413
