@@ -22,6 +22,7 @@ const (
 	whyDenied  = "denied"
 	whyInvalid = "invalid"
 	whyLarge   = "too large"
+	whySlow    = "too slow"
 	whyQuota   = "quota"
 	whyBusy    = "busy"
 	whyFull    = "full"

@@ -23,7 +23,7 @@
 // within a window of the last 16,384 records of a peer file, which is read back
 // from the files after a restart.
 //
-// Answers: 200; 400 malformed; 403 not allowed; 413 too large; 415 other media;
+// Answers: 200; 400 malformed; 403 not allowed; 408 too slow; 413 too large; 415 other media;
 // 429 with Retry-After when a peer sends more than its quota (bytes of records in a
 // minute), has 4 requests under way already, more bytes are arriving than memory is for, or the directory is full of
 // what may not go; 503 with Retry-After below the floor and when the disk takes nothing.
@@ -39,6 +39,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -339,6 +340,10 @@ func (rc *Receiver) badBody(err error) error {
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return invalid(http.StatusRequestEntityTooLarge, "request has more than %d bytes; send smaller batches", large.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) { // nothing is wrong with what it holds
+		return &refusal{status: http.StatusRequestTimeout, code: codeUnavailable, why: whySlow,
+			words: fmt.Sprintf("the request did not arrive within %s; send smaller batches", bodyTime)}
 	}
 	return invalid(http.StatusBadRequest, "reading the request: %v", err)
 }

@@ -30,12 +30,12 @@ func (s *store) files() ([]oldFile, error) {
 	}
 	var out []oldFile
 	for _, e := range entries {
-		peer, rest, ok := strings.Cut(e.Name(), suffix)
+		at := strings.LastIndex(e.Name(), suffix) // a service may be called jsonl
 		info, err := e.Info()
-		if !ok || err != nil {
+		if at < 0 || err != nil {
 			continue
 		}
-		number := 0
+		peer, rest, number := e.Name()[:at], e.Name()[at+len(suffix):], 0
 		if rest != "" {
 			digits := strings.TrimSuffix(strings.TrimPrefix(rest, "."), packed)
 			if number, err = strconv.Atoi(digits); err != nil || number < 1 {
@@ -98,7 +98,7 @@ func (s *store) evict(peer string, n int64) error {
 		s.used += f.size
 		has[f.peer] += f.size
 	}
-	old := slices.DeleteFunc(files, func(f oldFile) bool { return f.number == 0 || has[f.peer] < has[peer] })
+	old := slices.DeleteFunc(files, func(f oldFile) bool { return f.number == 0 })
 	for s.used+n > s.total {
 		if len(old) == 0 {
 			return errFull
@@ -106,6 +106,9 @@ func (s *store) evict(peer string, n int64) error {
 		next := slices.MaxFunc(old, func(a, b oldFile) int {
 			return cmp.Or(cmp.Compare(has[a.peer], has[b.peer]), strings.Compare(a.peer, b.peer), cmp.Compare(a.number, b.number))
 		})
+		if has[next.peer] < has[peer] {
+			return errFull
+		}
 		if err := os.Remove(filepath.Join(s.dir, next.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

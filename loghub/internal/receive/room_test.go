@@ -4,8 +4,10 @@ package receive
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -61,6 +63,44 @@ func TestRoom(t *testing.T) {
 	}
 	if !strings.Contains(w.log.String(), "an old file was removed") {
 		t.Errorf("nothing is said: %s", w.log)
+	}
+}
+
+// TestNames: whose a file is, also where a service or a host is called like the end of a file's name.
+func TestNames(t *testing.T) {
+	s := &store{dir: t.TempDir()}
+	for _, name := range []string{"web.jsonl.vm1.jsonl", "web.jsonl.vm1.jsonl.2", "host.jsonl.jsonl.3.gz", "web.shop.vm1.jsonl.1.gz.new", "other.txt"} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte("12345"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := s.files()
+	want := []oldFile{
+		{"host.jsonl.jsonl.3.gz", "host.jsonl", 3, 5}, {"web.jsonl.vm1.jsonl", "web.jsonl.vm1", 0, 5}, {"web.jsonl.vm1.jsonl.2", "web.jsonl.vm1", 2, 5},
+	}
+	if diff := cmp.Diff(want, files, cmp.AllowUnexported(oldFile{})); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+// TestLessLosesNothing: who has more than all others, and no old file, takes nothing from them.
+func TestLessLosesNothing(t *testing.T) {
+	s := &store{dir: t.TempDir(), total: 1000, evicted: func(f oldFile) { t.Errorf("%s was removed", f.name) }}
+	for name, size := range map[string]int{"big.jsonl": 600, "small.jsonl": 100, "small.jsonl.1": 200} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.evict("big", 200); !errors.Is(err, errFull) {
+		t.Error(err)
+	}
+}
+
+// TestSlowIsNotMalformed: a sender must not take a request that was too slow for one whose records are bad.
+func TestSlowIsNotMalformed(t *testing.T) {
+	r, ok := errors.AsType[*refusal]((&Receiver{}).badBody(&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}))
+	if !ok || r.status != http.StatusRequestTimeout {
+		t.Errorf("%+v", r)
 	}
 }
 

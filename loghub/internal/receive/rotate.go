@@ -69,6 +69,9 @@ func (s *store) compress(path string) error {
 	if err := os.Rename(temp, path+packed); err != nil {
 		return err
 	}
+	if err := syncDir(s.dir); err != nil {
+		return errors.Join(err, os.Remove(path+packed))
+	}
 	s.used += size - info.Size()
 	return os.Remove(path)
 }

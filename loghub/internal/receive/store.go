@@ -140,12 +140,31 @@ func (s *store) add(name string, buf []byte, lines []line) (int, error) {
 
 func (s *store) append(p *peerFile, data []byte) error {
 	info, err := os.Stat(p.path)
+	fresh := err != nil
 	if err == nil && info.Size() > 0 && (info.Size()+int64(len(data)) > s.fileBytes || s.daily && day(info.ModTime()) != day(time.Now())) {
 		if err := s.rotate(p.path); err != nil {
 			return err
 		}
+		fresh = true
 	}
 	f, err := os.OpenFile(p.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	if err := write(f, data); err != nil {
+		p.ready = false // a torn end has to go before the next line
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil || !fresh {
+		return err
+	}
+	return syncDir(s.dir)
+}
+
+// write appends data and forces it to the disk. After an error nothing of it stays: the sender comes again, and what were found
+// in the file would be taken for a duplicate, though the disk may never have got it.
+func write(f *os.File, data []byte) error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
@@ -154,10 +173,18 @@ func (s *store) append(p *peerFile, data []byte) error {
 		err = f.Sync()
 	}
 	if err != nil {
-		p.ready = false // a torn end has to go before the next line
-		return errors.Join(fmt.Errorf("writing %d of %d bytes: %w", n, len(data), err), f.Close())
+		return errors.Join(fmt.Errorf("writing %d of %d bytes: %w", n, len(data), err), f.Truncate(info.Size()))
 	}
-	return f.Close()
+	return nil
+}
+
+// syncDir forces the names of a directory to the disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

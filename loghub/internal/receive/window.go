@@ -7,13 +7,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"github.com/klauspost/compress/gzip"
 	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
 
 	"cloud4.internal/hub/internal/otlp"
+	"github.com/klauspost/compress/gzip"
 )
 
 // seedBytes is how much of a file's end is read back for its window.
@@ -70,7 +70,8 @@ func (s *store) prepare(p *peerFile) error {
 	return nil
 }
 
-// cutTorn removes what stands behind the last line of a file, and returns the file's end.
+// cutTorn removes what stands behind the last line of a file, and returns the file's end, which then is on the disk: a receiver
+// that was killed may not have forced it there, and what it holds is answered with 200.
 func cutTorn(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,6 +95,9 @@ func cutTorn(path string) ([]byte, error) {
 		if err := f.Truncate(from + int64(end)); err != nil {
 			return nil, err
 		}
+	}
+	if err := f.Sync(); err != nil {
+		return nil, err
 	}
 	return data[:end], nil
 }
