@@ -5,6 +5,7 @@ package spool
 import (
 	"errors"
 	"hash/fnv"
+	"maps"
 	"os"
 	"slices"
 )
@@ -190,10 +191,9 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 				heads = l.sources + 1
 			}
 		}
-		if heads > 0 {
-			if heads--; heads == 0 && sc.holes == 0 && !f.frozen {
-				x.head = sc.off
-			}
+		inHead := heads > 0
+		if inHead {
+			heads--
 		}
 		if crashed && sc.holes > 0 {
 			f.frozen = true
@@ -201,14 +201,24 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 		if fr.kind == kindRecord && !(cursor{n, at}).before(s.ack) {
 			s.backlog++
 		}
-		if !f.frozen {
-			s.restore(f.names, fr)
+		if f.frozen {
+			continue
+		}
+		s.restore(f.names, fr)
+		if inHead && heads == 0 && sc.holes == 0 {
+			x.head = sc.off
+			s.keepOnly(f.names)
 		}
 	}
 	if crashed && sc.torn {
 		f.frozen = true
 	}
 	s.torn = s.torn || f.frozen
+	s.account(x, &sc)
+}
+
+// account adds up what was found in a segment.
+func (s *Spool) account(x *extent, sc *scanner) {
 	s.corrupt += sc.holes
 	s.skipped += sc.skipped
 	x.size = max(sc.end, headerBytes)
@@ -219,6 +229,16 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 	if x.mem {
 		s.inMem += x.size
 	}
+}
+
+// keepOnly drops the places that a head does not hold: there were no more sources when it was written. An older
+// segment may know of some, whose places were not to be believed then and look sound now.
+func (s *Spool) keepOnly(names map[uint64]string) {
+	held := make(map[string]bool, len(names))
+	for _, key := range names {
+		held[key] = true
+	}
+	maps.DeleteFunc(s.restored, func(key string, _ State) bool { return !held[key] })
 }
 
 // noHead is the size of a head that was not written wholly.
