@@ -323,9 +323,8 @@ func (p *Pipe) commit() {
 		} else if p.loss.None() && p.told.None() {
 			p.sh.Log.Warn().Err(err).Str("source", p.o.Name).Msg("records are lost: the spool cannot be written")
 		}
-		if !p.told.None() {
-			p.loss = p.told
-		}
+		p.told.Merge(p.loss)
+		p.loss = p.told
 		for _, r := range p.pending {
 			p.n.lose(&p.loss, reason, r.severity, r.bytes)
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/frame"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/spool"
@@ -317,6 +318,35 @@ func TestPipeWasNotCounted(t *testing.T) {
 	p = b.pipe(r)
 	do(t, p.step(b.see(p)))
 	b.want("one", "two", "three")
+}
+
+// TestLossOfALoss: where the record of a loss finds no room, what was shed behind it counts too.
+func TestLossOfALoss(t *testing.T) {
+	b := newBench(t)
+	sp, err := spool.Open(spool.Options{Quota: 1})
+	do(t, err)
+	b.sp, b.sh.Spool = sp, sp
+	r, _ := newPipe(t)
+	p := b.pipe(r)
+	s, err := OpenSyslog(b.sh, SyslogOptions{Path: filepath.Join(t.TempDir(), "log")})
+	do(t, err)
+	first := time.Now().Add(-time.Hour)
+	for _, l := range []struct {
+		told, loss *event.Loss
+		pending    *[]pendingRecord
+		batch      *spool.Batch
+		commit     func()
+	}{{&p.told, &p.loss, &p.pending, p.batch, p.commit}, {&s.told, &s.loss, &s.pending, s.batch, s.commit}} {
+		l.told.Add(event.ReasonQuota, parse.Info, 10, first)
+		l.loss.Add(event.ReasonQuota, parse.Info, 20, first.Add(time.Minute))
+		*l.pending = []pendingRecord{{parse.Error, 5}}
+		l.batch.Record(5, 1, &otlp.Record{})
+		l.commit()
+		if l.loss.Count != 3 || l.loss.Bytes != 35 || !l.loss.First.Equal(first) || time.Since(l.loss.Last) > patience {
+			t.Errorf("%+v", l.loss)
+		}
+	}
+	do(t, s.close())
 }
 
 // TestPipeStopsInFlood: a writer that never pauses does not keep a pipe from its end.

@@ -383,7 +383,8 @@ func (s *Syslog) commit() {
 		} else if s.loss.None() && s.told.None() {
 			s.sh.Log.Warn().Err(err).Str("source", s.o.Path).Msg("records are lost: the spool cannot be written")
 		}
-		s.loss.Merge(s.told)
+		s.told.Merge(s.loss)
+		s.loss = s.told
 		for _, r := range s.pending {
 			s.n.lose(&s.loss, reason, r.severity, r.bytes)
 		}
