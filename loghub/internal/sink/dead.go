@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -85,7 +86,12 @@ func (d *DeadLetters) write(l Letter) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(line)
+	end, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		if _, err = f.Write(line); err != nil { // half a line would spoil the next one
+			err = errors.Join(err, f.Truncate(end))
+		}
+	}
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
