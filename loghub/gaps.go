@@ -41,12 +41,8 @@ func gapsCommand() *cli.Command {
 			if err := write(c.App.Writer, all); err != nil {
 				return err
 			}
-			var unexplained int64
-			for _, gap := range all {
-				unexplained += gap.Unexplained()
-			}
-			if unexplained > 0 {
-				return fmt.Errorf("%d records are missing, and no loss record tells of them", unexplained)
+			if n := receive.Unexplained(all); n > 0 {
+				return fmt.Errorf("%d records are missing, and no loss record tells of them", n)
 			}
 			return nil
 		},

@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,6 +62,14 @@ type Gap struct {
 	Stretches  []string `json:"missing_stretches"` // "7" or "7-9", the first of them
 }
 
+// Unexplained is how many numbers are missing in all of them that no record tells of.
+func Unexplained(all []Gap) (n int64) {
+	for _, g := range all {
+		n = sum(n, g.Unexplained())
+	}
+	return n
+}
+
 // Unexplained is how many numbers are missing that no record tells of.
 func (g Gap) Unexplained() int64 { return max(g.Missing-g.Told, 0) }
 
@@ -97,12 +107,33 @@ func (g *Gaps) file(path string) error {
 			return err
 		}
 	}
-	sc := bufio.NewScanner(in)
-	sc.Buffer(nil, maxLine)
-	for sc.Scan() {
-		g.line(sc.Bytes())
+	return g.lines(in)
+}
+
+func (g *Gaps) lines(in io.Reader) error {
+	r := bufio.NewReaderSize(in, 64<<10)
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line) <= maxLine {
+			line = append(line, part...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if len(line) > maxLine {
+			g.Foreign++
+		} else if len(line) > 0 {
+			g.line(line)
+		}
+		line = line[:0]
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return sc.Err()
 }
 
 // line adds a record.
@@ -159,8 +190,11 @@ func (t *track) add(number uint64, refused bool, lost int64) {
 		t.duplicates++
 		return
 	}
-	t.told += max(lost, 0)
+	t.told = sum(t.told, max(lost, 0))
 }
+
+// sum adds two counts, neither below 0. Numbers are what a peer says they are: no sum of them may turn round.
+func sum(a, b int64) int64 { return a + min(b, math.MaxInt64-a) }
 
 // mark adds a number to what was seen, and says whether it is new.
 func (t *track) mark(n uint64) bool {
@@ -210,7 +244,7 @@ func (t *track) gap(k gapKey) Gap {
 	}
 	for i := range len(t.seen) - 1 {
 		from, to := t.seen[i].to+1, t.seen[i+1].from-1
-		g.Missing += int64(to - from + 1)
+		g.Missing = sum(g.Missing, int64(min(to-from+1, math.MaxInt64)))
 		if len(g.Stretches) == maxShown {
 			continue
 		}

@@ -4,6 +4,7 @@ package receive
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -99,5 +100,26 @@ func TestStretches(t *testing.T) {
 		if int(count) != len(set) {
 			t.Fatalf("%d numbers of %d: %v", count, len(set), tr.seen)
 		}
+	}
+}
+
+// TestGapsOfLiars: numbers and lines as large as a peer likes hide nothing of what others lack.
+func TestGapsOfLiars(t *testing.T) {
+	line := func(peer, uid string) string {
+		return fmt.Sprintf(`{"cloud4.peer":%q,"service.instance.id":"0","log.record.uid":%q}`+"\n", peer, uid)
+	}
+	path := filepath.Join(t.TempDir(), "x.jsonl")
+	text := line("a", "e.1") + line("a", "e.4") + line("b", "e.1") + line("b", "e.18446744073709551615") + line("c", "e.1") + line("c", "e.9223372036854775807") +
+		strings.Repeat("x", maxLine+1) + "\n" + line("a", "e.5")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var g Gaps
+	if err := g.Read(path); err != nil {
+		t.Fatal(err)
+	}
+	all := g.All()
+	if g.Foreign != 1 || len(all) != 3 || all[0].Missing != 2 || all[0].To != 5 || all[1].Missing != math.MaxInt64 || Unexplained(all) != math.MaxInt64 {
+		t.Errorf("foreign %d, %+v", g.Foreign, all)
 	}
 }
