@@ -332,11 +332,6 @@ func (s *Spool) retireHeld() error {
 	}
 	s.cur.add(int64(len(files))*journalBytes, s.o.now())
 	s.remove(files)
-	if kept == nil {
-		s.mu.Lock()
-		s.torn = false
-		s.mu.Unlock()
-	}
 	return kept
 }
 

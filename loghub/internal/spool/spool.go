@@ -106,7 +106,7 @@ type Spool struct {
 	backlog     int64
 	total       int64 // records committed since Open
 	waiting     []waypoint
-	torn        bool // a crash of the machine took records behind which there still are places
+	torn        bool // at the start a crash had taken records behind which there are places on the disk
 	corrupt     int
 	foreign     int
 	skipped     int64
