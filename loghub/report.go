@@ -37,7 +37,7 @@ type section struct {
 	Durable string `json:"durability,omitempty"`
 	// Masked says which secrets are hidden and which are not, by name; absent where log.mask is off.
 	Masked *mask.Found `json:"masked,omitempty"`
-	// Skipped are files that match log.files and are not read; SkippedMore counts those besides.
+	// Skipped are files that match log.files and are not read, and patterns that no file matches; SkippedMore counts those besides.
 	Skipped     []source.Skip `json:"skipped,omitempty"`
 	SkippedMore int           `json:"skipped_more,omitempty"`
 	// Severities counts what the container wrote, not the hubs; absent where nothing is parsed.
@@ -194,15 +194,15 @@ func (p *report) node(s section) health.Node {
 		p.lost, p.lostT = lost, now
 	}
 	if s.Sender != nil {
-		n.Text = fmt.Sprintf("%d events sent, %d wait", s.Sender.Sent, s.Spool.Backlog)
+		n.Text = fmt.Sprintf("%s sent, %d wait", counted(s.Sender.Sent, "event"), s.Spool.Backlog)
 	}
 	switch {
 	case s.Sender != nil && s.Sender.Held:
 		n.State, n.Text = health.Warn, "the receiver refuses logs: "+s.Sender.Error
-		n.Action = "look at log.otlp, engine and otlp_path, and at what the receiver says; nothing is lost until the spool is full"
+		n.Action = "look at log.otlp, engine, otlp_path and headers, and at what the receiver says; nothing is lost until the spool is full"
 	case s.Sender != nil && !s.Sender.OK && now.Sub(s.Sender.Since) >= troubleWait:
-		n.State, n.Text = health.Warn, fmt.Sprintf("logs wait in the spool since %s (%d events): %s",
-			s.Sender.Since.UTC().Format(time.RFC3339), s.Spool.Backlog, s.Sender.Error)
+		n.State, n.Text = health.Warn, fmt.Sprintf("logs wait in the spool since %s (%s): %s",
+			s.Sender.Since.UTC().Format(time.RFC3339), counted(s.Spool.Backlog, "event"), s.Sender.Error)
 		n.Action = "see that the receiver (log.otlp) runs and is reachable from here; the logs are sent when it is back, and none is lost until the spool is full"
 	case !p.lostT.IsZero() && now.Sub(p.lostT) < lossShown:
 		n.State, n.Text = health.Warn, "log lines were lost in the last minutes; the events say which"

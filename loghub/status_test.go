@@ -52,7 +52,7 @@ func TestStatusText(t *testing.T) {
 	want := `state     ! warn  logs wait
           → see that it runs
 receiver  https://genesis.internal:4318/v1/logs  has taken none for 90 s: connection refused  (5 events in 2 requests, 700 B; 2 dead letters)
-spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB, 1.0 KiB of it in memory alone)  5.0 MiB written to the disk in 24 h, at most 10.0 MiB  1 damaged places, 100 B skipped
+spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB, 1.0 KiB of it in memory alone)  5.0 MiB written to the disk in 24 h, at most 10.0 MiB  1 damaged place, 100 B skipped
 copy      raw  2.0 KiB missing: the container's own output took no more
 durable   a kill takes nothing
 not read  /var/log/a: a link

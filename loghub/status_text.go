@@ -65,12 +65,12 @@ func (s *status) receiver(now time.Time) string {
 	if st.Error != "" {
 		words += ": " + health.CleanText(st.Error)
 	}
-	words += fmt.Sprintf("  (%d events in %d requests, %s", st.Sent, st.Requests, terminal.Bytes(float64(st.Bytes)))
+	words += fmt.Sprintf("  (%s in %s, %s", counted(st.Sent, "event"), counted(st.Requests, "request"), terminal.Bytes(float64(st.Bytes)))
 	if st.Rejected > 0 {
 		words += fmt.Sprintf("; %d rejected", st.Rejected)
 	}
 	if st.Dead > 0 {
-		words += fmt.Sprintf("; %d dead letters", st.Dead)
+		words += "; " + counted(st.Dead, "dead letter")
 	}
 	if st.DeadLost > 0 {
 		words += fmt.Sprintf(", %d of them lost", st.DeadLost)
@@ -83,7 +83,11 @@ func (s *status) spool() string {
 	if sp == nil {
 		return "none: nothing has to wait"
 	}
-	words := fmt.Sprintf("%s  %d events wait  (%s of %s", s.section.Where, sp.Backlog,
+	wait := "wait"
+	if sp.Backlog == 1 {
+		wait = "waits"
+	}
+	words := fmt.Sprintf("%s  %s %s  (%s of %s", s.section.Where, counted(sp.Backlog, "event"), wait,
 		terminal.Bytes(float64(sp.Bytes)), terminal.Bytes(float64(sp.Quota)))
 	if sp.AtRisk > 0 {
 		words += fmt.Sprintf(", %s of it in memory alone", terminal.Bytes(float64(sp.AtRisk)))
@@ -99,9 +103,17 @@ func (s *status) spool() string {
 		words += fmt.Sprintf("  %d segments of a later version are kept", sp.Foreign)
 	}
 	if sp.Corrupt > 0 {
-		words += fmt.Sprintf("  %d damaged places, %s skipped", sp.Corrupt, terminal.Bytes(float64(sp.Skipped)))
+		words += fmt.Sprintf("  %s, %s skipped", counted(sp.Corrupt, "damaged place"), terminal.Bytes(float64(sp.Skipped)))
 	}
 	return words
+}
+
+// counted is "1 event", "12 events".
+func counted[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func (s *status) copy() string {

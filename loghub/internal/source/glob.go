@@ -151,6 +151,9 @@ func (f *Files) matching(now time.Time) (found []*candidate) {
 			f.say(set.Name+err.Error(), func() { f.sh.Log.Warn().Err(err).Str("files", set.Name).Msg("looking for log files") })
 			continue
 		}
+		if len(matches) == 0 {
+			f.skip(set.Pattern, "no file matches so far")
+		}
 		for _, path := range matches {
 			if f.crowded(len(found)) {
 				if f.makeRoom(); f.crowded(len(found)) { // the others have their turn when these were read

@@ -171,6 +171,26 @@ func TestOpenLogSwapped(t *testing.T) {
 	}
 }
 
+// TestFilesUnmatched: a pattern without a file is listed until there is one.
+func TestFilesUnmatched(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	pattern := filepath.Join(dir, "logs", "*.log")
+	f := b.files(pattern)
+	f.lookNow(false)
+	got, more := f.Skipped()
+	if diff := cmp.Diff([]Skip{{pattern, "no file matches so far"}}, got); diff != "" || more != 0 {
+		t.Error(diff, more)
+	}
+	do(t, os.Mkdir(filepath.Join(dir, "logs"), 0o755))
+	write(t, filepath.Join(dir, "logs", "a.log"), "there\n")
+	f.lookNow(false)
+	if got, _ = f.Skipped(); len(got) > 0 {
+		t.Error(got)
+	}
+	b.want("there")
+}
+
 // TestFilesSkipped: what is not read is listed, said once, and taken up when it may be read.
 func TestFilesSkipped(t *testing.T) {
 	needRoot(t)

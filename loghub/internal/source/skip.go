@@ -10,7 +10,7 @@ import (
 // maxSkipped is how many files that are not read are named; the others are counted.
 const maxSkipped = 100
 
-// Skip is a file that matches a pattern and is not read.
+// Skip is a file that matches a pattern and is not read, or a pattern that no file matches.
 type Skip struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
@@ -41,7 +41,7 @@ func (s *skips) end() {
 
 func (f *Files) skip(path, reason string) { f.skipped.add(path, reason) }
 
-// Skipped lists files that match a pattern and are not read, and says how many there are besides.
+// Skipped lists files that match a pattern and are not read, and patterns without files, and says how many there are besides.
 func (f *Files) Skipped() (list []Skip, more int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
