@@ -153,6 +153,26 @@ func TestNoRoomForTheSpool(t *testing.T) {
 	}
 }
 
+// TestNoRoomAtTheEnd: what was not sent and has no disk to wait on is not said to wait for the next start.
+func TestNoRoomAtTheEnd(t *testing.T) {
+	c := newContainer(t, `{"log": {"otlp": "http://127.0.0.1:9", "spool": "disk", "stdout": "json"}}`)
+	if err := os.WriteFile(filepath.Join(c.state, "log"), nil, 0o600); err != nil { // a file in its way
+		t.Fatal(err)
+	}
+	h := c.start()
+	fmt.Fprint(c.pipes["stdout"].w, "hello\n")
+	waitFor(t, 60*time.Second, "event", func() bool {
+		_, s := c.logState()
+		return s.Spool != nil && s.Spool.Backlog == 1
+	})
+	h.stop(t)
+	said := h.log.String()
+	if !strings.Contains(said, "are lost with the container: the disk does not take them") || !strings.Contains(said, `"trouble":"events wait in memory`) ||
+		strings.Contains(said, "for the next start") {
+		t.Error(said)
+	}
+}
+
 // TestReceiveCommand: the receiver is started before its identity exists.
 func TestReceiveCommand(t *testing.T) {
 	ca := identitytest.New(t)

@@ -103,14 +103,15 @@ func (r *runner) flush(hard context.Context, secured func()) {
 	left := r.sender.Flush(ctx)
 	secured()
 	err := r.spool.Secure()
-	st, risk := r.sender.State(), r.spool.Stats().AtRisk
+	st, stats := r.sender.State(), r.spool.Stats()
 	switch {
 	case left == 0:
 		r.log.Info().Int64("sent", st.Sent).Msg("every event was acknowledged")
 	case r.spoolDir() == "":
 		r.log.Warn().Int64("events", left).Str("error", st.Error).Msg("events that were not sent are lost with the container: the spool is in memory")
-	case err != nil && risk > 0:
-		r.log.Warn().Int64("events", left).Int64("bytes", risk).Str("error", st.Error).Err(err).
+	case stats.AtRisk > 0:
+		r.log.Warn().Int64("events", left).Int64("bytes", stats.AtRisk).Str("error", st.Error).
+			Str("trouble", stats.Trouble).AnErr("disk_error", err).
 			Msg("events that were not sent are lost with the container: the disk does not take them")
 	default:
 		r.log.Warn().Int64("events", left).Str("spool", r.where).Str("error", st.Error).Msg("events that were not sent wait in the spool for the next start")
