@@ -76,8 +76,8 @@ func NewReader() *Reader {
 	return &Reader{objects: parse.New(parse.Options{Loc: time.UTC}), keys: make(map[string]string)}
 }
 
-// Read makes the record of a line. Attributes of the resource stand among its own. The severity is the first one of its level,
-// the flags are lost. The record refers to line, and is valid until the next call.
+// Read makes the record of a line. Attributes of the resource stand among its own. The severity is the one of
+// severity_text if that is of the line's level (CRIT), else the level's first; the flags are lost. The record refers to line, and is valid until the next call.
 func (r *Reader) Read(line []byte, rec *otlp.Record) error {
 	*rec = otlp.Record{Attributes: rec.Attributes[:0]}
 	if !r.objects.Object(line, func(key []byte, v otlp.Value) { r.member(rec, key, v) }) {
@@ -109,6 +109,9 @@ func (r *Reader) member(rec *otlp.Record, key []byte, v otlp.Value) {
 	case "severity_text":
 		if text {
 			rec.SeverityText = r.intern(v.Bytes)
+			if n := parse.Severity(v.Bytes); parse.Level(n) == parse.Level(rec.Severity) {
+				rec.Severity = n
+			}
 			return
 		}
 	case "event_name":

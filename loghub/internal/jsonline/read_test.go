@@ -23,6 +23,9 @@ func TestRead(t *testing.T) {
 			TraceID: []byte("0123456789abcdef"), SpanID: []byte("01234567"), EventName: "e", Dropped: 2,
 			Attributes: []otlp.KeyValue{{Key: "n", Value: otlp.Int(-1)}, {Key: "d", Value: otlp.Double(1.5)}, {Key: "m.x", Value: otlp.Map(otlp.KeyValue{Key: "y", Value: otlp.Bool(true)})}},
 		},
+		{Severity: 18, SeverityText: "CRIT", Body: otlp.String("x")},
+		{Severity: 10, SeverityText: "notice", Body: otlp.String("x")},
+		{Severity: 13, SeverityText: "CRIT", Body: otlp.String("whose words do not go together")},
 		{Severity: 21, Body: otlp.Map(otlp.KeyValue{Key: "only", Value: otlp.String("a map")})},
 	} {
 		line := jsonline.Append(nil, nil, nil, &rec)

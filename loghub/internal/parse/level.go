@@ -33,6 +33,15 @@ func Level(severity uint8) string {
 	return "fatal"
 }
 
+// Severity is the number of a level as programs write it, in any case: a word or its abbreviation, a word and an offset (INFO+2), a
+// letter, or a number of pino, bunyan or Monolog; 0 for anything else.
+func Severity(level []byte) uint8 {
+	if n := levelWord(level); n != 0 {
+		return n
+	}
+	return abbreviated(level)
+}
+
 // severity maps a word of any usual program to the number the data model's
 // appendix B gives it; 0 when it is none.
 func severity(word []byte) uint8 {

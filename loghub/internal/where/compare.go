@@ -252,7 +252,7 @@ func (n severityTest) maybe(line []byte) bool {
 		if end < 0 {
 			return true
 		}
-		if s := jsonline.Severity(rest[:end]); s == 0 || s >= n.low && s <= n.high {
+		if s := jsonline.Severity(rest[:end]); s == 0 || s+levelWidth-1 >= n.low && s <= n.high { // severity_text may say more
 			return true
 		}
 	}

@@ -166,22 +166,31 @@ func number[T string | []byte](text T) (f float64, ok bool) {
 	return f, err == nil && !math.IsInf(f, 0)
 }
 
-// levelWidth is how many severity numbers a word has.
+// levelWidth is how many severity numbers a level has.
 const levelWidth = 4
+
+// span gives the severity numbers that a level stands for: all of the six levels, whatever a program calls them (WARNING), and
+// one of those between them (NOTICE); zero if it is none.
+func span(text string) (low, high uint8) {
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		if n > parse.Fatal+levelWidth-1 {
+			return 0, 0
+		}
+		return uint8(n), uint8(n)
+	}
+	low = parse.Severity([]byte(text))
+	if low%levelWidth == parse.Trace {
+		return low, low + levelWidth - 1
+	}
+	return low, low
+}
 
 // severity compares with the numbers of a word, or with one number.
 func (p *parser) severity(opTok token, o op, value token) (node, *Error) {
-	low, high := uint8(0), uint8(0)
-	for n := uint8(parse.Trace); n <= parse.Fatal; n += levelWidth {
-		if parse.Level(n) == value.text {
-			low, high = n, n+levelWidth-1
-		}
-	}
-	if n, err := strconv.ParseUint(value.text, 10, 8); err == nil && n >= 1 && n <= parse.Fatal+levelWidth-1 {
-		low, high = uint8(n), uint8(n)
-	}
+	low, high := span(value.text)
 	if low == 0 {
-		return nil, p.errorf(value.at, "%s is no level: trace, debug, info, warn, error, fatal, or a number from 1 to 24", value.shown())
+		return nil, p.errorf(value.at, "%s is no level: trace, debug, info, notice, warn or warning, error or err, crit, alert or panic, "+
+			"fatal or emerg, in small or capital letters, or a number from 1 to 24", value.shown())
 	}
 	const most = math.MaxUint8
 	switch o {

@@ -19,7 +19,8 @@
 //   - = and != compare as numbers where both are, else as text, byte by byte.
 //   - < <= > >= want a number, a level or a time. What is no number is neither.
 //   - ~ and !~ ask whether the text is part of it, =~ whether a regular expression (RE2) matches somewhere.
-//   - Levels are trace debug info warn error fatal; severity=warn is the whole span of that word.
+//   - Levels are trace debug info warn error fatal, and other programs' words for them in any case (WARNING, ERR, EMERG); each is
+//     the whole span of its level. notice, crit, alert and panic are one number within info and error.
 //   - Times are those of package moment: 10m (ago), 03:12, "2026-11-21 03:12", 2026-11-21T03:12:00Z.
 //   - An event without the attribute is matched by != and !~ alone.
 //

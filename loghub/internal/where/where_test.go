@@ -31,6 +31,8 @@ func event() *otlp.Record {
 
 var matches = map[string]bool{
 	`severity>=warn`: true, `severity>warn`: false, `severity=warn`: true, `level<error`: true, `level<=info`: false, `severity!=warn`: false,
+	`level=WARNING`: true, `level=Warning`: true, `level>=NOTICE`: true, `level=NOTICE`: false, `severity<ERR`: true, `severity>=CRIT`: false,
+	`severity<panic`: true, `severity<=INFORMATION`: false, `level=WRN`: true, `level!=W`: false, `level>=emerg`: false, `level>=verbose`: true,
 	`severity=13`: true, `severity>13`: false, `severity`: true,
 	`service.name=web`: true, `service.name = web`: true, `service.name="web"`: true, `service.name='web'`: true, `service.name=we`: false,
 	`service.name!=web`: false, `service.name==web`: true, `nothing=web`: false, `nothing!=web`: true, `nothing`: false, `not nothing`: true,
@@ -78,12 +80,16 @@ func TestMaybeIsSound(t *testing.T) {
 		otlp.Map(otlp.KeyValue{Key: "id", Value: otlp.Int(7)}), otlp.Map(otlp.KeyValue{Key: "service.name", Value: otlp.String("web")}),
 	}
 	names := []string{"service.name", "http.response.status_code", "url.path", "took", "text", "ok", "user", "user.id", "list", "empty", "nothing", "and", "id"}
-	levels := []uint8{0, 1, 5, 9, 13, 17, 21}
+	levels := []struct {
+		severity uint8
+		text     string
+	}{{0, ""}, {1, ""}, {5, "DEBUG"}, {8, "VERBOSE"}, {10, "NOTICE"}, {13, "WARNING"}, {17, ""}, {18, "CRIT"}, {19, "panic"}, {21, "EMERG"}, {17, "WARN"}}
 	reader := jsonline.NewReader()
 	ruledOut := 0
 	for range 20000 {
 		rec := event()
-		rec.Severity, rec.Attributes = levels[random.IntN(len(levels))], nil
+		level := levels[random.IntN(len(levels))]
+		rec.Severity, rec.SeverityText, rec.Attributes = level.severity, level.text, nil
 		rec.Time += uint64(random.Int64N(int64(10 * time.Minute)))
 		rec.Body = values[random.IntN(len(values))]
 		for range random.IntN(6) {
@@ -133,6 +139,9 @@ func TestErrors(t *testing.T) {
 		``:                       `column 1: the name of an attribute, or message, severity or time has to stand here, not the end`,
 		`severity>=warm`:         `column 11: "warm" is no level`,
 		`severity~warn`:          `column 9: levels are compared with`,
+		`level=WARNIN`:           `column 7: "WARNIN" is no level: trace, debug, info, notice, warn or warning, error or err, crit, alert or panic, fatal or emerg`,
+		`severity=0`:             `column 10: "0" is no level`,
+		`severity=30`:            `column 10: "30" is no level`,
 		`severity=25`:            `column 10: "25" is no level`,
 		`a=1 b=2`:                `column 5: and, or, or the end has to stand here, not "b"`,
 		`a=`:                     `column 3: a value is missing`,
