@@ -159,6 +159,25 @@ func TestPieces(t *testing.T) {
 	}
 }
 
+// TestLossOfLines: lines of a file are told as such, and bytes whose lines nobody counted besides.
+func TestLossOfLines(t *testing.T) {
+	at := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	var l Loss
+	l.AddLines(ReasonUnread, 7, 70, at)
+	l.AddBytes(ReasonUnread, 30, at)
+	rec, got := attrs(t, New(Options{UID: "e@"}).Loss(&l, "/a.log", 3))
+	want := map[string]any{
+		"log.record.uid": "e@3", "hub.loss.reason": ReasonUnread, "hub.loss.count": int64(7), "hub.loss.bytes": int64(100), "hub.loss.rest": int64(30),
+		"hub.loss.first": "2026-11-21T08:00:00Z", "hub.loss.last": "2026-11-21T08:00:00Z",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if words := string(rec.Body.Bytes); words != "lost 7 lines and 30 bytes more of /a.log: gone before it was read" {
+		t.Error(words)
+	}
+}
+
 func TestLoss(t *testing.T) {
 	at := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
 	var l Loss

@@ -13,8 +13,9 @@ import (
 // Attributes of a loss record.
 const (
 	AttrLossReason = "hub.loss.reason"
-	AttrLossCount  = "hub.loss.count" // records; absent when only bytes are known
-	AttrLossBytes  = "hub.loss.bytes"
+	AttrLossCount  = "hub.loss.count"    // records, or lines of a file; absent when only bytes are known
+	AttrLossBytes  = "hub.loss.bytes"    // all of them
+	AttrLossRest   = "hub.loss.rest"     // of the bytes, those that AttrLossCount does not cover; absent when it covers all, or none
 	AttrLossFirst  = "hub.loss.first"    // time of the first lost record, RFC 3339
 	AttrLossLast   = "hub.loss.last"     // and of the last
 	AttrLossWorst  = "hub.loss.severity" // the worst level among them
@@ -34,31 +35,35 @@ const (
 
 // Loss adds up what a source could not keep. The zero Loss is none.
 type Loss struct {
-	Reason      string
-	Count       int64
-	Bytes       int64
-	First, Last time.Time
-	levels      [7]int64 // by severity/4: 0 none, 1 trace … 6 fatal
+	Reason string    `json:"reason"`
+	Count  int64     `json:"count,omitempty"` // records; of ReasonUnread lines
+	Bytes  int64     `json:"bytes"`
+	Rest   int64     `json:"rest,omitempty"` // of them those whose lines nobody counted
+	First  time.Time `json:"first"`
+	Last   time.Time `json:"last"`
+	levels [7]int64  // by severity/4: 0 none, 1 trace … 6 fatal
 }
 
 // Add counts one record of a severity and the bytes of its line.
 func (l *Loss) Add(reason string, severity uint8, bytes int, at time.Time) {
-	if l.Count == 0 && l.Bytes == 0 {
+	l.AddLines(reason, 1, int64(bytes), at)
+	l.levels[(severity+3)/4]++
+}
+
+// AddLines counts lines, of so many bytes, that nobody read.
+func (l *Loss) AddLines(reason string, lines, bytes int64, at time.Time) {
+	if l.None() {
 		l.First = at
 	}
 	l.Reason, l.Last = reason, at
-	l.Count++
-	l.Bytes += int64(bytes)
-	l.levels[(severity+3)/4]++
+	l.Count += lines
+	l.Bytes += bytes
 }
 
 // AddBytes counts bytes whose lines nobody saw.
 func (l *Loss) AddBytes(reason string, bytes int64, at time.Time) {
-	if l.Count == 0 && l.Bytes == 0 {
-		l.First = at
-	}
-	l.Reason, l.Last = reason, at
-	l.Bytes += bytes
+	l.AddLines(reason, 0, bytes, at)
+	l.Rest += bytes
 }
 
 // Merge adds a loss that came after l.
@@ -73,6 +78,7 @@ func (l *Loss) Merge(o Loss) {
 	l.Reason, l.Last = o.Reason, o.Last
 	l.Count += o.Count
 	l.Bytes += o.Bytes
+	l.Rest += o.Rest
 	for i, n := range o.levels {
 		l.levels[i] += n
 	}
@@ -93,8 +99,11 @@ func (b *Builder) Loss(l *Loss, source string, place uint64) *otlp.Record {
 	words := fmt.Sprintf("lost %d bytes of %s: %s", l.Bytes, source, l.Reason)
 	severity := uint8(parse.Warn)
 	if l.Count > 0 {
-		words = fmt.Sprintf("lost %d records of %s: %s", l.Count, source, l.Reason)
+		words = fmt.Sprintf("lost %s of %s: %s", l.counted(), source, l.Reason)
 		attrs = append(attrs, otlp.KeyValue{Key: AttrLossCount, Value: otlp.Int(l.Count)})
+		if l.Rest > 0 {
+			attrs = append(attrs, otlp.KeyValue{Key: AttrLossRest, Value: otlp.Int(l.Rest)})
+		}
 		worst := ""
 		for i, n := range l.levels {
 			if n == 0 {
@@ -117,4 +126,20 @@ func (b *Builder) Loss(l *Loss, source string, place uint64) *otlp.Record {
 	b.rec = otlp.Record{Severity: severity, SeverityText: parse.Level(severity), Body: otlp.String(words), Attributes: attrs, EventName: "hub.loss"}
 	b.finish(place)
 	return &b.rec
+}
+
+// counted says what was lost in words.
+func (l *Loss) counted() string {
+	what := "record"
+	if l.Reason == ReasonUnread {
+		what = "line"
+	}
+	if l.Count > 1 {
+		what += "s"
+	}
+	words := fmt.Sprintf("%d %s", l.Count, what)
+	if l.Rest > 0 {
+		words += fmt.Sprintf(" and %d bytes more", l.Rest)
+	}
+	return words
 }

@@ -4,13 +4,11 @@ package source
 
 import (
 	"fmt"
+	"golang.org/x/sys/unix"
 	"hash/crc32"
 	"os"
 	"path/filepath"
 	"time"
-
-	"cloud4.internal/hub/loghub/internal/event"
-	"golang.org/x/sys/unix"
 )
 
 // Where copytruncate leaves a copy, and when.
@@ -25,49 +23,32 @@ const (
 // anew goes on with a file that holds something else now. What was added to the old content and not read is in the copy
 // that was made of it, if there is one; else it is counted.
 func (t *tail) anew() error {
-	unread := max(t.before-t.offset, 0)
 	copied, err := t.files.readCopy(t)
 	if err != nil {
 		return err
 	}
-	if !copied && unread > 0 {
-		if err := t.tellUnread(unread); err != nil {
-			return err
-		}
+	if !copied {
+		t.lose(t.before)
 	}
 	t.sh.Log.Info().Str("path", t.path).Int64("read", t.offset).Int64("size", t.size).Bool("copied", copied).
-		Msg("log file was " + change(t.size < t.offset) + ": it is read anew from its beginning")
+		Msg("log file was " + change(t.size < t.before) + ": it is read anew from its beginning")
 	t.offset, t.seq, t.before, t.scanned = 0, 0, t.size, 0
+	t.n.position.Store(0)
 	t.begin()
 	t.checked = true
 	return t.update()
 }
 
-// tellUnread makes the event of bytes that are gone. It has the name of the place where they stood.
-func (t *tail) tellUnread(bytes int64) error {
-	if t.src != nil {
-		t.ready()
-		var loss event.Loss
-		loss.AddBytes(event.ReasonUnread, bytes, time.Now())
-		t.batch.Record(uint64(t.offset), t.seq+1, t.builder.Loss(&loss, t.path, uint64(t.offset)))
-		if err := t.sh.Spool.Commit(t.batch); err != nil {
-			t.batch.Reset()
-			return err
-		}
-	}
-	t.n.lostBytes.Add(bytes)
-	return nil
-}
-
 // readCopy finds the copy of what t held before it was truncated, and has it read on from where t was read to.
 func (f *Files) readCopy(t *tail) (bool, error) {
+	shown := t.shown()
 	k := &known{key: filePrefix + t.id.String(), id: t.id, aux: t.aux, pos: t.offset, seq: t.seq,
-		proof: t.imprint.proof(), proved: true, wanted: true}
-	if k.pos == 0 { // nothing by which it could be known
+		proof: shown.proof(), proved: true, wanted: true}
+	if k.proof.at == 0 { // nothing by which it could be known
 		return false, nil
 	}
 	for _, o := range f.hot { // it matches a pattern
-		if o == t || !o.fresh || o.offset > 0 || o.f == nil || o.size < k.pos || !sameDir(o.path, t.path) {
+		if o == t || !o.fresh || o.offset > 0 || o.f == nil || o.size < k.proof.at || !sameDir(o.path, t.path) {
 			continue
 		}
 		if ok, err := k.proof.holds(o.f); ok && err == nil {
@@ -115,7 +96,7 @@ func (f *Files) copyBeside(t *tail, k *known) *candidate {
 		}
 		looked++
 		id := fileID{uint64(st.Dev), st.Ino}
-		if st.Size < k.pos || f.tails[id] != nil || time.Unix(st.Ctim.Unix()).Before(t.intact.Add(-copySlack)) {
+		if st.Size < k.proof.at || f.tails[id] != nil || time.Unix(st.Ctim.Unix()).Before(t.intact.Add(-copySlack)) {
 			continue
 		}
 		c, err := f.candidate(path, "")
@@ -152,23 +133,24 @@ func (t *tail) likeAnother() bool {
 	}
 	sum := crc32.Checksum(head, castagnoli)
 	for _, o := range t.files.tails {
-		if o == t || o.offset == 0 || !sameDir(o.path, t.path) {
+		if o == t || o.offset == 0 && o.ahead == nil || !sameDir(o.path, t.path) {
 			continue
 		}
-		if t.size < o.offset { // the copy is being made
-			if len(head) == headBytes && o.imprint.head == sum {
+		shown := o.shown()
+		if t.size < shown.at { // the copy is being made
+			if len(head) == headBytes && shown.head == sum {
 				return true
 			}
 			continue
 		}
 		begins := sum
-		if o.offset < headBytes {
-			begins = crc32.Checksum(head[:o.offset], castagnoli)
+		if shown.at < headBytes {
+			begins = crc32.Checksum(head[:shown.at], castagnoli)
 		}
-		if begins != o.imprint.head {
+		if begins != shown.head {
 			continue
 		}
-		if ok, err := o.imprint.proof().holds(t.f); ok && err == nil {
+		if ok, err := shown.proof().holds(t.f); ok && err == nil {
 			return true
 		}
 	}

@@ -42,9 +42,10 @@
 // is in the copy that logrotate's copytruncate made, if a file of the same
 // directory holds the bytes read so far and changed since the last look: that one
 // is read on in its stead. A new file that begins as a known one waits a moment
-// for that truncation, lest its lines come twice. Without a copy the bytes that
-// were seen and not read are a loss event in their place; what was written after
-// the last look is lost uncounted. Zeros in front of a line, as a writer without
+// for that truncation, lest its lines come twice. Without a copy what was seen and not
+// read is a loss event in its place. Where a reader is behind, a scout counts the
+// lines in front of it, so that the event can tell them; of what it had no time for
+// the event has the bytes. What was written after the last look is lost uncounted. Zeros in front of a line, as a writer without
 // O_APPEND leaves them behind a truncation, are passed over, holes at once.
 //
 // Files are looked at every 250 ms. One that was quiet for a minute needs one
@@ -158,6 +159,7 @@ type Stat struct {
 	Name      string  `json:"name"`                 // "stdout", or the path of a file
 	Position  int64   `json:"position"`             // bytes read
 	Lag       int64   `json:"lag,omitempty"`        // bytes of a file not read yet
+	Waiting   int64   `json:"waiting,omitempty"`    // lines in there, so far as they were counted
 	Records   int64   `json:"records"`              // made since loghub started
 	Rate      float64 `json:"rate"`                 // records a second in the last seconds
 	Lost      int64   `json:"lost"`                 // records that were shed since then
@@ -169,9 +171,10 @@ type Stat struct {
 
 // counters are a source's figures, written by its goroutine, read by others.
 type counters struct {
-	position, lag, records, lost, lostBytes, zeros, misfits atomic.Int64
-	format                                                  atomic.Value // string
-	counted                                                 int64        // misfits of the current builder
+	position, lag, waiting, records, lost, lostBytes, zeros, misfits atomic.Int64
+
+	format  atomic.Value // string
+	counted int64        // misfits of the current builder
 }
 
 // learn takes over what the builder found out about the lines.
@@ -190,7 +193,7 @@ func (c *counters) learn(b *event.Builder) {
 func (c *counters) stat(name string) Stat {
 	format, _ := c.format.Load().(string)
 	return Stat{
-		Name: name, Position: c.position.Load(), Lag: c.lag.Load(), Records: c.records.Load(),
+		Name: name, Position: c.position.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Records: c.records.Load(),
 		Lost: c.lost.Load(), LostBytes: c.lostBytes.Load(), Zeros: c.zeros.Load(),
 		Format: format, Misfits: c.misfits.Load(),
 	}

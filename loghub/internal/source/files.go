@@ -58,6 +58,9 @@ type Files struct {
 	open  int    // descriptors
 	limit int    // of descriptors
 
+	ahead  scouts
+	losses losses
+
 	vacant map[string]vacancy // paths from which a file went, and no other came so far
 
 	globbed  time.Time     // last look for files that match
@@ -99,7 +102,7 @@ func OpenFiles(sh *Shared, sets []FileSet) (*Files, error) {
 	return &Files{
 		sh: sh, sets: sets, tails: make(map[fileID]*tail), paths: make(map[string]fileID), dirs: make(dirs),
 		known: make(map[string]bool), vacant: make(map[string]vacancy), buf: make([]byte, readBytes),
-		limit: descriptors(),
+		limit: descriptors(), ahead: scouts{piece: scoutBytes}, losses: losses{sh: sh},
 	}, nil
 }
 
@@ -158,6 +161,7 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 	for _, t := range slices.Clone(f.hot) { // all of them before the first is read: one may be the copy of another
 		f.trouble(t, t.look(now))
 	}
+	f.losses.tell()
 	for _, t := range slices.Clone(f.hot) {
 		if !full {
 			again, err := t.read(now, last)
@@ -173,6 +177,9 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 		if ctx.Err() != nil && (!last || time.Now().After(f.stop)) {
 			break
 		}
+	}
+	if full || !more || now.Sub(f.ahead.at) >= pollEvery {
+		f.scoutAhead(now)
 	}
 	f.cool(now)
 	if full {

@@ -117,6 +117,7 @@ func (f *Files) expand() {
 		f.began = start
 		if f.sh.Spool != nil {
 			f.remember()
+			f.losses.restore()
 		}
 	}
 	f.skipped.begin()

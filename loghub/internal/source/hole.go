@@ -81,7 +81,7 @@ func (t *tail) pass(n int64) error {
 	t.n.zeros.Add(n)
 	t.ready()
 	t.join.Rewind(join.Mark{})
-	return t.commitTo(next)
+	return t.commitTo(next, nil)
 }
 
 // addZeros goes on behind n zero bytes.

@@ -89,6 +89,7 @@ func (f *Files) newTail(c *candidate) *tail {
 func (s *Stat) add(o Stat) {
 	s.Position += o.Position
 	s.Lag += o.Lag
+	s.Waiting += o.Waiting
 	s.Records += o.Records
 	s.Lost += o.Lost
 	s.LostBytes += o.LostBytes

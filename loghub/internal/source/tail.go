@@ -40,6 +40,7 @@ type tail struct {
 	aux     fileAux
 
 	imprint imprint // of offset
+	ahead   *scout  // nil: there is nothing behind offset that was looked through
 	proof   []byte
 	offset  int64 // committed: the beginning of the first line not framed
 	next    int64 // in the batch
@@ -110,7 +111,7 @@ func (t *tail) resume(k *known) {
 		t.set = k.aux.Set
 	}
 	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: k.aux.Generation, ID: k.aux.ID}
-	t.builder = nil
+	t.builder, t.ahead = nil, nil
 }
 
 // measure makes the imprint of the place where reading begins.
@@ -126,7 +127,7 @@ func (t *tail) measure() (err error) {
 func (t *tail) begin() {
 	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: strconv.FormatInt(time.Now().UnixMicro(), 36), ID: t.id.String()}
 	t.imprint, t.mark, t.copied = imprint{}, join.Mark{}, 0
-	t.builder = nil
+	t.builder, t.ahead = nil, nil
 }
 
 func (t *tail) newBuilder() *event.Builder {
@@ -163,9 +164,6 @@ func (t *tail) look(now time.Time) error {
 	}
 	defer func() { t.n.lag.Store(max(t.size-t.offset, 0)) }()
 	err := t.check()
-	if errors.Is(err, spool.ErrFull) { // the loss is told when there is room
-		return nil
-	}
 	t.intact = now
 	return err
 }
@@ -204,7 +202,7 @@ func (t *tail) check() error {
 		return nil
 	}
 	if t.size >= t.offset {
-		same, err := t.imprint.proof().holds(t.f)
+		same, err := t.same()
 		if err != nil {
 			return fmt.Errorf("comparing: %w", err)
 		}
@@ -331,11 +329,11 @@ func (t *tail) commit(data []byte) error {
 	}
 	next := t.imprint
 	next.add(data)
-	return t.commitTo(next)
+	return t.commitTo(next, data)
 }
 
-// commitTo commits the batch with the imprint of its end.
-func (t *tail) commitTo(next imprint) error {
+// commitTo commits the batch with the imprint of its end, which is that of data.
+func (t *tail) commitTo(next imprint, data []byte) error {
 	if t.batch != nil {
 		t.proof = next.proof().append(t.proof[:0])
 		t.batch.Prove(uint64(t.next), t.seq, t.proof)
@@ -349,6 +347,7 @@ func (t *tail) commitTo(next imprint) error {
 		}
 	}
 	t.offset, t.imprint, t.mark = t.next, next, t.join.Mark()
+	t.passed(data)
 	t.n.position.Store(t.offset)
 	t.n.learn(t.builder)
 	t.sh.Counts.add(t.severities)
