@@ -91,6 +91,8 @@ func begin(line []byte) (state, bool) {
 		return s, true
 	}
 	switch {
+	case julHead(line):
+		return state{in: jul}, true
 	case rubyHeader(line):
 		return state{in: ruby, thrown: true}, true
 	case header(line) != notHeader, classy(line):
@@ -128,9 +130,15 @@ func tells(line []byte) bool {
 		if nodeSource(line) {
 			return true
 		}
+	case last == ':':
+		if ends(line, "Traceback (most recent call last):") {
+			return true
+		}
 	}
 	switch {
-	case grave(line[:min(len(line), levelReach)]), names(line), classy(line):
+	case grave(line[:min(len(line), levelReach)]), names(line), classy(line), julHead(line):
+		return true
+	case opensBehind(line):
 		return true
 	case line[0] == '[':
 		return bytes.Contains(line[:min(len(line), levelReach)], []byte("] PHP "))

@@ -169,8 +169,8 @@ func (j *Joiner) judge(data, line []byte, n int) bool {
 	}
 	verdict := no
 	if j.now.in != idle {
-		verdict = j.now.next(line)
-		if verdict == maybe && (j.lines == 0 || j.unsure == maxUnsure) {
+		verdict = j.next(data, line)
+		if verdict == maybe && (j.lines == 0 || j.unsure == j.now.patience()) {
 			verdict = no
 		}
 	}
@@ -189,6 +189,15 @@ func (j *Joiner) judge(data, line []byte, n int) bool {
 	return j.first(data, line, n)
 }
 
+// next asks the machine about a line behind others. The second line of a group may show that both have a prefix.
+func (j *Joiner) next(data, line []byte) answer {
+	verdict := j.now.follow(line)
+	if verdict == no && j.lines == 1 && j.unsure == 0 && j.at.part == 0 && j.now.front == nil {
+		return j.prefixed(frame.Trim(cutEnd(data[:j.held])), line)
+	}
+	return verdict
+}
+
 // first judges a line with nothing held.
 func (j *Joiner) first(data, line []byte, n int) bool {
 	j.at, j.now, j.trace = Mark{}, state{}, Trace{}
@@ -205,7 +214,7 @@ func (j *Joiner) first(data, line []byte, n int) bool {
 // full ends a group of as many lines as it may have. If the line goes on with it, so will the next group.
 func (j *Joiner) full(data, line []byte) {
 	after := j.now
-	more := j.unsure == 0 && after.next(line) != no
+	more := j.unsure == 0 && after.follow(line) != no
 	j.release(data, more)
 	j.Group.Cut = more && j.at.part > 0
 }
@@ -221,7 +230,7 @@ func (j *Joiner) overflow(data []byte) {
 // hold takes the line into the group, or behind it.
 func (j *Joiner) hold(verdict answer, n int) {
 	if j.now.thrown {
-		j.trace = Trace{kind: j.now.in, line: j.lines + j.unsure}
+		j.trace = Trace{kind: j.now.in, line: j.lines + j.unsure, front: j.now.front}
 		j.now.thrown = false
 	}
 	j.held += n
@@ -237,7 +246,7 @@ func (j *Joiner) hold(verdict answer, n int) {
 // belong to them are judged again by themselves.
 func (j *Joiner) release(data []byte, open bool) {
 	j.Group = Group{Text: cutEnd(data[:j.bytes]), Bytes: j.bytes, Lines: j.lines}
-	if j.lines > 1 {
+	if j.lines > 1 && (j.sure.kind != logged || j.lines > j.sure.line+1) { // what was logged is a trace if one follows
 		j.Group.Trace = j.sure
 	}
 	at := Mark{}

@@ -16,6 +16,7 @@ const (
 	php               //
 	rust              //
 	dotnetLog         // .NET's console logger, which puts the message into lines of its own
+	jul               // java.util.logging, which puts level and message into a second line
 )
 
 // answer is what a machine says of a line.
@@ -34,6 +35,9 @@ type state struct {
 	step   step
 	braces bool // JavaScript: properties up to a brace at the margin
 	thrown bool // the line just judged names what was thrown
+
+	front  *prefix // of each line; nil: none
+	framed bool    // with one: a frame was seen
 }
 
 // step is how far a machine is; each has its own meaning of some of these.
@@ -47,6 +51,22 @@ const (
 	chain               // between two exceptions
 	margin              // Python: within an exception group
 )
+
+// follow judges a line by those before it, behind the prefix that they have.
+func (s *state) follow(line []byte) answer {
+	if s.front != nil {
+		return s.behind(line)
+	}
+	return s.next(line)
+}
+
+// patience is how many lines are held that may turn out not to belong to those before them.
+func (s *state) patience() int {
+	if s.front != nil && !s.framed {
+		return maxUnsureFront
+	}
+	return maxUnsure
+}
 
 // next judges a line by those before it.
 func (s *state) next(line []byte) answer {
@@ -69,6 +89,11 @@ func (s *state) next(line []byte) answer {
 		return s.nextRust(line)
 	case dotnetLog:
 		return s.nextDotnetLog(line)
+	case jul:
+		if julLevel(line) {
+			s.thrown = true
+			return s.to(logged, head)
+		}
 	}
 	return no
 }

@@ -10,8 +10,9 @@ import (
 
 // Trace says which line of a group names what was thrown, and in which language.
 type Trace struct {
-	kind machine
-	line int
+	kind  machine
+	line  int
+	front *prefix // of the line
 }
 
 // Found says whether there is a trace.
@@ -31,7 +32,14 @@ func (t Trace) Describe(text []byte) (name, said []byte) {
 	if i := bytes.IndexByte(line, '\n'); i >= 0 {
 		line = line[:i]
 	}
-	line, _ = indent(frame.Trim(line))
+	line = frame.Trim(line)
+	if t.front != nil {
+		var ok bool
+		if line, ok = t.front.skip(line); !ok {
+			return nil, nil
+		}
+	}
+	line, _ = indent(line)
 	switch t.kind {
 	case thrown, dotnetLog:
 		return thrownParts(line)

@@ -8,16 +8,30 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 )
 
-// java reads what log4j, logback and what is built on them print (see layouts), and java.util.logging, whose level stands in a
-// second line:
+// java reads what log4j, logback and what is built on them print (see layouts), and java.util.logging, whose level and message
+// stand in a second line:
 //
 //	Nov 21, 2026 7:55:42 AM org.example.App start
 //	INFO: message
+//
+// The date may be one of ISO 8601 too; then the second line has to be there.
 func (p *Parser) java(line []byte, rec *otlp.Record) bool {
-	if len(line) > 3 && line[3] == ' ' {
+	switch {
+	case len(line) > 3 && line[3] == ' ':
 		return p.javaUtil(line, rec)
+	case len(p.below) > 0 && begin(line) == isoDate && julLevel(p.below) != nil:
+		return p.javaISO(line, rec)
 	}
 	return javaConsole(p, line, rec)
+}
+
+// julLevel is the level that the second line of java.util.logging begins with, nil for none.
+func julLevel(below []byte) []byte {
+	word, rest, ok := cutByte(below[:min(len(below), len("WARNING: "))], ':')
+	if !ok || len(rest) > 0 && rest[0] != ' ' && rest[0] != '\n' || len(word) < 4 || word[0] >= 'a' || severity(word) == 0 {
+		return nil
+	}
+	return word
 }
 
 var javaConsole = console("java")
@@ -52,15 +66,36 @@ func (p *Parser) javaUtil(line []byte, rec *otlp.Record) bool {
 		return false
 	}
 	rec.Time = uint64(p.local(secs) * 1e9)
+	p.julRest(line, where, rec)
+	return true
+}
+
+// javaISO reads "2026-11-21 07:55:42 org.example.App start".
+func (p *Parser) javaISO(line []byte, rec *otlp.Record) bool {
+	n := p.stamp(line, line, rec)
+	if n == 0 || n+1 >= len(line) || line[n] != ' ' || line[4] != '-' {
+		return false
+	}
+	where := line[n+1:]
+	function := where[name(where):]
+	if len(function) == len(where) || len(function) > 0 && (function[0] != ' ' || name(function[1:]) != len(function)-1) {
+		return false
+	}
+	p.julRest(line, where, rec)
+	return true
+}
+
+// julRest reads class and function, and the lines below.
+func (p *Parser) julRest(line, where []byte, rec *otlp.Record) {
+	n := name(where)
 	rec.Body = otlp.Text(line)
 	p.put(rec, "logger", otlp.Text(where[:n]))
 	if n+1 < len(where) {
 		p.put(rec, "code.function.name", otlp.Text(where[n+1:]))
 	}
-	if word, _, ok := cutByte(p.below[:min(len(p.below), 16)], ':'); ok {
-		if rec.Severity = severity(word); rec.Severity != 0 {
-			rec.SeverityText = p.intern(word)
-		}
+	if word := julLevel(p.below); word != nil {
+		rec.Severity, rec.SeverityText = severity(word), p.intern(word)
+		rec.Body = otlp.Text(bytes.TrimPrefix(p.below[len(word)+1:], []byte(" ")))
+		p.below = nil
 	}
-	return true
 }

@@ -33,8 +33,8 @@ func Level(severity uint8) string {
 	return "fatal"
 }
 
-// Severity is the number of a level as programs write it, in any case: a word or its abbreviation, a word and an offset (INFO+2), a
-// letter, or a number of pino, bunyan or Monolog; 0 for anything else.
+// Severity is the number of a level as programs write it, in any case: a word or its abbreviation, a word and an offset
+// (INFO+2), a letter, or a number of pino, bunyan or Monolog; 0 for anything else.
 func Severity(level []byte) uint8 {
 	if n := levelWord(level); n != 0 {
 		return n
@@ -80,8 +80,8 @@ func severity(word []byte) uint8 {
 	return 0
 }
 
-// levelWord maps what stands where a level is expected: a word, a word and an offset (slog's INFO+2), a letter (MongoDB's I), or
-// a number (pino's "30").
+// levelWord maps what stands where a level is expected: a word, a word and an offset (slog's INFO+2), a letter (MongoDB's I),
+// or a number (pino's "30").
 func levelWord(b []byte) uint8 {
 	if n := severity(b); n != 0 {
 		return n

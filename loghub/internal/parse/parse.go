@@ -64,7 +64,7 @@ type Parser struct {
 	mistakes atomic.Int64
 
 	// Of the current line:
-	below   []byte // the lines that are joined to it
+	below   []byte // the lines that are joined to it; nil: the body has them
 	now     uint64 // when it was read, nanoseconds since 1970
 	memo    stampMemo
 	console consoleMemo
@@ -110,8 +110,8 @@ func (p *Parser) Parse(text []byte, rec *otlp.Record) {
 	clearRecord(rec)
 	line, below, more := cutByte(text, '\n')
 	p.below, p.memo.asked, p.console.asked = below, false, false
-	p.readSafely(line, rec)
-	if more {
+	p.readSafely(line, below, rec)
+	if more && p.below != nil {
 		p.extend(rec, text, len(line))
 	}
 	p.judgeTime(rec)
@@ -125,12 +125,12 @@ const original = "log.record.original"
 
 // readSafely reads one line. A mistake of ours that ends in a panic costs the line its reading, not the container its logs: a
 // line that ends loghub would be read again at its next start, and end it again.
-func (p *Parser) readSafely(line []byte, rec *otlp.Record) {
+func (p *Parser) readSafely(line, below []byte, rec *otlp.Record) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.mistakes.Add(1)
 			clearRecord(rec)
-			rec.Body = otlp.Text(line)
+			rec.Body, p.below = otlp.Text(line), below
 		}
 	}()
 	p.read(line, rec)
