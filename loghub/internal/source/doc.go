@@ -42,11 +42,14 @@
 // is in the copy that logrotate's copytruncate made, if a file of the same
 // directory holds the bytes read so far and changed since the last look: that one
 // is read on in its stead. A new file that begins as a known one waits a moment
-// for that truncation, lest its lines come twice. Without a copy what was seen and not
-// read is a loss event in its place. Where a reader is behind, a scout counts the
-// lines in front of it, so that the event can tell them; of what it had no time for
-// the event has the bytes. What was written after the last look is lost uncounted. Zeros in front of a line, as a writer without
-// O_APPEND leaves them behind a truncation, are passed over, holes at once.
+// for that truncation, lest its lines come twice. Zeros in front of a line, as a
+// writer without O_APPEND leaves them behind a truncation, are passed over, holes at once.
+//
+// Without a copy what was seen and not read is a loss event in its place. Where a reader
+// is behind, a scout counts the lines in front of it, so that the event can tell
+// them; of what it had no time for the event has the bytes. What was written after
+// the last look is lost uncounted. The same goes for a deleted file, which is held
+// until it is read, unless its disk runs full before that.
 //
 // Files are looked at every 250 ms. One that was quiet for a minute needs one
 // fstat(2) a look; where there are more than 256 of those they have turns of 2 s,

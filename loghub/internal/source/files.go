@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -60,6 +61,8 @@ type Files struct {
 
 	ahead  scouts
 	losses losses
+	asked  time.Time                                    // when release last looked
+	space  func(*os.File) (free, size int64, err error) // see space
 
 	vacant map[string]vacancy // paths from which a file went, and no other came so far
 
@@ -76,6 +79,7 @@ type Files struct {
 
 	mu      sync.Mutex // of what follows
 	shown   []*tail
+	gone    Stat // losses of the files that are not shown any more
 	skipped skips
 }
 
@@ -102,7 +106,7 @@ func OpenFiles(sh *Shared, sets []FileSet) (*Files, error) {
 	return &Files{
 		sh: sh, sets: sets, tails: make(map[fileID]*tail), paths: make(map[string]fileID), dirs: make(dirs),
 		known: make(map[string]bool), vacant: make(map[string]vacancy), buf: make([]byte, readBytes),
-		limit: descriptors(), ahead: scouts{piece: scoutBytes}, losses: losses{sh: sh},
+		limit: descriptors(), ahead: scouts{piece: scoutBytes}, losses: losses{sh: sh}, space: space,
 	}, nil
 }
 
@@ -134,6 +138,9 @@ func (f *Files) Run(ctx context.Context) error {
 				f.globbed = time.Time{} // once more: what came last has last words in it
 			}
 			for f.stop = time.Now().Add(stopFiles); f.round(ctx, true) && time.Now().Before(f.stop); { // the rest stays where it is
+			}
+			for _, t := range f.orphans() {
+				f.abandon(t)
 			}
 			f.close()
 			return nil
@@ -181,6 +188,7 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 	if full || !more || now.Sub(f.ahead.at) >= pollEvery {
 		f.scoutAhead(now)
 	}
+	f.release(now)
 	f.cool(now)
 	if full {
 		f.say("full", func() {
@@ -291,6 +299,8 @@ func (f *Files) forgetTail(t *tail) {
 	delete(f.tails, t.id)
 	f.mu.Lock()
 	f.shown = slices.DeleteFunc(f.shown, func(o *tail) bool { return o == t })
+	f.gone.Lost += t.n.lost.Load()
+	f.gone.LostBytes += t.n.lostBytes.Load()
 	f.mu.Unlock()
 }
 
@@ -301,6 +311,7 @@ func (f *Files) Stats() []Stat {
 	for _, t := range f.shown {
 		stats = append(stats, t.n.stat(t.path))
 	}
+	gone := f.gone
 	f.mu.Unlock()
 	if len(stats) > maxShown {
 		slices.SortStableFunc(stats, func(a, b Stat) int {
@@ -311,6 +322,10 @@ func (f *Files) Stats() []Stat {
 			others.add(s)
 		}
 		stats = append(stats[:maxShown:maxShown], others)
+	}
+	if gone.LostBytes > 0 {
+		gone.Name = "files that are gone"
+		stats = append(stats, gone)
 	}
 	slices.SortStableFunc(stats, func(a, b Stat) int { return cmp.Compare(a.Name, b.Name) })
 	return stats
