@@ -77,7 +77,7 @@ func (r *reader) fraction() int64 {
 	return v
 }
 
-// zone reads "Z", "UTC", "GMT", "+0100", "+01:00" or "+01", with or without a blank before it.
+// zone reads "Z", "UTC", "GMT", "GMT+0100", "+0100", "+01:00" or "+01", with or without a blank before it.
 func (r *reader) zone() (seconds int64, ok bool) {
 	b := r.b
 	if len(b) > 0 && b[0] == ' ' {
@@ -88,14 +88,22 @@ func (r *reader) zone() (seconds int64, ok bool) {
 	}
 	switch b[0] {
 	case 'Z':
+		if len(b) > 1 && (letter(b[1]) || digitByte(b[1])) { // "07:55:42 Zookeeper"
+			return 0, false
+		}
 		r.b = b[1:]
 		return 0, true
 	case 'U', 'G':
-		if len(b) >= 3 && (string(b[:3]) == "UTC" || string(b[:3]) == "GMT") {
-			r.b = b[3:]
-			return 0, true
+		if len(b) < 3 || string(b[:3]) != "UTC" && string(b[:3]) != "GMT" || len(b) > 3 && (letter(b[3]) || digitByte(b[3])) {
+			return 0, false
 		}
-		return 0, false
+		r.b = b[3:]
+		if len(r.b) >= 5 && (r.b[0] == '+' || r.b[0] == '-') { // JavaScript's "GMT+0100"
+			if seconds, ok = r.zone(); ok {
+				return seconds, true
+			}
+		}
+		return 0, true
 	case '+', '-':
 	default:
 		return 0, false
@@ -308,24 +316,8 @@ func (p *Parser) timestamp(b []byte) (nanos uint64, n int) {
 	if !ok {
 		return 0, 0
 	}
-	if offset, zoned := r.zone(); zoned {
-		secs -= offset
-	} else {
-		secs = p.local(secs)
-		r.own(p.day.zone)
-	}
+	secs = p.real(&r, secs)
 	return uint64(secs*1e9 + frac), len(b) - len(r.b)
-}
-
-// own passes over the abbreviation of the parser's own zone, as in "2026-11-21 07:55:42 CET". Others have too many meanings.
-func (r *reader) own(zone string) {
-	n := len(zone) + 1
-	if len(r.b) < n || r.b[0] != ' ' || string(r.b[1:n]) != zone || len(r.b) > n && letter(r.b[n]) {
-		return
-	}
-	if n > 1 && zone[0] >= 'A' { // zones without a name have an offset for one
-		r.b = r.b[n:]
-	}
 }
 
 // wholeTime reads a text that is a time from its first to its last byte, 0 if it is none.

@@ -94,7 +94,7 @@ var layouts = []layout{
 	compile("php", bracket, `[{daytime}] {LEVEL}: {message}`),
 	compile("php", bracket, `[{daytime}] {message}`),
 
-	// FTL, whose zone is a word that means nothing without the system's tables, if it is not UTC.
+	// FTL, whose zone is a word that may mean nothing without the system's tables, see zoneOf.
 	compile("pihole", isoDate, `{time} [{pid}M] {LEVEL}: {message}`),
 	compile("pihole", isoDate, `{time} [{pid}/{-}] {LEVEL}: {message}`),
 	compile("pihole", isoDate, `{time} {-} [{pid}M] {LEVEL}: {message}`),

@@ -71,6 +71,40 @@ func TestPatternsOfThePage(t *testing.T) {
 	}
 }
 
+// TestZonesOfThePage: the names of zones mean what the page says.
+func TestZonesOfThePage(t *testing.T) {
+	data, err := os.ReadFile(formatsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, found := parse.New(options(t, sample{})), 0
+	said := func(zone string) string { return event(p, "2026-11-21 12:00:00 "+zone+" INFO said") }
+	for _, row := range strings.Split(string(data), "\n") {
+		if !strings.HasPrefix(row, "| with a ") {
+			continue
+		}
+		for _, m := range regexp.MustCompile("((?:`[A-Z]{3,4}` ?)+)([+-]?[0-9:]*)").FindAllStringSubmatch(row, -1) {
+			hours, minutes, _ := strings.Cut(m[2], ":")
+			offset := "+01:00" // Berlin's
+			if n, err := strconv.Atoi(hours); err == nil {
+				offset = fmt.Sprintf("%+03d:%s", n, (minutes + "00")[:2])
+			}
+			for _, zone := range strings.Fields(strings.ReplaceAll(m[1], "`", "")) {
+				if zone == "TZ" {
+					continue
+				}
+				found++
+				if diff := cmp.Diff(said(offset), said(zone)); diff != "" {
+					t.Errorf("%s is not %s: %s", zone, offset, diff)
+				}
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("%d zones are on the page", found)
+	}
+}
+
 // tables are the table of names, and of each format one line and its event.
 func tables(t *testing.T) string {
 	var b strings.Builder

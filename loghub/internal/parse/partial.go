@@ -91,13 +91,9 @@ func (p *Parser) daytime(b []byte, rec *otlp.Record) int {
 	if !ok {
 		return 0
 	}
-	if offset, zoned := r.zone(); zoned {
-		secs -= offset
-	} else {
-		secs = p.local(secs)
-		if n := name(r.b[min(1, len(r.b)):]); n > 0 && r.b[0] == ' ' && r.b[1] >= 'A' && 1+n < len(r.b) && r.b[1+n] == ']' {
-			r.b = r.b[1+n:]
-		}
+	secs = p.real(&r, secs)
+	if n := name(r.b[min(1, len(r.b)):]); n > 0 && r.b[0] == ' ' && r.b[1] >= 'A' && 1+n < len(r.b) && r.b[1+n] == ']' {
+		r.b = r.b[1+n:]
 	}
 	rec.Time = uint64(secs*1e9 + frac)
 	return len(b) - len(r.b)

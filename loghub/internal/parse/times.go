@@ -65,27 +65,52 @@ func (p *Parser) namedTime(b []byte) (uint64, int) {
 	if !r.ok {
 		return 0, 0
 	}
-	offset, zoned := r.zone()
 	if y == 0 {
-		y = r.trailingYear()
+		return p.ctime(b, r, m, d, secs, frac)
 	}
+	t, ok := unix(y, m, d, secs)
+	if !ok {
+		return 0, 0
+	}
+	t = p.real(&r, t)
+	return uint64(t*1e9 + frac), len(b) - len(r.b)
+}
+
+// ctime reads the rest of a time whose month is a word and whose year stands behind the time of day and perhaps a zone, or lacks.
+func (p *Parser) ctime(b []byte, r reader, m, d, secs, frac int64) (uint64, int) {
 	t, ok := int64(0), false
+	ends := r
+	offset, zoned := ends.zone()
+	word := ends.zoneName()
+	if zoned {
+		word = nil
+	} else if word != nil {
+		ends.b = ends.b[1+len(word):]
+	}
+	y := ends.trailingYear()
 	switch {
 	case y == 0 && zoned:
 		return 0, 0
-	case y == 0:
+	case y == 0: // a word there is no zone, or one that means nothing
+		ends = r
 		t, ok = p.yearless(m, d, secs)
 	default:
-		if t, ok = unix(y, m, d, secs); ok && zoned {
+		if t, ok = unix(y, m, d, secs); !ok {
+			return 0, 0
+		}
+		switch {
+		case zoned:
 			t -= offset
-		} else if ok {
+		case word != nil:
+			t, ok = p.inZone(word, t)
+		default:
 			t = p.local(t)
 		}
 	}
 	if !ok {
 		return 0, 0
 	}
-	return uint64(t*1e9 + frac), len(b) - len(r.b)
+	return uint64(t*1e9 + frac), len(b) - len(ends.b)
 }
 
 // weekday passes over "Sat " or "Sat, ".
@@ -161,11 +186,7 @@ func (p *Parser) compactTime(b []byte) (uint64, int) {
 	if !ok {
 		return 0, 0
 	}
-	if offset, zoned := r.zone(); zoned {
-		t -= offset
-	} else {
-		t = p.local(t)
-	}
+	t = p.real(&r, t)
 	return uint64(t*1e9 + frac), len(b) - len(r.b)
 }
 
