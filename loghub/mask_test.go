@@ -135,6 +135,38 @@ func TestMaskOff(t *testing.T) {
 	}
 }
 
+// TestMaskPatterns: log.mask_patterns hides by looks, also where log.mask is off, also across the pieces of a line; what is no
+// pattern is refused.
+func TestMaskPatterns(t *testing.T) {
+	t.Parallel()
+	c := newContainer(t, `{"log": {"stdout": "json", "mask": false, "mask_patterns": ["cards", "tokens"]}}`)
+	c.env = []string{"DB_PASSWORD=correct-horse-battery"}
+	h := c.start()
+	print := func(text, want string) {
+		t.Helper()
+		fmt.Fprint(c.pipes["stdout"].w, text)
+		waitFor(t, time.Minute, want, func() bool { return strings.Contains(content(t, c.out), want) })
+	}
+	print(`{"msg":"pay","pan":"4111 1111 1111 1111","auth":"Bearer abcdefgh12345678","own":"correct-horse-battery"}`+"\n", `"pay"`)
+	print("it is 5425233430", "it is ***card***") // its end keeps people waiting
+	print("109903 ends\n", "9903 ends")
+	out := content(t, c.out)
+	for _, want := range []string{"***card***1111", "Bearer ***token***", "correct-horse-battery"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	for _, secret := range []string{"4111 1111", "abcdefgh", "54252334", "109903"} {
+		if strings.Contains(out, secret) {
+			t.Errorf("%q is shown", secret)
+		}
+	}
+	h.stop(t)
+	if _, s := c.logState(); !cmp.Equal(s.Masked, &mask.Found{Patterns: []string{"cards", "tokens"}}) {
+		t.Errorf("%+v", s.Masked)
+	}
+}
+
 func TestMaskedNames(t *testing.T) {
 	var many mask.Found
 	for i := range maxNames + 2 {
@@ -147,6 +179,8 @@ func TestMaskedNames(t *testing.T) {
 		{mask.Found{}, "none known"},
 		{mask.Found{Hidden: []string{"DB_PASSWORD", "secrets/\x1b[31mdb"}, LeftOut: []mask.Left{{Name: "A", Why: "x"}, {Name: "B", Why: "y"}}},
 			"hidden: DB_PASSWORD, secrets/" + health.CleanText("\x1b[31mdb") + "; not hidden: A (x), B (y)"},
+		{mask.Found{Patterns: []string{"cards", "tokens"}}, "by their looks: cards, tokens"},
+		{mask.Found{Hidden: []string{}, Patterns: []string{"cards"}}, "none known; by their looks: cards"},
 		{many, "hidden: " + strings.Join(many.Hidden[:maxNames], ", ") + " and 2 more"},
 	} {
 		if got := masked(&tt.found); got != tt.want {

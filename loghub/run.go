@@ -120,9 +120,7 @@ func (r *runner) open() error {
 		"stderr": sink.NewOutput(r.stream(r.hub.Stderr(), os.Stderr)),
 	}
 	r.shared = &source.Shared{Spool: r.spool, Log: r.log, RunDir: r.hub.RunDir(), StateDir: initctl.StateDir()}
-	if r.settings.Mask {
-		r.shared.Masker = mask.Open(r.secrets())
-	}
+	r.shared.Masker = r.masker()
 	if r.settings.Stdout == "json" {
 		r.shared.Emit = r.emitter()
 	}
@@ -149,14 +147,29 @@ func (r *runner) open() error {
 	return r.openSender()
 }
 
+// masker hides what the settings have hidden; nil: nothing.
+func (r *runner) masker() *mask.Live {
+	shapes, err := mask.ParseShapes(r.settings.Shapes)
+	if err != nil {
+		panic(err) // the settings take no other names
+	}
+	switch {
+	case r.settings.Mask:
+		return mask.Open(r.secrets(shapes))
+	case shapes != 0:
+		return mask.OpenShapes(shapes)
+	}
+	return nil
+}
+
 // secrets says where what is hidden comes from.
-func (r *runner) secrets() mask.Sources {
+func (r *runner) secrets(shapes mask.Shapes) mask.Sources {
 	host, err := os.Hostname()
 	if err != nil {
 		r.log.Debug().Err(err).Msg("without the host's name")
 	}
 	return mask.Sources{
-		Environ: os.Environ(), Dir: secretsDir, Host: host, Handed: r.hub.Secrets(),
+		Environ: os.Environ(), Dir: secretsDir, Host: host, Handed: r.hub.Secrets(), Shapes: shapes,
 		Tell: func(left []mask.Left) {
 			names := map[string][]string{}
 			for _, l := range left {

@@ -36,6 +36,7 @@ type Settings struct {
 	Quota   hubfile.Bytes           `json:"quota" default:"64MiB" min:"4MiB" max:"16GiB" doc:"size of the spool (in memory at most an eighth of the container's limit); when it is reached files wait and pipes shed the least severe first"`
 	Fsync   time.Duration           `json:"fsync" default:"1s" min:"100ms" max:"1m" doc:"how often a spool on disk is forced down; after an event that is an error at once"`
 	Mask    bool                    `json:"mask" default:"true" doc:"hide the container's own secrets in events"`
+	Shapes  []string                `json:"mask_patterns" enum:"cards|tokens" doc:"hide in events too, by how they look: cards (numbers of payment cards, but for their last four digits), tokens (credentials in Authorization headers, access_token=…, JSON web tokens, ghp_…, glpat-… and the like)"`
 
 	// Of a spool that spares its disk.
 	DiskAfter  time.Duration `json:"disk_after" default:"10s" min:"1s" max:"1h" doc:"memory-first: events that were not sent for so long go to the disk"`

@@ -158,6 +158,13 @@ func masked(m *mask.Found) string {
 	if len(left) > 0 {
 		words += "; not hidden: " + names(left)
 	}
+	if len(m.Patterns) > 0 {
+		patterns := "by their looks: " + names(m.Patterns)
+		if m.Hidden == nil { // log.mask is off
+			return patterns
+		}
+		words += "; " + patterns
+	}
 	return words
 }
 

@@ -24,9 +24,9 @@ const perPattern = 12 + 16 + 2*8 + 8
 // few is how many patterns two bytes at the window's end tell apart.
 const few = 192
 
-// build makes the Matcher of the values, and says how many of them, from the first on, have room in it.
-func build(values []Value) (m *Matcher, room int) {
-	b := &builder{m: &Matcher{window: maxWindow}}
+// build makes the Matcher of the values and shapes, and says how many of the values, from the first on, have room in it.
+func build(values []Value, shapes Shapes) (m *Matcher, room int) {
+	b := &builder{m: &Matcher{window: maxWindow, shapes: shapes}}
 	for room = range values {
 		if !b.add(values[room]) {
 			return b.finish(), room
@@ -48,7 +48,7 @@ func (b *builder) add(v Value) bool {
 	if len(m.labels) > 0 && m.labels[label-1] == v.Name {
 		label--
 	}
-	if label == 1<<16-1 {
+	if label >= labelToken {
 		return false
 	}
 	forms(v.Text, func(form []byte, e edge) {
@@ -75,7 +75,10 @@ func (b *builder) full() bool { return b.cost > maxTables || len(b.m.patterns) >
 func (b *builder) finish() *Matcher {
 	m := b.m
 	if len(m.patterns) == 0 {
-		return nil
+		if m.least = minToken; m.shapes == 0 {
+			return nil
+		}
+		return m
 	}
 	slices.SortFunc(m.patterns, func(a, b pattern) int {
 		return cmp.Or(cmp.Compare(m.key(a), m.key(b)), cmp.Compare(b.n, a.n),
@@ -85,6 +88,9 @@ func (b *builder) finish() *Matcher {
 	m.text, m.patterns = bytes.Clone(m.text), slices.Clone(m.patterns) // without the room to grow
 	for _, p := range m.patterns {
 		m.window, m.longest = min(m.window, int(p.n)), max(m.longest, int(p.n))
+	}
+	if m.least = m.window; m.shapes != 0 {
+		m.least = minToken
 	}
 	m.fillShift()
 	m.fillHeads()

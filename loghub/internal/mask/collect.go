@@ -28,6 +28,8 @@ type Left struct {
 type Found struct {
 	Hidden  []string `json:"hidden"`
 	LeftOut []Left   `json:"left_out,omitempty"`
+	// Patterns are those of log.mask_patterns, hidden besides.
+	Patterns []string `json:"patterns,omitempty"`
 }
 
 // collection gathers values by the rules of this package.

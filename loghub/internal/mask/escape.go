@@ -34,11 +34,11 @@ func (m *Matcher) unescaped(line []byte, s *Scratch) {
 		if !ok {
 			continue
 		}
-		found := m.scan(text, s.nested[0][:0])
+		found := m.find(text, s.nested[0][:0])
 		for j := range decoders {
 			inner := &decoders[j]
 			if deep, ok := inner.decode(text, &s.decoded[1]); ok {
-				s.nested[1] = m.scan(deep, s.nested[1][:0])
+				s.nested[1] = m.find(deep, s.nested[1][:0])
 				inner.translate(text, s.nested[1])
 				found = append(found, s.nested[1]...)
 			}

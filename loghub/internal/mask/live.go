@@ -28,6 +28,7 @@ type Sources struct {
 	Dir     string           // of secrets' files
 	Host    string           // its name
 	Handed  *initctl.Secrets // by confighub; nil: none
+	Shapes  Shapes           // what is hidden besides
 	// Tell is called with what is not hidden, when that was not told before, by whichever goroutine finds out.
 	Tell func([]Left)
 }
@@ -37,6 +38,7 @@ type Live struct {
 	matcher atomic.Pointer[Matcher]
 	found   atomic.Pointer[Found]
 	from    *Sources // nil: nothing changes
+	shapes  Shapes
 
 	generation atomic.Uint64 // of what was handed over, as the matcher has it
 	nextLook   atomic.Int64  // at the files, since started in ns
@@ -68,7 +70,7 @@ func NewLive(texts []string) *Live {
 
 // Open hides what there is now and, by Refresh, what comes.
 func Open(from Sources) *Live {
-	l := &Live{from: &from, started: time.Now()}
+	l := &Live{from: &from, shapes: from.Shapes, started: time.Now()}
 	l.nextLook.Store(looking)
 	looked := make(chan struct{})
 	go func() {
@@ -82,6 +84,15 @@ func Open(from Sources) *Live {
 		defer l.mu.Unlock()
 		l.rebuild()
 	}
+	return l
+}
+
+// OpenShapes hides shapes and no values.
+func OpenShapes(shapes Shapes) *Live {
+	l := &Live{shapes: shapes}
+	m, _ := build(nil, shapes)
+	l.matcher.Store(m)
+	l.found.Store(&Found{Patterns: shapes.Names()})
 	return l
 }
 
@@ -170,12 +181,14 @@ func (l *Live) rebuild() {
 		c.take(v.Name, v.Value)
 	}
 	l.forget(c)
-	m, room := build(slices.Concat(c.values, l.past))
+	m, room := build(slices.Concat(c.values, l.past), l.shapes)
 	for _, v := range c.values[min(room, len(c.values)):] {
 		c.leave(v.Name, whyRoom)
 	}
 	l.matcher.Store(m)
-	l.found.Store(c.found(min(room, len(c.values))))
+	found := c.found(min(room, len(c.values)))
+	found.Patterns = l.shapes.Names()
+	l.found.Store(found)
 	l.had, l.again = c.values, err != nil
 	l.generation.Store(generation)
 	l.tell(c.left)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package mask hides the container's own secrets in lines: their exact values, so there is nothing to tune and nothing
-// hidden by a guess.
+// hidden by a guess. Guesses are for those who ask for them.
 //
 // # What is a secret
 //
@@ -26,13 +26,19 @@
 //
 // One pass over the line (see Matcher) and one over each layer of escapes in it. Tables of some 11 kB for ten secrets.
 //
+// # Shapes
+//
+// Where somebody asked for it (Shapes), numbers of payment cards and tokens are hidden too, whosever they are, by how they
+// look: see card.go, token.go and tokenshape.go. They are looked for in the same line, below the same escapes and across the
+// same pieces, at some 0.1 to 0.3 µs a line; where nobody asked, it costs nothing.
+//
 // # Change
 //
 // Live looks, before each piece that a source reads, whether confighub handed over more, and once a second at the files.
 // What left stays hidden, as far as there is room.
 //
 // Left out: a value that is printed in two lines; parts of a value; other encodings (UTF-16, base32, compressed, hashed,
-// encrypted); patterns such as card numbers.
+// encrypted).
 package mask
 
 import "strings"
@@ -45,7 +51,7 @@ type Value struct{ Name, Text string }
 
 // New finds the values; nil when there are none. Those of less than MinBytes are none.
 func New(values []Value) *Matcher {
-	m, _ := build(values)
+	m, _ := build(values, 0)
 	return m
 }
 

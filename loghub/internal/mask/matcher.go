@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Matcher finds a fixed set of texts. It is immutable; nil finds nothing.
+// Matcher finds a fixed set of texts, and shapes. It is immutable; nil finds nothing.
 //
 // It is the algorithm of Wu and Manber ("A fast algorithm for multi-pattern searching", 1994): a window as long as the
 // shortest text is moved over the line; the two or three bytes at its end say by a table how far it can move without
@@ -27,6 +27,8 @@ type Matcher struct {
 	patterns []pattern // by their beginning, the longest first
 	text     []byte    // of the patterns
 	labels   []string  // what stands in the place of a match
+	shapes   Shapes    // hidden besides
+	least    int       // bytes of a line in which something can be found
 }
 
 // head is the beginning that the patterns from…to have in common.
@@ -78,10 +80,10 @@ const keepScratch = 256 << 10
 // Mask returns line with every value replaced by its label. Where there is none it is line itself, else it is valid
 // until the next call.
 func (m *Matcher) Mask(line []byte, s *Scratch) []byte {
-	if m == nil || len(line) < m.window {
+	if m == nil || len(line) < m.least {
 		return line
 	}
-	s.spans = m.scan(line, s.spans[:0])
+	s.spans = m.find(line, s.spans[:0])
 	m.unescaped(line, s)
 	return m.replace(line, s)
 }
@@ -94,7 +96,7 @@ func (m *Matcher) replace(line []byte, s *Scratch) []byte {
 	s.spans = merged(s.spans)
 	out, done := s.out[:0], 0
 	for _, sp := range s.spans {
-		out = append(append(out, line[done:sp.from]...), m.labels[sp.label]...)
+		out = append(append(out, line[done:sp.from]...), m.label(sp.label)...)
 		done = sp.to
 	}
 	out = append(out, line[done:]...)

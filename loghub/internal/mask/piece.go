@@ -52,7 +52,7 @@ func (m *Matcher) MaskPiece(piece []byte, s *Scratch, number int, open bool) []b
 		m.across(before, piece, s)
 	}
 	s.crossing = append(s.crossing[:0], s.spans...)
-	s.spans = m.scan(piece, s.spans[:0])
+	s.spans = m.find(piece, s.spans[:0])
 	m.unescaped(piece, s)
 	s.spans = append(s.spans, s.crossing...)
 	if open {
@@ -61,16 +61,16 @@ func (m *Matcher) MaskPiece(piece []byte, s *Scratch, number int, open bool) []b
 	return m.replace(piece, s)
 }
 
-// across finds what begins in before and ends in piece.
+// across finds what ends in piece, and begins in before or is known by what stands there.
 func (m *Matcher) across(before, piece []byte, s *Scratch) {
 	joint := append(append(s.joint[:0], before...), piece[:min(len(piece), reach)]...)
 	s.joint = joint
-	s.spans = m.scan(joint, s.spans[:0])
+	s.spans = m.find(joint, s.spans[:0])
 	m.unescaped(joint, s)
 	kept := s.spans[:0]
 	for _, sp := range s.spans {
-		if sp.from < len(before) && sp.to > len(before) {
-			kept = append(kept, span{0, sp.to - len(before), sp.label})
+		if sp.to > len(before) {
+			kept = append(kept, span{max(0, sp.from-len(before)), sp.to - len(before), sp.label})
 		}
 	}
 	s.spans = kept
@@ -110,8 +110,11 @@ func (m *Matcher) begunAt(piece []byte, start int, end []byte, s *Scratch) {
 	}
 }
 
-// begins finds the longest end of text that is the beginning of a pattern.
+// begins finds the longest end of text that is the beginning of a pattern, or else of a shape.
 func (m *Matcher) begins(text []byte) (at int, label uint16, ok bool) {
+	if at, label, ok = m.shapes.begins(text); ok || len(m.patterns) == 0 {
+		return at, label, ok
+	}
 	for at = max(0, len(text)-m.longest); at+8 <= len(text); at++ {
 		h, found := m.headOf(binary.LittleEndian.Uint64(text[at:]))
 		if !found {

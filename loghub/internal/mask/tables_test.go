@@ -47,7 +47,7 @@ func TestTables(t *testing.T) {
 				break
 			}
 		}
-		m, room := build(many)
+		m, room := build(many, 0)
 		if size := m.size(); size > 8<<20 || room == 0 || room == len(many) {
 			t.Errorf("%d values of %d bytes take %d bytes, %d are hidden", len(many), length, size, room)
 		}
