@@ -7,13 +7,19 @@ import (
 	"sync"
 )
 
-// budgetPeers is how many peers may have a body of the largest size under way at the same time.
-const budgetPeers = 4
+const (
+	budgetBodies = 4  // bodies of the largest size that have room at the same time
+	budgetShares = 64 // parts of the whole, of which a peer may have one as long as there is any
+)
 
 // budget bounds the bytes of bodies that arrive: in all, and of one peer, so that nobody keeps the others out by
 // sending slowly. Bytes are taken as they come, not as they are announced.
+//
+// Beyond a small share a peer may have half of what is still free (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
+// Shared-Memory Packet Switches"): one alone, and two at a time, have room for the largest body, and several that take all
+// they get and keep it leave something to the next: four, where bodies have 16 MiB at most, 4 MiB.
 type budget struct {
-	total, each int64
+	total, each, share int64
 
 	mu   sync.Mutex
 	used int64
@@ -21,14 +27,16 @@ type budget struct {
 }
 
 func newBudget(body int64) *budget {
-	return &budget{total: budgetPeers * (body + 1), each: body + 1, by: make(map[string]int64)}
+	total := budgetBodies * (body + 1)
+	return &budget{total: total, each: body + 1, share: total / budgetShares, by: make(map[string]int64)}
 }
 
 // take asks for n bytes more.
 func (b *budget) take(peer string, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used+n > b.total || b.by[peer]+n > b.each {
+	free, has := b.total-b.used-n, b.by[peer]+n
+	if free < 0 || has > b.each || has > b.share && has > free/2 {
 		return false
 	}
 	b.used += n

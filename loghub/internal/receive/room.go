@@ -57,6 +57,31 @@ func (s *store) measure() (int64, error) {
 	return n, err
 }
 
+// survey looks anew what is there: somebody may have tidied up.
+func (s *store) survey() ([]oldFile, error) {
+	files, err := s.files()
+	if err != nil {
+		return nil, err
+	}
+	s.used, s.names = 0, make(map[string]struct{}, len(files))
+	for _, f := range files {
+		s.used += f.size
+		s.names[f.peer] = struct{}{}
+	}
+	return files, nil
+}
+
+// smallest is the least size at which files are rotated, however many peers there are.
+const smallest = 64 << 10
+
+// limit is the size at which a peer's file becomes an old one: so that with all peers' files at that size half of the room is
+// left for old ones, which are what gives way.
+func (s *store) limit() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return min(s.fileBytes, max(s.total/int64(2*max(len(s.names), 1)), smallest))
+}
+
 func (s *store) size() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +99,8 @@ func (s *store) free() (int64, error) {
 
 // room takes n bytes for a peer from what the directory may hold. Where they are not there, the peer that has most gives its
 // oldest file, and again, down to peers that have as much as this one: who sends much pushes out what he sent himself,
-// not the little that another did.
+// not the little that another did. The file that is written to goes when there is no older one, unless it is another's who
+// writes to it now.
 func (s *store) room(peer string, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,38 +110,52 @@ func (s *store) room(peer string, n int64) error {
 		}
 	}
 	s.used += n
+	s.names[peer] = struct{}{}
 	return nil
 }
 
 func (s *store) evict(peer string, n int64) error {
-	files, err := s.files() // anew: somebody may have tidied up
+	files, err := s.survey()
 	if err != nil {
 		return err
 	}
-	s.used = 0
 	has := map[string]int64{}
 	for _, f := range files {
-		s.used += f.size
 		has[f.peer] += f.size
 	}
-	old := slices.DeleteFunc(files, func(f oldFile) bool { return f.number == 0 })
-	for s.used+n > s.total {
-		if len(old) == 0 {
-			return errFull
-		}
-		next := slices.MaxFunc(old, func(a, b oldFile) int {
-			return cmp.Or(cmp.Compare(has[a.peer], has[b.peer]), strings.Compare(a.peer, b.peer), cmp.Compare(a.number, b.number))
-		})
-		if has[next.peer] < has[peer] {
-			return errFull
-		}
-		if err := os.Remove(filepath.Join(s.dir, next.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	may := slices.DeleteFunc(files, func(f oldFile) bool { return f.number == 0 && f.peer != peer && s.inUse(f.peer) })
+	victims, err := s.victims(may, has, peer, n)
+	if err != nil {
+		return err
+	}
+	for _, f := range victims {
+		if err := os.Remove(filepath.Join(s.dir, f.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		old = slices.DeleteFunc(old, func(f oldFile) bool { return f.name == next.name })
-		has[next.peer] -= next.size
-		s.used -= next.size
-		s.evicted(next)
+		s.used -= f.size
+		s.evicted(f)
 	}
 	return nil
 }
+
+// victims chooses which files go for n bytes of a peer, by what each peer has. If all that may go are not enough none goes.
+func (s *store) victims(may []oldFile, has map[string]int64, peer string, n int64) (out []oldFile, err error) {
+	had, used := has[peer], s.used
+	for used+n > s.total {
+		may = slices.DeleteFunc(may, func(f oldFile) bool { return f.peer != peer && has[f.peer] < had })
+		if len(may) == 0 {
+			return nil, errFull
+		}
+		next := slices.MaxFunc(may, func(a, b oldFile) int {
+			return cmp.Or(cmp.Compare(has[a.peer], has[b.peer]), strings.Compare(a.peer, b.peer), cmp.Compare(a.number, b.number))
+		})
+		may = slices.DeleteFunc(may, func(f oldFile) bool { return f.name == next.name })
+		has[next.peer] -= next.size
+		used -= next.size
+		out = append(out, next)
+	}
+	return out, nil
+}
+
+// inUse says whether a request writes to a peer's file, or is about to.
+func (s *store) inUse(peer string) bool { return s.peers[peer] != nil && s.peers[peer].users > 0 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -83,16 +84,79 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestLessLosesNothing: who has more than all others, and no old file, takes nothing from them.
+// TestLessLosesNothing: who has more than all others, and no old file, takes nothing from them; his only file goes.
 func TestLessLosesNothing(t *testing.T) {
-	s := &store{dir: t.TempDir(), total: 1000, evicted: func(f oldFile) { t.Errorf("%s was removed", f.name) }}
+	gone := ""
+	s := &store{dir: t.TempDir(), total: 1000, peers: map[string]*peerFile{}, evicted: func(f oldFile) { gone += f.name }}
 	for name, size := range map[string]int{"big.jsonl": 600, "small.jsonl": 100, "small.jsonl.1": 200} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), make([]byte, size), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.evict("big", 200); !errors.Is(err, errFull) {
+	if err := s.evict("big", 800); !errors.Is(err, errFull) || gone != "" {
+		t.Error(err, gone)
+	}
+	if err := s.evict("big", 700); err != nil || s.used != 300 || gone != "big.jsonl" {
+		t.Error(err, gone)
+	}
+}
+
+// TestFileInUse: the file that a peer is writing to is nobody else's room.
+func TestFileInUse(t *testing.T) {
+	s := &store{dir: t.TempDir(), total: 1000, peers: map[string]*peerFile{}, evicted: func(f oldFile) { t.Errorf("%s was removed", f.name) }}
+	if err := os.WriteFile(filepath.Join(s.dir, "big.jsonl"), make([]byte, 900), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.peer("big")
+	if err := s.evict("small", 200); !errors.Is(err, errFull) {
 		t.Error(err)
+	}
+}
+
+// TestManyPeers: where there are more peers than files of full size have room, each still gets in what it sends, and its
+// newest records stay.
+func TestManyPeers(t *testing.T) {
+	const peers, total = 40, 4 << 20
+	w := newWorld(t, Options{FileBytes: 1 << 20, TotalBytes: total})
+	ids := id(t)
+	peer := func(i int) spiffe.ID {
+		return ids(spiffe.ForContainer("cloud4.internal", "vm1", "shop", fmt.Sprintf("web%d", i), ""))
+	}
+	for round := range 4 {
+		for i := range peers {
+			if err := w.rc.take(peer(i), request("0", fmt.Sprintf("%d.%s", round, strings.Repeat("x", 50<<10)))); err != nil {
+				t.Fatalf("round %d, peer %d: %v", round, i, err)
+			}
+		}
+	}
+	for i := range peers {
+		got := w.messages(fmt.Sprintf("web%d.shop.vm1.jsonl", i))
+		if len(got) == 0 || !strings.HasPrefix(got[len(got)-1], "3.") {
+			t.Errorf("peer %d has lost its newest record", i)
+		}
+	}
+	if size, err := w.rc.store.measure(); err != nil || size > total || size != w.rc.store.size() {
+		t.Errorf("%d bytes, accounted %d, %v", size, w.rc.store.size(), err)
+	}
+}
+
+// TestSilentPeers: those who filled the directory and fell silent give way to one who comes.
+func TestSilentPeers(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 8 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("old%d.shop.vm1.jsonl", i)), bytes.Repeat([]byte("{}\n"), 50000-i), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := newWorld(t, Options{Dir: dir, TotalBytes: 8 * 150000})
+	if err := w.rc.take(id(t)(spiffe.ForHost("cloud4.internal", "vm1")), request("0", "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rc.take(id(t)(spiffe.ForHost("cloud4.internal", "vm1")), request("0", strings.Repeat("x", 10000))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "old0.shop.vm1.jsonl")); !errors.Is(err, fs.ErrNotExist) || len(w.names()) != 8 {
+		t.Errorf("%v: %v", w.names(), err)
 	}
 }
 
@@ -179,16 +243,8 @@ func TestBudget(t *testing.T) {
 	if !b.take("a", 60) || b.take("a", 60) || !b.take("a", 41) || !b.take("b", 101) {
 		t.Error("shares of one peer")
 	}
-	for i := range budgetPeers - 2 {
-		if !b.take(fmt.Sprint(i), 101) {
-			t.Errorf("peer %d gets nothing", i)
-		}
-	}
-	if b.take("late", 1) {
-		t.Error("more than there is")
-	}
 	b.give("a", 101)
-	if !b.take("late", 101) || len(b.by) != budgetPeers {
+	if b.used != 101 || len(b.by) != 1 || !b.take("late", 101) {
 		t.Errorf("what was given back: %v", b.by)
 	}
 	w := newWorld(t, Options{BodyBytes: 1 << 20})
@@ -201,6 +257,35 @@ func TestBudget(t *testing.T) {
 	w.rc.budget.give("spiffe://cloud4.internal/host/vm1", 1<<20)
 	if resp, _ := w.post(c, request("0", "a")); resp.StatusCode != 200 || w.rc.budget.used != 0 {
 		t.Errorf("%s, %d bytes are not given back", resp.Status, w.rc.budget.used)
+	}
+}
+
+// TestSlowPeers: several peers that take what they get and keep it leave room for the others.
+func TestSlowPeers(t *testing.T) {
+	b := newBudget(16 << 20)
+	greedy := func(peer string) (got int64) {
+		for b.take(peer, 4<<10) {
+			got += 4 << 10
+		}
+		return got
+	}
+	for i := range 4 {
+		greedy(fmt.Sprint("slow", i))
+	}
+	if got := greedy("late"); got < 4<<20 {
+		t.Errorf("behind four slow peers another gets %d bytes", got)
+	}
+	for i := range 4 {
+		greedy(fmt.Sprint("more", i))
+	}
+	if got := greedy("later"); got < 1<<20 {
+		t.Errorf("behind nine slow peers another gets %d bytes", got)
+	}
+	for i := range 100 {
+		greedy(fmt.Sprint("many", i))
+	}
+	if b.used > b.total {
+		t.Errorf("%d of %d bytes are taken", b.used, b.total)
 	}
 }
 

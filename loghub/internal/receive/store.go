@@ -42,6 +42,7 @@ type store struct {
 	mu    sync.Mutex // also while files change their names
 	used  int64
 	peers map[string]*peerFile
+	names map[string]struct{} // of all peers that have files
 }
 
 // peerFile is one <peer>.jsonl with its old ones.
@@ -50,7 +51,9 @@ type peerFile struct {
 	path   string
 	window window
 	ready  bool // the file was looked at: its torn end is gone, the window read back
-	at     time.Time
+
+	at    time.Time // guarded by the store's mutex, as is users
+	users int       // requests that write to it, or wait for that
 }
 
 func openStore(o Options, evicted func(oldFile)) (*store, error) {
@@ -73,12 +76,12 @@ func openStore(o Options, evicted func(oldFile)) (*store, error) {
 			_ = os.Remove(path) // of a crash; the file it was made of is there
 		}
 	}
-	s.used, err = s.measure()
+	_, err = s.survey()
 	return s, err
 }
 
-// peer returns the file of a peer. Of too many, the one that was silent longest
-// gives up its window.
+// peer returns the file of a peer, which is in use until it is left. Of too many, the one that was silent longest gives up its
+// window.
 func (s *store) peer(name string) *peerFile {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,23 +90,31 @@ func (s *store) peer(name string) *peerFile {
 		if len(s.peers) >= maxWindows {
 			oldest := ""
 			for n, q := range s.peers {
-				if oldest == "" || q.at.Before(s.peers[oldest].at) {
+				if q.users == 0 && (oldest == "" || q.at.Before(s.peers[oldest].at)) {
 					oldest = n
 				}
 			}
-			delete(s.peers, oldest)
+			delete(s.peers, oldest) // if all are in use, none
 		}
 		p = &peerFile{path: filepath.Join(s.dir, name+suffix)}
 		s.peers[name] = p
 	}
 	p.at = time.Now()
+	p.users++
 	return p
+}
+
+func (s *store) leave(p *peerFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.users--
 }
 
 // add appends the lines that are no duplicates and forces them to the disk. buf is used up. It returns how many lines
 // were written.
 func (s *store) add(name string, buf []byte, lines []line) (int, error) {
 	p := s.peer(name)
+	defer s.leave(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := s.prepare(p); err != nil {
@@ -141,7 +152,7 @@ func (s *store) add(name string, buf []byte, lines []line) (int, error) {
 func (s *store) append(p *peerFile, data []byte) error {
 	info, err := os.Stat(p.path)
 	fresh := err != nil
-	if err == nil && info.Size() > 0 && (info.Size()+int64(len(data)) > s.fileBytes || s.daily && day(info.ModTime()) != day(time.Now())) {
+	if err == nil && info.Size() > 0 && (info.Size()+int64(len(data)) > s.limit() || s.daily && day(info.ModTime()) != day(time.Now())) {
 		if err := s.rotate(p.path); err != nil {
 			return err
 		}
