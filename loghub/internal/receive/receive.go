@@ -16,8 +16,8 @@
 // removed at the next start.
 //
 // Room: all files together have TotalBytes. When they are used up, the peer that has most gives its oldest file: who
-// sends much pushes out his own, and a peer that has less than he loses nothing by it. Below Floor of free space on the
-// file system nothing is taken.
+// sends much pushes out his own, and a peer that has less than he loses nothing by it. A peer without old files gives
+// the only one, unless it is being written to. Below Floor of free space on the file system nothing is taken.
 //
 // Duplicates, told by (peer, service.instance.id, log.record.uid), are dropped
 // within a window of the last 16,384 records of a peer file, which is read back
@@ -382,7 +382,7 @@ func (rc *Receiver) take(id spiffe.ID, body []byte) error {
 	written, err := rc.store.add(id.BundleName(), buf, lines)
 	if errors.Is(err, errFull) {
 		return &refusal{status: http.StatusTooManyRequests, code: codeExhausted, after: time.Minute, why: whyFull,
-			words: fmt.Sprintf("the directory of logs holds its %d bytes, and no old file of a peer as large as this may go; remove files or raise --quota-total", rc.o.TotalBytes)}
+			words: fmt.Sprintf("the directory of logs holds its %d bytes, and no file of a peer as large as this may go; remove files or raise --quota-total", rc.o.TotalBytes)}
 	}
 	if err == nil {
 		rc.counts.taken(peer, int64(written), int64(len(lines)-written), int64(len(body)))
