@@ -10,6 +10,7 @@ import (
 
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/loghub/internal/mask"
+	"cloud4.internal/hub/loghub/internal/process"
 	"cloud4.internal/hub/loghub/internal/sink"
 	"cloud4.internal/hub/loghub/internal/source"
 	"cloud4.internal/hub/loghub/internal/spool"
@@ -42,6 +43,8 @@ type section struct {
 	SkippedMore int           `json:"skipped_more,omitempty"`
 	// Severities counts what the container wrote, not the hubs; absent where nothing is parsed.
 	Severities *source.Severities `json:"severities,omitempty"`
+	// Process is whose pid it is that the file names.
+	Process process.Mark `json:"process"`
 }
 
 // report keeps log.json up to date.
@@ -54,6 +57,7 @@ type report struct {
 	lostT time.Time
 	bad   bool // the last write failed, which was said
 	rates rates
+	self  process.Mark
 
 	mu     sync.Mutex // guards what follows, which others read
 	shown  section    // as last written
@@ -98,7 +102,7 @@ func (r *rates) fill(stats []source.Stat, now time.Time) {
 }
 
 func newReport(r *runner) *report {
-	return &report{r: r, news: make(chan struct{}, 1), since: time.Now()}
+	return &report{r: r, news: make(chan struct{}, 1), since: time.Now(), self: process.Self()}
 }
 
 // changed asks for a new file soon.
@@ -150,7 +154,7 @@ func (p *report) writeFor(valid time.Duration) {
 
 func (p *report) section() section {
 	r := p.r
-	s := section{Receiver: r.to.url, Stdout: r.settings.Stdout, Where: r.where, Durable: r.durable, Sources: []source.Stat{}}
+	s := section{Receiver: r.to.url, Stdout: r.settings.Stdout, Where: r.where, Durable: r.durable, Sources: []source.Stat{}, Process: p.self}
 	for _, out := range r.outputs {
 		s.Dropped += out.Dropped()
 	}

@@ -30,8 +30,8 @@ func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "say how logging is in this container: sources, spool, receiver, and what to do",
-		Description: `Shows what loghub run says of itself in <run>/log.json, which is at most ten seconds old. Exit code 0: it runs, perhaps
-with a warning; 1: it does not run, or does not work.
+		Description: `Shows what loghub run says of itself in <run>/log.json, which is at most ten seconds old; older than that it says so. Exit
+code 0: it runs, perhaps with a warning; 1: it does not run, or does not work.
 
    loghub status
    loghub status --watch
@@ -85,6 +85,7 @@ type status struct {
 	file    json.RawMessage
 	node    health.Node
 	section section
+	written time.Time
 }
 
 // readStatus reads log.json; its error is what to tell when loghub does not run.
@@ -96,13 +97,14 @@ func readStatus(runDir string) (*status, error) {
 		return nil, fmt.Errorf("loghub does not run here: there is no %s; in a container hubinit starts it", path)
 	case err != nil:
 		return nil, err
-	case f.Stale():
-		return nil, fmt.Errorf("loghub does not run any more: it last wrote at %s; init.json and the container's log say why",
-			f.WrittenAt.Local().Format(time.DateTime))
 	}
-	s := &status{node: f.Health}
+	s := &status{node: f.Health, written: f.WrittenAt}
 	if err := json.Unmarshal(f.Section, &s.section); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if f.Stale() || s.section.Process.Gone(f.PID) { // a file is believed for a while after a kill
+		return nil, fmt.Errorf("loghub does not run any more: it last wrote at %s; init.json and the container's log say why",
+			f.WrittenAt.Local().Format(time.DateTime))
 	}
 	if s.file, err = os.ReadFile(path); err != nil {
 		return nil, err

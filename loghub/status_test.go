@@ -67,6 +67,11 @@ stdout                     json             5.0 MiB    -  12.3/s    12345       
 	if diff := cmp.Diff(want, someStatus(now).text(terminal.Terminal{}, now)); diff != "" {
 		t.Error(diff)
 	}
+	late := someStatus(now)
+	late.written = now.Add(-20 * time.Second)
+	if text := late.text(terminal.Terminal{}, now); !strings.Contains(text, "\n          this was so 20 s ago") {
+		t.Error(text)
+	}
 	coloured := someStatus(now).text(terminal.Terminal{Colour: true}, now)
 	if !strings.Contains(coloured, "\x1b[33m! warn\x1b[0m") || !strings.Contains(coloured, "\x1b[31m4 (4.0 KiB)\x1b[0m") {
 		t.Errorf("%q", coloured)
@@ -109,6 +114,15 @@ func TestStatus(t *testing.T) {
 	if _, errs, code := ask("web"); code != 2 || !strings.Contains(errs, "takes no arguments") {
 		t.Errorf("%d %s", code, errs)
 	}
+	h.kill()
+	if _, errs, code := ask(); code != 1 || !strings.Contains(errs, "does not run any more") {
+		t.Errorf("killed: %d %s", code, errs)
+	}
+	h = c.start()
+	waitFor(t, 60*time.Second, "another", func() bool {
+		_, _, code := ask()
+		return code == 0
+	})
 	h.stop(t)
 	if _, errs, code := ask(); code != 1 || !strings.Contains(errs, "does not run any more") {
 		t.Errorf("stopped: %d %s", code, errs)

@@ -16,6 +16,9 @@ import (
 	"cloud4.internal/hub/loghub/internal/source"
 )
 
+// lateAfter is how old a report is that should have been renewed.
+const lateAfter = reportBeat + 5*time.Second
+
 // text is what people read of a status.
 func (s *status) text(term terminal.Terminal, now time.Time) string {
 	var b strings.Builder
@@ -32,6 +35,9 @@ func (s *status) text(term terminal.Terminal, now time.Time) string {
 	head("state", term.State(s.node.State)+"  "+health.CleanText(s.node.Text))
 	if s.node.Action != "" && s.node.State != health.Pass {
 		head("", "→ "+health.CleanText(s.node.Action))
+	}
+	if old := now.Sub(s.written); old > lateAfter && !s.written.IsZero() {
+		head("", fmt.Sprintf("this was so %s ago, and has not been told since: loghub may be stuck or gone", age(now, s.written)))
 	}
 	head("receiver", s.receiver(now))
 	head("spool", s.spool())

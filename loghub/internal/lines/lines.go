@@ -8,8 +8,8 @@
 //		line, err := r.Next() // io.EOF: no whole line more
 //	}
 //
-// A file that is packed with gzip is unpacked, and not followed. A line is at most 16 MiB; what is longer comes in pieces. A last line without an end is a line when a file is read once;
-// who follows waits for its end.
+// A file that is packed with gzip is unpacked, and not followed. A line is at most 16 MiB; what is longer comes in pieces. A
+// last line without an end is a line when a file is read once; who follows waits for its end.
 package lines
 
 import (
@@ -19,6 +19,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -54,7 +57,7 @@ func Open(path string) (*Reader, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%s is a directory", path)
+		err = directory(path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -69,6 +72,36 @@ func Open(path string) (*Reader, error) {
 	}
 	r.path, r.file = path, f
 	return r, nil
+}
+
+// shownNames is how many files of a directory an error names.
+const shownNames = 5
+
+// directory is the error of who names a directory: it says what to name instead.
+func directory(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return fmt.Errorf("%s is a directory, and cannot be read: %w", path, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, strings.Trim(strconv.Quote(e.Name()), `"`)) // it may hold what steers a terminal
+		}
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("%s is a directory, and holds no files", path)
+	}
+	all := "*"
+	if strings.HasSuffix(names[0], ".jsonl") {
+		all = "*.jsonl"
+	}
+	more := ""
+	if n := len(names) - shownNames; n > 0 {
+		names, more = names[:shownNames], fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Errorf("%s is a directory: name files of it, or %s for all; it has %s%s", path, filepath.Join(path, all),
+		strings.Join(names, ", "), more)
 }
 
 // gzipMagic begins a file of gzip that holds what deflate made (RFC 1952).

@@ -77,8 +77,32 @@ func TestOnce(t *testing.T) {
 		}
 		want -= len(line)
 	}
-	if _, err := lines.Open(t.TempDir()); err == nil {
-		t.Error("a directory was opened")
+}
+
+// TestDirectory: who names a directory is told what to name instead.
+func TestDirectory(t *testing.T) {
+	dir := t.TempDir()
+	ask := func() string {
+		_, err := lines.Open(dir)
+		if err == nil {
+			t.Fatal("a directory was opened")
+		}
+		return strings.ReplaceAll(err.Error(), dir, "DIR")
+	}
+	if got := ask(); got != "DIR is a directory, and holds no files" {
+		t.Error(got)
+	}
+	for _, name := range []string{"a.jsonl", "a.jsonl.1", "b\x1b[2J.jsonl", "c", "d", "e", "f", ".hidden"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := `DIR is a directory: name files of it, or DIR/*.jsonl for all; it has a.jsonl, a.jsonl.1, b\x1b[2J.jsonl, c, d and 2 more`
+	if got := ask(); got != want {
+		t.Error(got)
 	}
 }
 

@@ -3,7 +3,6 @@
 package source
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +48,8 @@ func (p programs) of(c unix.Ucred, now time.Time) *program {
 	if known != nil && now.Sub(known.checked) < programFresh {
 		return known
 	}
-	comm, start := processStat(c.Pid)
+	stat, _ := process.Read(int(c.Pid)) // of one that is gone nothing is known
+	comm, start := stat.Name, stat.Start
 	if known != nil && known.start == start && known.comm == comm && (start != "" || c.Pid == 0) {
 		known.checked = now
 		return known
@@ -83,24 +84,4 @@ func describe(c unix.Ucred, comm string) (enc []byte) {
 // ofSender says whether describe sets an attribute.
 func ofSender(key string) bool {
 	return key == attrPID || key == attrName || key == attrPath || key == attrUser || key == attrGrp
-}
-
-// processStat reads name and start of a process (proc(5), /proc/pid/stat, fields 2 and 22); "" if it is gone.
-func processStat(pid int32) (comm, start string) {
-	if pid <= 0 {
-		return "", ""
-	}
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/stat")
-	if err != nil {
-		return "", ""
-	}
-	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')') // the name may hold both
-	if open < 0 || end < open {
-		return "", ""
-	}
-	const startField = 22 - 3 // behind the name stands field 3
-	if fields := strings.Fields(string(text[end+1:])); len(fields) > startField {
-		start = fields[startField]
-	}
-	return string(text[open+1 : end]), start
 }
