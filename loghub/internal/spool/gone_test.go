@@ -3,6 +3,7 @@
 package spool
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -104,5 +105,50 @@ func TestStretchEnds(t *testing.T) {
 	}
 	if _, err := seg.WriteAt(make([]byte, 2), strideBytes-1); err == nil {
 		t.Error("written into the next stretch")
+	}
+}
+
+// TestTornPlacesStayUnbelieved: the crash of a machine took a segment, so the places behind it do not count. They do not after
+// the next crash either, though what waits in memory alone was acknowledged up to there meanwhile.
+func TestTornPlacesStayUnbelieved(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, boot: 1, segment: 1 << 10})
+	a := register(t, s, "a")
+	for range 12 {
+		put(t, s, a, 1, 400)
+	}
+	last := s.active.number
+	if last < 4 {
+		t.Fatalf("%d segments: this tests nothing", last)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, fmt.Sprintf("%016x.seg", 2))); err != nil {
+		t.Fatal(err)
+	}
+	open2 := func(boot uint64) *Spool {
+		return open(t, Options{Dir: dir, Mode: MemoryFirst, boot: boot, segment: 1 << 10})
+	}
+	s = open2(2)
+	place := s.Restored()["a"].Seq
+	if place >= 12 {
+		t.Fatalf("the place is %d: this tests nothing", place)
+	}
+	register(t, s, "a")
+	for range 4 { // into the segments behind the one that is missing
+		d, err := s.Peek(1, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = s.Ack(d, 0, d.Len()) // that it cannot remove anything is no matter here
+		_ = s.retire()
+	}
+	s = open2(3) // what was in memory is gone
+	if got := s.Restored()["a"].Seq; got > place {
+		t.Errorf("the place is %d, and records were committed up to %d only", got, place)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -307,7 +307,8 @@ func (s *Spool) retireHeld() error {
 			rest = append(rest, n)
 		}
 	}
-	ack, hold := s.ack, s.torn || s.o.Mode != InMemory
+	ack, torn := s.ack, s.torn
+	hold := torn || s.o.Mode != InMemory
 	s.mu.Unlock()
 	s.remove(rest)
 	if len(files) == 0 {
@@ -317,6 +318,9 @@ func (s *Spool) retireHeld() error {
 	if hold {
 		if kept = s.keepHead(); kept != nil { // then the newest file goes on holding the places
 			kept = fmt.Errorf("keeping the places on the disk: %w", kept)
+			if torn { // the places in that one are not to be believed, and only those before it tell
+				return kept
+			}
 			files = s.withoutNewest(files)
 		}
 	}
