@@ -37,7 +37,7 @@ const (
 	AttrContinues = "hub.line.continues" // the line has not ended: its next piece is the source's next record, if it comes
 	AttrPiece     = "hub.line.piece"     // from 1 on, where a line comes in pieces
 	AttrRepaired  = "hub.line.repaired"  // what was not UTF-8 was replaced by U+FFFD
-	AttrCut       = "hub.line.cut"       // so many bytes of the line's end are missing
+	AttrCut       = "hub.line.cut"       // so many bytes are missing: of the line's end, or of what is too large in it
 	AttrLines     = "hub.lines"          // how many make this record, if more than one
 	AttrMore      = "hub.lines.continue" // a limit cut them: they may go on in the source's next record
 	AttrPart      = "hub.lines.part"     // from 2 on: they go on with the record before
@@ -181,6 +181,7 @@ func (b *Builder) number(key string, n, from int) {
 
 // name sets an attribute unless the line's own format did.
 func (b *Builder) name(key string, value []byte) {
+	value = value[:min(len(value), maxThrown)]
 	if len(value) > 0 && !slices.ContainsFunc(b.rec.Attributes, func(kv otlp.KeyValue) bool { return kv.Key == key }) {
 		b.enc = otlp.AppendAttribute(b.enc, otlp.KeyValue{Key: key, Value: otlp.Text(value)})
 	}

@@ -262,7 +262,7 @@ func due(now, since time.Time, lines, sure, unended bool) time.Time {
 // record makes the record of a group of lines that ends at pos, or lets it go.
 func (p *Pipe) record(pos uint64) {
 	g := &p.join.Group
-	rec := p.builder.Group(g, p.seq+1)
+	rec := event.Bounded(p.builder.Group(g, p.seq+1), g.Bytes)
 	if rec == nil || rec.Severity < p.o.MinSeverity {
 		if p.batch != nil {
 			p.batch.Mark(pos, p.seq)
@@ -289,7 +289,7 @@ func (p *Pipe) record(pos uint64) {
 	}
 	if !p.loss.None() && p.told.None() && time.Since(p.toldAt) >= lossEvery {
 		p.tellLoss(pos - uint64(g.Bytes))
-		rec = p.builder.Group(g, p.seq+1)
+		rec = event.Bounded(p.builder.Group(g, p.seq+1), g.Bytes)
 	}
 	p.seq++
 	p.batch.Record(pos, p.seq, rec)

@@ -205,7 +205,7 @@ func (p *Pipe) finishOld(key string, st spool.State, aux pipeAux) error {
 	j := join.Joiner{Apart: p.o.Apart}
 	j.Rewind(markOf(st))
 	for data := st.Carry; j.Take(data, join.Over); data = data[j.Group.Bytes:] {
-		if rec := builder.Group(&j.Group, st.Seq+1); rec != nil && rec.Severity >= p.o.MinSeverity {
+		if rec := event.Bounded(builder.Group(&j.Group, st.Seq+1), j.Group.Bytes); rec != nil && rec.Severity >= p.o.MinSeverity {
 			st.Seq++
 			b.Record(st.Pos-uint64(len(data)-j.Group.Bytes), st.Seq, rec)
 		}

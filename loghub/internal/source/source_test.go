@@ -326,6 +326,11 @@ func TestLossOfALoss(t *testing.T) {
 	sp, err := spool.Open(spool.Options{Quota: 1})
 	do(t, err)
 	b.sp, b.sh.Spool = sp, sp
+	src, err := sp.Register("first", spool.State{})
+	do(t, err)
+	waits := spool.NewBatch(src)
+	waits.Record(1, 1, &otlp.Record{})
+	do(t, sp.Commit(waits)) // behind it there is no room
 	r, _ := newPipe(t)
 	p := b.pipe(r)
 	s, err := OpenSyslog(b.sh, SyslogOptions{Path: filepath.Join(t.TempDir(), "log")})

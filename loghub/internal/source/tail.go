@@ -302,7 +302,7 @@ func (t *tail) overdue(rest []byte, now time.Time, last, end bool) []byte {
 // record makes the record of a group of lines.
 func (t *tail) record() {
 	g := &t.join.Group
-	rec := t.builder.Group(g, uint64(t.next))
+	rec := event.Bounded(t.builder.Group(g, uint64(t.next)), g.Bytes)
 	t.next += int64(g.Bytes)
 	if rec == nil { // the place that commit writes covers it
 		return

@@ -225,14 +225,40 @@ func TestQuota(t *testing.T) {
 	defer s.Close()
 	a := register(t, s, "a")
 	b := NewBatch(a)
-	b.Record(1, 1, &otlp.Record{Body: otlp.String(strings.Repeat("x", 2<<20))})
+	put(t, s, a, 1, 0)
+	b.Record(2, 2, &otlp.Record{Body: otlp.String("a-2" + strings.Repeat(" ", 2<<20))})
 	if err := s.Commit(b); !errors.Is(err, ErrFull) {
 		t.Fatalf("error is %v, want ErrFull", err)
 	}
-	b.Reset()
-	put(t, s, a, 1, 0)
 	if diff := cmp.Diff(wantSeq("a", 1, 1), drain(t, s)); diff != "" {
 		t.Error(diff)
+	}
+	if fill := s.Fill(); fill > 0 {
+		t.Errorf("nothing waits, and it is filled to %.2f", fill)
+	}
+	if err := s.Commit(b); err != nil { // else what is larger than the quota would wait for ever
+		t.Errorf("nothing waits: %v", err)
+	}
+	b.Record(3, 3, &otlp.Record{})
+	if err := s.Commit(b); !errors.Is(err, ErrFull) {
+		t.Errorf("error is %v, want ErrFull", err)
+	}
+}
+
+// TestPlacesLargerThanTheQuota: where thousands of sources have places, records find room all the same.
+func TestPlacesLargerThanTheQuota(t *testing.T) {
+	s := open(t, Options{Quota: 1 << 20})
+	defer s.Close()
+	var a *Source
+	for i := range 6000 {
+		var err error
+		if a, err = s.Register(fmt.Sprint(i), State{Aux: strings.Repeat("x", 250)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		put(t, s, a, 1, 10)
+		drain(t, s)
 	}
 }
 
