@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func parseFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "as", Usage: "`FORMAT` of the lines: auto, or one that --formats lists", Value: formatAuto},
 		&cli.StringFlag{Name: "pattern", Usage: "regular `EXPRESSION` (RE2) with named groups, tried before the format"},
-		&cli.BoolFlag{Name: "explain", Usage: "say for each line which format it has, and where each value stands in it"},
+		&cli.BoolFlag{Name: "explain", Usage: "say for each line which format it has, where each value stands in it, and with --as and --pattern where it is not of that format"},
 		&cli.BoolFlag{Name: "formats", Usage: "list the formats and the attributes they make"},
 		&cli.BoolFlag{Name: "json", Usage: "with --formats: as JSON"},
 	}
@@ -147,7 +148,19 @@ func (p *parsing) explained(dst []byte, prefix string, r *raws) []byte {
 	}
 	format, _ := r.builder.Format()
 	p.text, _, _ = frame.Text(r.text, p.text)
-	return explained(dst, prefix+at, format, p.text, &r.rec)
+	return explained(dst, prefix+at, format, p.text, &r.rec, misfits(p.options, p.text))
+}
+
+// misfits says why a text is not of the format and the pattern that were asked for.
+func misfits(o parse.Options, text []byte) (rows []row) {
+	for _, m := range parse.Misfits(o, text) {
+		words := "the line is of another form"
+		if m.At >= 0 && m.At <= len(text) {
+			words = fmt.Sprintf("column %d: %s was expected", utf8.RuneCount(text[:m.At])+1, m.Want)
+		}
+		rows = append(rows, row{"not " + m.Name, words, ""})
+	}
+	return rows
 }
 
 // row is one thing that explained says: a name, its value, and where that is from.
@@ -156,8 +169,8 @@ type row struct{ name, value, from string }
 const wholeLine = "the whole line"
 
 // explained appends what is to be said of a line and its event.
-func explained(dst []byte, at, format string, line []byte, rec *otlp.Record) []byte {
-	rows := rowsOf(format, line, rec)
+func explained(dst []byte, at, format string, line []byte, rec *otlp.Record, misfits []row) []byte {
+	rows := slices.Insert(rowsOf(format, line, rec), 1, misfits...)
 	width := 0
 	for _, r := range rows {
 		width = max(width, utf8.RuneCountInString(r.name))

@@ -270,6 +270,21 @@ func TestParseTrace(t *testing.T) {
 	}
 }
 
+// A line that is not of the format asked for says so, and where.
+func TestParseMisfit(t *testing.T) {
+	out, errs, code := command(t, "{\"a\":1,}\n{\"ä\":1}\nERROR x\njava.lang.Error\n\tat a.B.c(D)\n", nil, "parse", "--explain", "--as", "json")
+	want := []string{"1  {\"a\":1,}\n    format    text\n    not json  column 8: JSON was expected\n", "2  {\"ä\":1}\n    format  json\n    time",
+		"3-5  ERROR x …\n    format          text\n    not json        column 1: \"{\" was expected\n"}
+	for _, w := range want {
+		if !strings.Contains(out, w) || code != 0 {
+			t.Errorf("%d %s: no %q in\n%s", code, errs, w, out)
+		}
+	}
+	if out, _, _ := command(t, "redis -1\n", nil, "parse", "--explain", "--as", "redis"); !strings.Contains(out, "not redis  column 1: a digit was expected") {
+		t.Error(out)
+	}
+}
+
 func TestParseUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"--as xml": "2 --as: must be auto or one of", "--pattern (": "2 --pattern: is no regular expression", "--nothing": "2 unknown flag", "nowhere": "1 open nowhere",
