@@ -273,7 +273,7 @@ func TestParseTrace(t *testing.T) {
 // A line that is not of the format asked for says so, and where.
 func TestParseMisfit(t *testing.T) {
 	out, errs, code := command(t, "{\"a\":1,}\n{\"ä\":1}\nERROR x\njava.lang.Error\n\tat a.B.c(D)\n", nil, "parse", "--explain", "--as", "json")
-	want := []string{"1  {\"a\":1,}\n    format    text\n    not json  column 8: JSON was expected\n", "2  {\"ä\":1}\n    format  json\n    time",
+	want := []string{"1  {\"a\":1,}\n    format    text\n    not json  column 8: JSON was expected\n", "2  {\"ä\":1}\n    format   json\n    time",
 		"3-5  ERROR x …\n    format          text\n    not json        column 1: \"{\" was expected\n"}
 	for _, w := range want {
 		if !strings.Contains(out, w) || code != 0 {
