@@ -127,6 +127,8 @@ func (r *relp) first() ([]arrival, error) {
 	if err != nil {
 		at, err = time.Parse("02/Jan/2006:15:04:05 -0700", text)
 	}
-	e.seconds = at.Unix()
-	return []arrival{e}, err
+	if err == nil {
+		e.seconds = at.Unix()
+	}
+	return []arrival{e}, nil
 }
