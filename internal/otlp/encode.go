@@ -74,21 +74,26 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	return dst
 }
 
-// appendRecord appends the fields of a LogRecord.
+// appendRecord appends the fields of a LogRecord. What the records of a source have in common comes first and in one piece, times
+// included: a compressor then takes it for one repetition.
 func appendRecord(dst []byte, r *Record) []byte {
 	if r.Time != 0 {
 		dst = append(dst, recTime)
 		dst = binary.LittleEndian.AppendUint64(dst, r.Time)
 	}
+	if r.Observed != 0 {
+		dst = append(dst, recObserved)
+		dst = binary.LittleEndian.AppendUint64(dst, r.Observed)
+	}
 	if r.Severity != 0 {
 		dst = append(dst, recSeverity, min(r.Severity, 24))
 	}
 	dst = appendString(dst, recSeverityText, r.SeverityText)
+	dst = append(dst, r.Encoded...)
 	if r.Body.Kind != KindEmpty {
 		dst = append(dst, recBody)
 		dst = appendAny(dst, r.Body)
 	}
-	dst = append(dst, r.Encoded...)
 	for i := range r.Attributes {
 		dst = appendField(dst, recAttributes, &r.Attributes[i])
 	}
@@ -102,10 +107,6 @@ func appendRecord(dst []byte, r *Record) []byte {
 	}
 	dst = appendBytes(dst, recTraceID, r.TraceID)
 	dst = appendBytes(dst, recSpanID, r.SpanID)
-	if r.Observed != 0 {
-		dst = append(dst, recObserved)
-		dst = binary.LittleEndian.AppendUint64(dst, r.Observed)
-	}
 	return appendString(dst, recEventName, r.EventName)
 }
 
@@ -145,15 +146,29 @@ func AppendRequest(dst []byte, resource []KeyValue, scope Scope, recordBytes int
 // maxShort is how long key and string of a field may be together for each of its lengths to be one byte.
 const maxShort = 127 - len("k.v.s.")
 
-// appendField appends kv as a KeyValue message under tag.
+// appendField appends kv as a KeyValue message under tag. Most are short and ASCII: those are written at once, and what was
+// written, whose tags and lengths are below 0x80 too, is looked through in one go.
 func appendField(dst []byte, tag byte, kv *KeyValue) []byte {
-	if kv.Value.Kind == KindString && len(kv.Key)+len(kv.Value.Bytes) <= maxShort && kv.Key != "" && utf8.ValidString(kv.Key) && utf8.Valid(kv.Value.Bytes) {
-		key, value := len(kv.Key), len(kv.Value.Bytes)
+	key, at := len(kv.Key), len(dst)
+	switch value := len(kv.Value.Bytes); {
+	case key == 0:
+	case kv.Value.Kind == KindString && key+value <= maxShort:
 		dst = append(dst, tag, byte(key+value+6), kvKey, byte(key))
 		dst = append(dst, kv.Key...)
 		dst = append(dst, kvValue, byte(value+2), anyString, byte(value))
-		return append(dst, kv.Value.Bytes...)
+		dst = append(dst, kv.Value.Bytes...)
+		if ascii(dst[at:]) {
+			return dst
+		}
+	case kv.Value.Kind == KindInt && key <= maxShort-binary.MaxVarintLen64:
+		value := 1 + sizeUvarint(kv.Value.Num)
+		dst = append(dst, tag, byte(key+value+4), kvKey, byte(key))
+		dst = append(dst, kv.Key...)
+		if ascii(dst[at:]) {
+			return binary.AppendUvarint(append(dst, kvValue, byte(value), anyInt), kv.Value.Num)
+		}
 	}
+	dst = dst[:at]
 	value := sizeValue(kv.Value)
 	dst = append(dst, tag)
 	dst = binary.AppendUvarint(dst, uint64(sizeString(kv.Key)+sizeDelimited(value)))
@@ -161,6 +176,21 @@ func appendField(dst []byte, tag byte, kv *KeyValue) []byte {
 	dst = append(dst, kvValue)
 	dst = binary.AppendUvarint(dst, uint64(value))
 	return appendValue(dst, kv.Value)
+}
+
+// ascii says whether all bytes are below 0x80.
+func ascii(b []byte) bool {
+	const high = 0x8080808080808080
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.LittleEndian.Uint64(b)&high != 0 {
+			return false
+		}
+	}
+	var or byte
+	for _, c := range b {
+		or |= c
+	}
+	return or < utf8.RuneSelf
 }
 
 // appendAny appends v as an AnyValue message with its length, whose tag was appended.

@@ -244,6 +244,8 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	t.next = start
 	t.join.Apart = t.files.apart(t.set)
 	t.join.Rewind(t.mark)
+	t.builder.ReadAt(time.Now()) // asking the clock for each line would cost more than finding its end
+	defer t.builder.ReadAt(time.Time{})
 	if data, err = t.records(buf, start, data, join.More); err != nil {
 		return t.offset - start, err
 	}
@@ -256,9 +258,7 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	}
 	if data = t.overdue(data, now, last, cut); len(data) > 0 {
 		t.builder.ReadAt(t.waits)
-		_, err = t.records(buf, start, data, join.Quiet)
-		t.builder.ReadAt(time.Time{})
-		if err != nil {
+		if _, err = t.records(buf, start, data, join.Quiet); err != nil {
 			return t.offset - start, err
 		}
 	}
