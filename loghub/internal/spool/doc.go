@@ -114,9 +114,14 @@ func endFrame(dst []byte, at int) {
 	binary.LittleEndian.PutUint32(f[8:], checksum(f))
 }
 
-// checksum is over kind, severity and payload of a whole frame.
+// checksum is over kind, severity and payload of a whole frame. Package crc32 is made for long stretches: its two first bytes,
+// which stand apart, are taken from the table.
 func checksum(f []byte) uint32 {
-	return crc32.Update(crc32.Update(0, castagnoli, f[2:4]), castagnoli, f[frameBytes:])
+	head := ^uint32(0)
+	for _, c := range f[2:4] {
+		head = castagnoli[byte(head)^c] ^ head>>8
+	}
+	return crc32.Update(^head, castagnoli, f[frameBytes:])
 }
 
 // parseFrame reads the frame at the beginning of data. n is its whole size; 0
