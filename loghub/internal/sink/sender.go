@@ -218,7 +218,7 @@ func (s *Sender) gather(ctx context.Context, d time.Duration) {
 	}
 	due := time.NewTimer(d)
 	defer due.Stop()
-	for s.o.Spool.Stats().Backlog < int64(s.size.records) {
+	for !s.o.Spool.Due(s.size.records) {
 		select {
 		case <-ctx.Done():
 			return

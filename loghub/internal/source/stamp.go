@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"cloud4.internal/hub/loghub/internal/spool"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +23,7 @@ func (t *tail) ready() {
 		t.builder = t.newBuilder()
 	}
 	if t.batch == nil && t.src != nil {
-		t.batch = spool.NewBatch(t.src)
+		t.batch = t.newBatch()
 	}
 }
 

@@ -97,7 +97,7 @@ func (t *tail) start(k *known) error {
 	if t.src, err = t.sh.Spool.Take(old, key, st); err != nil {
 		return err
 	}
-	t.batch = spool.NewBatch(t.src)
+	t.batch = t.newBatch()
 	return nil
 }
 
@@ -138,6 +138,13 @@ func (t *tail) newBuilder() *event.Builder {
 			{Key: event.AttrFiles, Value: otlp.String(t.set)},
 		},
 	})
+}
+
+// newBatch makes a batch of what can be read again until it is acknowledged, as long as the file is there.
+func (t *tail) newBatch() *spool.Batch {
+	b := spool.NewBatch(t.src)
+	b.Again = true
+	return b
 }
 
 func (t *tail) state() (spool.State, error) {

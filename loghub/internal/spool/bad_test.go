@@ -142,6 +142,7 @@ func TestVersions(t *testing.T) {
 	b.Record(10, 1, &otlp.Record{Body: otlp.String("a-1")})
 	acked := len(seg) + len(b.buf)
 	b.Record(20, 2, &otlp.Record{Body: otlp.String("a-2")})
+	seal(b.buf)
 	mustWrite(t, filepath.Join(dir, "0000000000000003.seg"), append(seg, b.buf...))
 	var old []byte
 	for _, v := range []uint64{1, 3, uint64(acked)} {

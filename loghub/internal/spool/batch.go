@@ -54,6 +54,10 @@ type Source struct {
 // Batch collects the frames of one source until Commit writes them in one
 // piece. It is used by one goroutine and reused after Commit.
 type Batch struct {
+	// Again says that the source can be read again from its place, as a file can. Then what is committed waits in memory for its
+	// first chance to be sent, and is in the log after pendingAge at the latest.
+	Again bool
+
 	src     *Source
 	buf     []byte
 	records int
@@ -79,7 +83,7 @@ func (b *Batch) Record(pos, seq uint64, r *otlp.Record) {
 	b.buf, at = beginFrame(b.buf, kindRecord, r.Severity)
 	b.place(pos, seq)
 	b.buf = otlp.AppendRecord(b.buf, r)
-	endFrame(b.buf, at)
+	closeFrame(b.buf, at)
 	b.records++
 	b.urgent = b.urgent || r.Severity >= urgentSeverity
 	b.settle(pos, seq)
@@ -90,7 +94,7 @@ func (b *Batch) Mark(pos, seq uint64) {
 	var at int
 	b.buf, at = beginFrame(b.buf, kindMark, 0)
 	b.place(pos, seq)
-	endFrame(b.buf, at)
+	closeFrame(b.buf, at)
 	b.settle(pos, seq)
 }
 
@@ -100,7 +104,7 @@ func (b *Batch) Prove(pos, seq uint64, proof []byte) {
 	b.buf, at = beginFrame(b.buf, kindMark, 0)
 	b.place(pos, seq)
 	b.buf = append(b.buf, proof...)
-	endFrame(b.buf, at)
+	closeFrame(b.buf, at)
 	b.proof = append(b.proof[:0], proof...)
 	b.settle(pos, seq)
 }
@@ -112,7 +116,7 @@ func (b *Batch) Carry(pos uint64, data []byte) {
 	b.buf = binary.AppendUvarint(b.buf, b.src.id)
 	b.buf = binary.AppendUvarint(b.buf, pos)
 	b.buf = append(b.buf, data...)
-	endFrame(b.buf, at)
+	closeFrame(b.buf, at)
 	b.carry = append(b.carry, data...)
 	b.end = pos
 }

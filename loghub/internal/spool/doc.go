@@ -100,7 +100,7 @@ type frame struct {
 	payload  []byte
 }
 
-// beginFrame appends the header of a frame; endFrame fills it in.
+// beginFrame appends the header of a frame; endFrame fills it in. Frames of a batch are closed, and sealed when they are written.
 func beginFrame(dst []byte, k kind, severity uint8) ([]byte, int) {
 	at := len(dst)
 	dst = binary.LittleEndian.AppendUint16(dst, frameMagic)
@@ -109,9 +109,22 @@ func beginFrame(dst []byte, k kind, severity uint8) ([]byte, int) {
 }
 
 func endFrame(dst []byte, at int) {
-	f := dst[at:]
-	binary.LittleEndian.PutUint32(f[4:], uint32(len(f)-frameBytes))
-	binary.LittleEndian.PutUint32(f[8:], checksum(f))
+	closeFrame(dst, at)
+	seal(dst[at:])
+}
+
+// closeFrame fills in the length.
+func closeFrame(dst []byte, at int) {
+	binary.LittleEndian.PutUint32(dst[at+4:], uint32(len(dst)-at-frameBytes))
+}
+
+// seal fills in the checksums of closed frames.
+func seal(frames []byte) {
+	for len(frames) > 0 {
+		_, n := looseFrame(frames)
+		binary.LittleEndian.PutUint32(frames[8:], checksum(frames[:n]))
+		frames = frames[n:]
+	}
 }
 
 // checksum is over kind, severity and payload of a whole frame. Package crc32 is made for long stretches: its two first bytes,

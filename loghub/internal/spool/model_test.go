@@ -21,7 +21,8 @@ var modelSeed = flag.Uint64("model.seed", 0, "run this one history of the model"
 
 // model is a random history of a spool against what it promises, on a disk and a
 // memory that lose what they may lose. A source is a stream of numbered records
-// that is read again from the place where it was found, as a file is. After each
+// that is read again from the place where it was found, as a file is; the spool
+// knows it of one of the two, see Batch.Again. After each
 // start
 //
 //   - each record in front of a place was acknowledged, or is in the log;
@@ -30,8 +31,8 @@ var modelSeed = flag.Uint64("model.seed", 0, "run this one history of the model"
 //   - what was durably acknowledged is not in it, unless it was read again;
 //   - no place is behind one that was promised.
 //
-// Promised are: when the process was killed, all that Commit took; when the
-// machine crashed, what Sync (memory first: Secure) had taken to the disk.
+// Promised are: when the process was killed, all that Commit took, but for what it
+// knows to be read again; when the machine crashed, what Sync (memory first: Secure) had taken to the disk.
 type model struct {
 	seed uint64
 	r    *rand.Rand
@@ -52,13 +53,15 @@ type model struct {
 // modelSource is what the world knows of a source.
 type modelSource struct {
 	key       string
+	again     bool
 	h         *Source
 	next      int          // sequence of the next record to be read
 	commits   map[int]int  // sequence → how often Commit took it, or may have
 	delivered map[int]bool // acknowledged at some time
 	acked     map[int]bool // so that it must not come again after a kill
 	durable   map[int]bool // nor after a crash of the machine
-	committed int          // up to there Commit took everything
+	read      int          // up to there Commit took everything …
+	committed int          // … and up to there it is in the log
 	promised  int          // up to there a crash of the machine takes nothing
 	kept      int          // the place that it leaves at least
 }
@@ -75,7 +78,7 @@ func newModel(seed uint64, mode Mode, trap string) *model {
 	m := &model{seed: seed, r: r, mode: mode, mix: mode == "mixed", trap: trap, now: time.Unix(1.8e9, 0), boot: 1,
 		mem: newModelTier(r, true), disk: newModelTier(r, false)}
 	for _, key := range []string{"a", "b"} {
-		m.src = append(m.src, &modelSource{key: key, commits: map[int]int{}, delivered: map[int]bool{}, acked: map[int]bool{}, durable: map[int]bool{}})
+		m.src = append(m.src, &modelSource{key: key, again: key == "b" && seed%3 > 0, commits: map[int]int{}, delivered: map[int]bool{}, acked: map[int]bool{}, durable: map[int]bool{}})
 	}
 	if m.mix {
 		m.mode = OnDisk
@@ -160,7 +163,7 @@ func (m *model) op() {
 		m.secure()
 	case 6, 7:
 		m.now = m.now.Add(time.Duration(m.r.IntN(9)) * time.Second)
-		m.note("tend: %v %v", m.sp.tend(), m.sp.retire())
+		m.note("tend: %v %v %v", m.sp.logOld(), m.sp.tend(), m.sp.retire())
 	case 8:
 		if m.r.IntN(3) == 0 {
 			m.now = m.now.Add(placesEvery)
@@ -201,7 +204,7 @@ func (m *model) open() {
 	}
 	sp, err := Open(Options{
 		Mode: m.mode, mem: m.mem, disk: m.disk, boot: m.boot, now: func() time.Time { return m.now },
-		Quota: 1 << 20, MemoryQuota: 1 << 20, segment: 2 << 10,
+		Quota: 1 << 20, MemoryQuota: 1 << 20, segment: 2 << 10, pending: 1 << 10, patience: time.Nanosecond,
 	})
 	if err != nil {
 		m.fail("Open: %v", err)
@@ -229,6 +232,7 @@ func (m *model) open() {
 func (m *model) commit(s *modelSource, n int) {
 	from := s.next
 	b := NewBatch(s.h)
+	b.Again = s.again
 	for ; s.next < from+n; s.next++ {
 		if m.r.IntN(4) == 0 {
 			b.Mark(uint64(s.next-1)*10, uint64(s.next-1))
@@ -241,7 +245,7 @@ func (m *model) commit(s *modelSource, n int) {
 	m.note("commit %s %d-%d", s.key, from, s.next-1)
 	err := m.sp.Commit(b)
 	if err == nil {
-		s.committed = s.next - 1
+		s.taken()
 		return
 	}
 	m.note("commit: %v", err)
@@ -253,6 +257,16 @@ func (m *model) commit(s *modelSource, n int) {
 	}
 	s.next = from
 }
+
+// taken notes that Commit took everything that was read.
+func (s *modelSource) taken() {
+	if s.read = s.next - 1; !s.again {
+		s.logged()
+	}
+}
+
+// logged notes that it is in the log.
+func (s *modelSource) logged() { s.committed = s.read }
 
 // deliver takes records from the log, and acknowledges a part or all of them.
 func (m *model) deliver(part bool) int {
@@ -269,6 +283,9 @@ func (m *model) deliver(part bool) int {
 		s, seq := m.decode(d.Record(i))
 		s.delivered[seq] = true
 	}
+	if part {
+		m.meanwhile()
+	}
 	m.note("deliver %d of %d", n, d.Len())
 	if m.trap == "unlink before fsync" {
 		m.disk.lazy = true
@@ -278,16 +295,30 @@ func (m *model) deliver(part bool) int {
 		m.note("ack: %v", err)
 	}
 	for i := range n {
-		if s, seq := m.decode(d.Record(i)); s.commits[seq] == 1 {
+		if s, seq := m.decode(d.Record(i)); s.commits[seq] == 1 && !s.again { // a chunk of those may come again as a whole
 			s.acked[seq] = true
 		}
 	}
 	return n
 }
 
+// meanwhile does what may happen while a request is under way.
+func (m *model) meanwhile() {
+	switch m.r.IntN(8) {
+	case 0:
+		m.sync()
+	case 1, 2:
+		m.commit(m.src[m.r.IntN(len(m.src))], 1+m.r.IntN(8))
+	case 3:
+		m.now = m.now.Add(pendingAge)
+		m.note("log old: %v", m.sp.logOld())
+	}
+}
+
 func (m *model) sync() {
 	err := m.sp.Sync()
 	m.note("sync: %v", err)
+	m.logged(err)
 	if err != nil || m.mode != OnDisk || !m.sp.active.disk || m.sp.inMem > 0 {
 		return
 	}
@@ -299,9 +330,19 @@ func (m *model) sync() {
 	}
 }
 
+// logged notes what a call that brings everything to the log has done, if it did not fail.
+func (m *model) logged(err error) {
+	for _, s := range m.src {
+		if err == nil {
+			s.logged()
+		}
+	}
+}
+
 func (m *model) secure() {
 	err := m.sp.Secure()
 	m.note("secure: %v", err)
+	m.logged(err)
 	if err != nil || m.mode == InMemory {
 		return
 	}
@@ -314,6 +355,7 @@ func (m *model) secure() {
 func (m *model) stop() {
 	err := m.sp.Close()
 	m.note("close: %v", err)
+	m.logged(err)
 	if err == nil && m.mode != InMemory {
 		for _, s := range m.src {
 			s.promised, s.kept = s.committed, s.committed

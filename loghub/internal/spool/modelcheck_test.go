@@ -34,7 +34,7 @@ func (m *model) check(s *modelSource, st State, there map[int]int) {
 			m.fail("%s-%d is in the log %d times, and was committed %d times", s.key, seq, n, s.commits[seq])
 		}
 	}
-	s.committed = int(st.Seq)
+	s.read, s.committed = int(st.Seq), int(st.Seq)
 }
 
 // look checks the records of a delivery, and counts them by source and sequence.

@@ -17,6 +17,7 @@ type Delivery struct {
 	Records []byte // record fields, one behind the other
 	Ends    []int  // end of each in Records
 	after   []cursor
+	lent    []loan // the records behind those that after has
 }
 
 // Len is the number of records.
@@ -28,6 +29,11 @@ func (d *Delivery) Record(i int) []byte {
 		return d.Records[:d.Ends[0]]
 	}
 	return d.Records[d.Ends[i-1]:d.Ends[i]]
+}
+
+func (d *Delivery) add(record []byte) {
+	d.Records = append(d.Records, record...)
+	d.Ends = append(d.Ends, len(d.Records))
 }
 
 // Slice returns the records from i to j.
@@ -74,22 +80,35 @@ func (s *Spool) Peek(maxRecords, maxBytes int) (*Delivery, error) {
 	defer s.readMu.Unlock()
 	r := &s.rd
 	d := &r.d
-	d.Records, d.Ends, d.after = d.Records[:0], d.Ends[:0], d.after[:0]
+	d.Records, d.Ends, d.after, d.lent = d.Records[:0], d.Ends[:0], d.after[:0], d.lent[:0]
 	if cap(d.Records) > 4*maxBytes { // one giant record must not be paid for ever
 		d.Records = nil
 	}
 	s.mu.Lock()
 	total := s.total
 	r.at = s.ack
+	passing := len(s.queue.passed) > 0
+	if s.queue.owed { // what was taken last did not arrive
+		s.queue.shut = true
+	}
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.queue.owed = d.Len() > 0
+		s.mu.Unlock()
+	}()
 	r.aimed = r.seg != nil && r.number == r.at.segment && r.sc.off == r.at.offset
 	r.done = 0
 	for len(d.Ends) < maxRecords {
+		if passing {
+			s.pass(r)
+		}
 		f, end, err := s.nextFrame()
 		if errors.Is(err, io.EOF) {
 			if len(d.Ends) == 0 {
 				s.settle(total)
 			}
+			s.lend(d, maxRecords, maxBytes)
 			return d, nil
 		}
 		if err != nil {
@@ -103,8 +122,7 @@ func (s *Spool) Peek(maxRecords, maxBytes int) (*Delivery, error) {
 		if len(d.Ends) > 0 && len(d.Records)+len(rest) > maxBytes {
 			return d, nil
 		}
-		d.Records = append(d.Records, rest...)
-		d.Ends = append(d.Ends, len(d.Records))
+		d.add(rest)
 		d.after = append(d.after, end)
 	}
 	return d, nil
@@ -253,13 +271,22 @@ func (s *Spool) Ack(d *Delivery, i, j int) (backlog int64, err error) {
 		return s.Stats().Backlog, nil
 	}
 	s.mu.Lock()
-	s.ack = d.after[j-1]
-	s.backlog = max(0, s.backlog-int64(j-i))
+	s.queue.owed, s.queue.shut = false, false
+	if k := min(j, len(d.after)); i < k {
+		s.ack = d.after[k-1]
+		s.backlog = max(0, s.backlog-int64(k-i))
+	}
+	err = s.returned(d, max(i-len(d.after), 0), j-len(d.after))
 	if s.backlog == 0 {
 		s.ack = cursor{s.active.number, s.active.size}
 	}
-	ack, backlog, done := s.ack, s.backlog, len(s.done()) > 0
+	s.queue.passed = slices.DeleteFunc(s.queue.passed, func(p span) bool { return !s.ack.before(p.to) })
+	ack, done := s.ack, len(s.done()) > 0
+	backlog = s.backlog + int64(s.queue.records)
 	s.mu.Unlock()
+	if err != nil {
+		return backlog, fmt.Errorf("keeping a place: %w", err)
+	}
 
 	if err := s.cur.save(ack, s.o.Mode == OnDisk); err != nil {
 		s.noteCursor(err)

@@ -92,6 +92,12 @@ func (s *Spool) tend() error {
 // Secure brings everything to the disk that is not acknowledged, and has a place
 // there: it is what a stop begins with.
 func (s *Spool) Secure() error {
+	s.mu.Lock()
+	err := s.logPending()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
 	if err := s.force(); err != nil || s.disk == nil || s.o.Mode == InMemory {

@@ -37,7 +37,9 @@ type Options struct {
 	mem, disk store
 	now       func() time.Time
 	boot      uint64
-	segment   int64 // bytes after which the next begins
+	segment   int64         // bytes after which the next begins
+	pending   int64         // bytes that may wait outside the log …
+	patience  time.Duration // … and how long Commit waits for room there
 }
 
 func (o Options) withDefaults() Options {
@@ -51,6 +53,8 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.segment, segmentBytes)
 	setDefault(&o.MemoryQuota, o.Quota)
 	setDefault(&o.Flush, time.Second)
+	setDefault(&o.pending, pendingBytes)
+	setDefault(&o.patience, o.Flush)
 	setDefault(&o.DiskAfter, 10*time.Second)
 	setDefault(&o.DiskPerDay, 1<<30)
 	if o.now == nil {
@@ -113,6 +117,8 @@ type Spool struct {
 	trouble     trouble
 	keptAt      time.Time // when places went to the disk
 
+	queue queue
+
 	cur cursors
 	rd  reader
 }
@@ -145,6 +151,7 @@ func Open(o Options) (*Spool, error) {
 		more: make(chan struct{}, 1), urgent: make(chan struct{}, 1), press: make(chan struct{}, 1),
 		restored: make(map[string]State), restoredIDs: make(map[string]uint64),
 		segs: make(map[uint64]*extent), taken: make(map[uint64]bool),
+		queue: queue{room: make(chan struct{}, 1)},
 	}
 	if s.mem == nil {
 		m, err := newMemStore(o.Memory)
@@ -217,6 +224,9 @@ func (s *Spool) Take(old, key string, st State) (*Source, error) {
 func (s *Spool) Update(src *Source, st State) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.logPending(); err != nil { // the place is behind its records
+		return fmt.Errorf("updating %s: %w", src.key, err)
+	}
 	if err := s.write(appendSource(nil, src.id, src.key, st)); err != nil {
 		return fmt.Errorf("updating %s: %w", src.key, err)
 	}
@@ -229,6 +239,9 @@ func (s *Spool) Update(src *Source, st State) error {
 func (s *Spool) Forget(src *Source) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.logPending(); err != nil {
+		return fmt.Errorf("forgetting %s: %w", src.key, err)
+	}
 	b, at := beginFrame(nil, kindForget, 0)
 	b = binary.AppendUvarint(b, src.id)
 	endFrame(b, at)
@@ -261,12 +274,24 @@ func (s *Spool) appendForgetRestored(dst []byte, key string) []byte {
 }
 
 // Commit writes the batch and empties it. When it returns nil the frames
-// survive the death of this process. After an error nothing was committed and
-// the batch is as it was.
+// survive the death of this process, but for those of a batch whose source can be
+// read again: then its place does not count either until they are acknowledged or written.
+// After an error nothing was committed and the batch is as it was.
 func (s *Spool) Commit(b *Batch) error {
 	if len(b.buf) == 0 {
 		return nil
 	}
+	if b.Again {
+		done, err := s.offer(b)
+		if done {
+			signal(s.more)
+			b.Reset()
+		}
+		if done || err != nil {
+			return err
+		}
+	}
+	seal(b.buf)
 	s.mu.Lock()
 	if s.crowded(b) {
 		s.mu.Unlock()
@@ -318,7 +343,7 @@ func (s *Spool) crowded(b *Batch) bool {
 	if b.records == 0 {
 		quota, memory = quota+quota/placesShare, memory+memory/placesShare
 	}
-	n := int64(len(b.buf))
+	n := int64(len(b.buf) + s.queue.bytes)
 	return s.used+n > quota || !s.active.disk && s.inMem+n > memory
 }
 

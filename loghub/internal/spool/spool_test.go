@@ -429,6 +429,7 @@ func FuzzFrames(f *testing.F) {
 	b.Record(1, 1, &otlp.Record{Body: otlp.String("x")})
 	b.Carry(2, []byte("y"))
 	b.Mark(3, 1)
+	seal(b.buf)
 	good := append(appendSource(appendHeader(nil, 1), 0, "a", State{}), b.buf...)
 	f.Add(good)
 	f.Add(good[:len(good)-3])

@@ -34,7 +34,7 @@ func (s *Spool) Stats() Stats {
 	defer s.mu.Unlock()
 	st := Stats{
 		Mode: s.o.Mode, Bytes: s.used, Quota: s.o.Quota, InMemory: s.inMem, MemoryQuota: s.o.MemoryQuota,
-		Segments: len(s.segs), Backlog: s.backlog, Corrupt: s.corrupt, Skipped: s.skipped, Foreign: s.foreign,
+		Segments: len(s.segs), Backlog: s.backlog + int64(s.queue.records), Corrupt: s.corrupt, Skipped: s.skipped, Foreign: s.foreign,
 		WrittenToday: s.cur.sum(now), Trouble: s.trouble.text(),
 	}
 	if s.backlog > 0 {

@@ -110,6 +110,14 @@ func (c *cursors) sync(now time.Time) (dirty bool, err error) {
 
 // Sync forces everything on the disk down that was committed so far.
 func (s *Spool) Sync() error {
+	s.mu.Lock()
+	err := s.logPending()
+	s.mu.Unlock()
+	return errors.Join(err, s.sync())
+}
+
+// sync forces down what is in the log.
+func (s *Spool) sync() error {
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
 	return s.force()
@@ -213,7 +221,7 @@ func (s *Spool) Run(ctx context.Context, report func(error)) {
 			}
 		}
 		last = time.Now()
-		err := errors.Join(s.Sync(), s.retire(), s.tend())
+		err := errors.Join(s.logOld(), s.sync(), s.retire(), s.tend())
 		if err == nil {
 			err = s.troubled()
 		}
