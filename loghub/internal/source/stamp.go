@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"cloud4.internal/hub/loghub/internal/spool"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,7 @@ func (t *tail) ready() {
 		t.builder = t.newBuilder()
 	}
 	if t.batch == nil && t.src != nil {
-		t.batch = t.newBatch()
+		t.batch = spool.NewBatch(t.src)
 	}
 }
 

@@ -97,7 +97,7 @@ func (t *tail) start(k *known) error {
 	if t.src, err = t.sh.Spool.Take(old, key, st); err != nil {
 		return err
 	}
-	t.batch = t.newBatch()
+	t.batch = spool.NewBatch(t.src)
 	return nil
 }
 
@@ -138,13 +138,6 @@ func (t *tail) newBuilder() *event.Builder {
 			{Key: event.AttrFiles, Value: otlp.String(t.set)},
 		},
 	})
-}
-
-// newBatch makes a batch of what can be read again until it is acknowledged, as long as the file is there.
-func (t *tail) newBatch() *spool.Batch {
-	b := spool.NewBatch(t.src)
-	b.Again = true
-	return b
 }
 
 func (t *tail) state() (spool.State, error) {
@@ -241,6 +234,11 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	}
 	t.sh.Masker.Refresh()
 	data := buf[:got]
+	if t.batch != nil {
+		// Where more is to be read than this, the file may keep this too until it is acknowledged: it is no worse off than what
+		// stands behind it. The first piece is what tells the file from others, so it has to be in the log.
+		t.batch.Again = t.offset > 0 && t.offset+int64(got) < t.size
+	}
 	if got > 0 && data[0] == 0 {
 		n, again, err := t.passNULs(data)
 		t.held = n == 0 && !again && err == nil

@@ -33,9 +33,17 @@
 // hours are bounded; what Close and Secure write on a stop is not. InMemory sends what
 // is found in files, and writes none.
 //
+// # Outside the log
+//
+// A batch that its source could read again (Batch.Again: a file of which there is more to read) waits in the process's memory
+// for its first chance to be sent, 2 MiB of them at most. What is acknowledged there was never written: its place alone goes to
+// the log. It goes to the log whole once it waited for two seconds, when an attempt to send fails, when its source commits what may
+// not wait, on Sync, Secure and Close; while the receiver does not keep up, everything goes there at once. One that goes
+// there while a request has it is acknowledged in the log. After a kill its source is read again from the place before it.
+//
 // # What holds
 //
-// A Commit survives the death of this process at once. It survives the death of the
+// A Commit to the log survives the death of this process at once. It survives the death of the
 // machine after the next Sync (OnDisk), or once it was spilled. A place is never
 // restored ahead of a record that the machine's end took: a segment says how long the one
 // before it was, and in which life of the machine it was written; where a piece is

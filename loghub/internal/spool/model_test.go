@@ -232,7 +232,7 @@ func (m *model) open() {
 func (m *model) commit(s *modelSource, n int) {
 	from := s.next
 	b := NewBatch(s.h)
-	b.Again = s.again
+	b.Again = s.again && m.r.IntN(4) > 0
 	for ; s.next < from+n; s.next++ {
 		if m.r.IntN(4) == 0 {
 			b.Mark(uint64(s.next-1)*10, uint64(s.next-1))

@@ -72,8 +72,8 @@ func (s *Spool) hold(b *Batch) {
 	}
 }
 
-// offer is Commit of a batch that may wait outside the log. It waits for room there as long as the receiver keeps up. done says
-// that the batch was taken.
+// offer commits a batch that may wait outside the log. It waits for room there as long as the receiver keeps up. Not done is a batch
+// that has to go to the log; then nothing of its source waits outside any more.
 func (s *Spool) offer(b *Batch) (done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,11 +84,16 @@ func (s *Spool) offer(b *Batch) (done bool, err error) {
 		}
 		if q.bytes == 0 || int64(q.bytes+len(b.buf)) <= s.o.pending {
 			s.hold(b)
+			signal(s.more)
+			b.Reset()
 			return true, nil
 		}
 		q.shut = !s.waitForRoom()
 	}
-	return false, s.logPending() // its own places must not get in front of it
+	if slices.ContainsFunc(q.chunks, func(c *chunk) bool { return c.src == b.src }) {
+		return false, s.logPending()
+	}
+	return false, nil
 }
 
 // waitForRoom waits until something left the queue, but not for ever. mu is held, and let go of meanwhile.

@@ -5,6 +5,7 @@ package spool
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,6 +116,11 @@ func TestPendingLogged(t *testing.T) {
 		"a place of its own":       func(s *Spool, a *Source) error { return s.Update(a, State{Pos: 30, Seq: 3}) },
 		"its source is forgotten":  func(s *Spool, a *Source) error { return s.Forget(a) },
 		"more than may wait there": func(s *Spool, a *Source) error { return s.Commit(againBatch(a, 4, 40)) },
+		"what may not wait there": func(s *Spool, a *Source) error {
+			b := againBatch(a, 4, 40)
+			b.Again = false
+			return s.Commit(b)
+		},
 	}
 	for name, event := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +136,7 @@ func TestPendingLogged(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := wantSeq("a", 1, 3)
-			if name == "more than may wait there" {
+			if strings.HasSuffix(name, "may wait there") || strings.HasSuffix(name, "may not wait there") {
 				want = wantSeq("a", 1, 40)
 			}
 			if diff := cmp.Diff(append(wantSeq("p", 1, 2), want...), drain(t, killed(t, again))); diff != "" {

@@ -281,15 +281,8 @@ func (s *Spool) Commit(b *Batch) error {
 	if len(b.buf) == 0 {
 		return nil
 	}
-	if b.Again {
-		done, err := s.offer(b)
-		if done {
-			signal(s.more)
-			b.Reset()
-		}
-		if done || err != nil {
-			return err
-		}
+	if done, err := s.offer(b); done || err != nil {
+		return err
 	}
 	seal(b.buf)
 	s.mu.Lock()
