@@ -11,6 +11,7 @@ import (
 // Bounds of what waits outside the log.
 const (
 	pendingBytes   = 2 << 20         // of it; more waits in the files it is read from
+	pendingShare   = 8               // of a quota is no more
 	pendingAge     = 2 * time.Second // after which it goes to the log
 	pendingBacklog = 4096            // records in the log, behind which it need not wait: it would go there anyway
 	spareBuffers   = 8

@@ -53,7 +53,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.segment, segmentBytes)
 	setDefault(&o.MemoryQuota, o.Quota)
 	setDefault(&o.Flush, time.Second)
-	setDefault(&o.pending, pendingBytes)
+	setDefault(&o.pending, min(pendingBytes, min(o.Quota, o.MemoryQuota)/pendingShare))
 	setDefault(&o.patience, o.Flush)
 	setDefault(&o.DiskAfter, 10*time.Second)
 	setDefault(&o.DiskPerDay, 1<<30)
@@ -329,7 +329,7 @@ const placesShare = 8
 // crowded says whether a batch is above a quota. What is there may all go once it is acknowledged: then one batch has room,
 // however large it is, or however much the places take. mu is held.
 func (s *Spool) crowded(b *Batch) bool {
-	if s.backlog == 0 {
+	if s.backlog == 0 && s.queue.bytes == 0 {
 		return false
 	}
 	quota, memory := s.o.Quota, s.o.MemoryQuota
