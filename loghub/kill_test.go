@@ -19,8 +19,9 @@ import (
 
 // generator writes numbered lines until it is told to stop.
 type generator struct {
-	name string
-	n    int
+	name  string
+	n     int
+	alike bool // most lines are, but for their numbers
 }
 
 func (g *generator) lines(k int) string {
@@ -34,7 +35,11 @@ func (g *generator) lines(k int) string {
 }
 
 func (g *generator) line(n int) string {
-	return fmt.Sprintf("%s %d %s", g.name, n, strings.Repeat("x", n%200))
+	fill := "x"
+	if g.alike && n%5 > 0 {
+		fill = "7"
+	}
+	return fmt.Sprintf("%s %d %s", g.name, n, strings.Repeat(fill, n%200))
 }
 
 // TestKill is the oracle of conservation: loghub is killed at random under load;

@@ -76,9 +76,10 @@ func (s section) sourceMetrics() []metric {
 		{"loghub.lost.records", "Records that were shed, each told by a loss record.", "{record}", true, nil},
 		{"loghub.lost.bytes", "Bytes of lost records, and of lines nobody saw.", "By", true, nil},
 		{"loghub.misfit.records", "Lines that were not of the format that the settings fix.", "{record}", true, nil},
+		{"loghub.limited.records", "Records that log.limit suppressed, each told by a loss record.", "{record}", true, nil},
 	}
 	for _, src := range s.Sources {
-		for i, value := range []int64{src.Records, src.Position, src.Lag, src.Lost, src.LostBytes, src.Misfits} {
+		for i, value := range []int64{src.Records, src.Position, src.Lag, src.Lost, src.LostBytes, src.Misfits, src.Limited} {
 			list[i].samples = append(list[i].samples, sample{float64(value), []string{"source", src.Name}})
 		}
 	}

@@ -26,6 +26,7 @@ type trial struct {
 	rotate func(c *trialFile) // nil: by name
 	full   bool               // the spool is on a disk of 1 MB, and the receiver away
 	damage bool               // bytes of the spool change while loghub is down
+	limit  string             // of lines alike, for all sources
 }
 
 // trials are run with five kills each in `make test`, with fifty in `make soak`.
@@ -40,6 +41,9 @@ var trials = []trial{
 	{name: "copytruncate", spool: "disk", rotate: (*trialFile).copyTruncate},
 	{name: "disk full", spool: "disk", full: true},
 	{name: "spool damaged", spool: "disk", damage: true},
+	{name: "limit", spool: "disk", limit: "3/400ms"},
+	{name: "limit at points", spool: "memory-first", limit: "3/400ms", faults: true, flaps: true},
+	{name: "limit, copytruncate", spool: "disk", limit: "3/400ms", rotate: (*trialFile).copyTruncate},
 }
 
 // TestConservation: whatever kills loghub, no line of a file or of what entered a pipe is missing, unless a record tells of its loss;
@@ -62,7 +66,8 @@ func TestConservation(t *testing.T) {
 func (tr trial) run(t *testing.T, program string, kills int) {
 	rc := newSceptic(t)
 	logs := t.TempDir()
-	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "spool": %q, "disk_after": "1s", "stdout": "off", "files": {"app": {"path": "%s/app.log"}}}}`, rc.srv.URL, tr.spool, logs))
+	c := newContainer(t, fmt.Sprintf(`{"log": {"otlp": %q, "spool": %q, "disk_after": "1s", "stdout": "off", "limit": %q,
+		"files": {"app": {"path": "%s/app.log", "limit": %q}}}}`, rc.srv.URL, tr.spool, tr.limit, logs, tr.limit))
 	c.program = program
 	fd := must(unix.MemfdCreate("spool", unix.MFD_CLOEXEC))
 	c.memory = os.NewFile(uintptr(fd), "memfd")
@@ -71,6 +76,12 @@ func (tr trial) run(t *testing.T, program string, kills int) {
 		smallDisk(t, filepath.Join(c.state, "log"))
 	}
 	gens := []*generator{{name: "stdout"}, {name: "stderr"}, {name: "file"}}
+	if tr.limit != "" {
+		for _, g := range gens {
+			g.alike = true
+		}
+		rc.files = filepath.Join(logs, "app.log")
+	}
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
 	end := sync.OnceFunc(func() { close(stop); writers.Wait() })
@@ -78,7 +89,7 @@ func (tr trial) run(t *testing.T, program string, kills int) {
 	for _, g := range gens[:2] {
 		writers.Go(func() { writePipe(t, c.pipes[g.name].w, g, stop) })
 	}
-	file := &trialFile{t: t, path: filepath.Join(logs, "app.log"), gen: gens[2], read: rc.has}
+	file := &trialFile{t: t, path: filepath.Join(logs, "app.log"), gen: gens[2], read: rc.hasFrom}
 	rotate := (*trialFile).rename
 	if tr.rotate != nil {
 		rotate = tr.rotate
@@ -175,7 +186,7 @@ func (tr trial) check(t *testing.T, rc *sceptic, gens []*generator, kills int) {
 			if rc.uids[g.name][i] == "" {
 				lost++
 				bytes += len(g.line(i))
-				if lost < 5 && !tr.full && !tr.damage {
+				if lost < 5 && !tr.full && !tr.damage && tr.limit == "" {
 					t.Errorf("missing: %s %d", g.name, i)
 				}
 			}
@@ -184,6 +195,10 @@ func (tr trial) check(t *testing.T, rc *sceptic, gens []*generator, kills int) {
 		total += g.n
 		t.Logf("%s: %d lines, %d missing (%d bytes); told as lost: %d records, %d bytes; %d came again", g.name, g.n, lost, bytes, told.records, told.bytes, rc.again[g.name])
 		switch {
+		case tr.limit != "":
+			if lost != told.records || lost == 0 {
+				t.Errorf("%s: %d lines are missing, and %d are told as suppressed", g.name, lost, told.records)
+			}
 		case tr.damage:
 			if lost > 0 && rc.told["spool"].bytes == 0 {
 				t.Errorf("%s: %d lines are missing, and no record says that the spool is damaged", g.name, lost)

@@ -17,6 +17,7 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/jsonline"
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/mask"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/sink"
@@ -247,11 +248,13 @@ func (r *runner) describe(o *source.PipeOptions) {
 	out := r.outputs["stdout"]
 	o.Parse = parse.Options{Format: r.settings.Format, Pattern: pattern(r.settings.Pattern)}
 	o.Apart = !r.settings.Join
+	o.Limit = r.settings.Limit
 	switch o.Name {
 	case "hubs":
 		o.Parse = parse.Options{Format: "json"}
 		o.MinSeverity = parse.Warn
 		o.Apart = false
+		o.Limit = limit.Rate{}
 		o.Behind = hubsBehind
 		o.Attrs = []otlp.KeyValue{{Key: event.AttrPipe, Value: otlp.String("hubs")}}
 		o.Copy = r.outputs["stderr"].Add // whatever log.stdout says: it is nowhere else

@@ -40,6 +40,8 @@ type sceptic struct {
 	told   map[string]loss // by source
 	losses map[string]bool // uids of loss records
 	faults []string
+	most   map[string]int // stream → the highest number that came
+	files  string         // path of the file, where limits suppress lines: what they told is missing no more
 }
 
 type loss struct{ records, bytes int }
@@ -47,7 +49,7 @@ type loss struct{ records, bytes int }
 func newSceptic(t *testing.T) *sceptic {
 	s := &sceptic{
 		uids: map[string]map[int]string{"stdout": {}, "stderr": {}, "file": {}}, lines: map[string]string{}, last: map[string]int{},
-		again: map[string]int{}, told: map[string]loss{}, losses: map[string]bool{},
+		again: map[string]int{}, told: map[string]loss{}, losses: map[string]bool{}, most: map[string]int{},
 	}
 	s.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch mood := s.mood.Load(); mood {
@@ -116,6 +118,7 @@ func (s *sceptic) take(_ *otlp.Source, r *otlp.Record) error {
 	last := s.last[source]
 	s.uids[stream][n], s.lines[uid] = uid, stream+" "+number
 	s.last[source] = max(last, n)
+	s.most[stream] = max(s.most[stream], n)
 	if had != "" {
 		s.again[stream]++
 	}
@@ -135,6 +138,9 @@ func (s *sceptic) take(_ *otlp.Source, r *otlp.Record) error {
 func (s *sceptic) takeLoss(uid, body string, r *otlp.Record) {
 	_, rest, _ := strings.Cut(body, " of ")
 	name, _, _ := strings.Cut(rest, ":")
+	if name == s.files {
+		name = "file"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.losses[uid] {
@@ -158,13 +164,21 @@ func (s *sceptic) missing(gens []*generator) (n int) {
 	defer s.mu.Unlock()
 	for _, g := range gens {
 		n += g.n - len(s.uids[g.name])
+		if s.files != "" {
+			n -= s.told[g.name].records
+		}
 	}
 	return n
 }
 
-// has says whether a line has arrived.
-func (s *sceptic) has(stream string, n int) bool {
+// hasFrom says whether a line has arrived, or where lines are suppressed one of those behind it.
+func (s *sceptic) hasFrom(stream string, n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for ; s.files != "" && s.uids[stream][n] == ""; n++ {
+		if n > s.most[stream] {
+			return false
+		}
+	}
 	return s.uids[stream][n] != ""
 }

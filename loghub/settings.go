@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/hubfile"
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/sink"
 	"cloud4.internal/hub/loghub/internal/source"
@@ -30,6 +31,7 @@ type Settings struct {
 	Format  string                  `json:"format" default:"auto" doc:"format of the service's own output: auto, or one that loghub parse --formats lists"`
 	Pattern string                  `json:"pattern" doc:"regular expression (RE2) with named groups for the service's own output, tried before its format"`
 	Join    bool                    `json:"multiline" default:"true" doc:"make one event of the lines of a stack trace in the service's own output"`
+	Limit   limit.Rate              `json:"limit" doc:"how many lines alike (but for numbers, hexadecimal words and quoted values) of the service's own output and of syslog are kept in a time, such as 100/10s; one event tells of the others. Fatal ones are always kept"`
 	Syslog  string                  `json:"syslog" default:"auto" doc:"socket that syslog(3) writes to: auto (/dev/log in a container, if nobody else listens there), off, or a path"`
 	Files   map[string]FileSettings `json:"files" doc:"log files to follow, by a name of your choice"`
 	Spool   string                  `json:"spool" default:"auto" enum:"auto|memory|disk|memory-first" doc:"where events wait; auto: in memory in a container without a state slot of its own, memory-first where the state directory lies on an SD card, eMMC or USB stick, else on disk"`
@@ -45,11 +47,12 @@ type Settings struct {
 
 // FileSettings is one entry of log.files.
 type FileSettings struct {
-	Path    string   `json:"path" doc:"absolute path, with * ? [] {} and ** for any number of directories"`
-	Exclude []string `json:"exclude" doc:"patterns of files to leave out"`
-	Format  string   `json:"format" default:"auto" doc:"format of the lines: auto, or one that loghub parse --formats lists"`
-	Pattern string   `json:"pattern" doc:"regular expression (RE2) with named groups, tried before the format"`
-	Join    bool     `json:"multiline" default:"true" doc:"make one event of the lines of a stack trace"`
+	Path    string     `json:"path" doc:"absolute path, with * ? [] {} and ** for any number of directories"`
+	Exclude []string   `json:"exclude" doc:"patterns of files to leave out"`
+	Format  string     `json:"format" default:"auto" doc:"format of the lines: auto, or one that loghub parse --formats lists"`
+	Pattern string     `json:"pattern" doc:"regular expression (RE2) with named groups, tried before the format"`
+	Join    bool       `json:"multiline" default:"true" doc:"make one event of the lines of a stack trace"`
+	Limit   limit.Rate `json:"limit" doc:"how many lines alike of a file are kept in a time, such as 100/10s; one event tells of the others"`
 }
 
 // CheckSettings reports what single fields cannot tell.
@@ -127,7 +130,8 @@ func badHeader(name, value string) bool {
 func (s Settings) fileSets() []source.FileSet {
 	var out []source.FileSet
 	for name, f := range s.Files {
-		out = append(out, source.FileSet{Name: name, Pattern: f.Path, Exclude: f.Exclude, Parse: parse.Options{Format: f.Format, Pattern: pattern(f.Pattern)}, Apart: !f.Join})
+		out = append(out, source.FileSet{Name: name, Pattern: f.Path, Exclude: f.Exclude,
+			Parse: parse.Options{Format: f.Format, Pattern: pattern(f.Pattern)}, Apart: !f.Join, Limit: f.Limit})
 	}
 	slices.SortFunc(out, func(a, b source.FileSet) int { return strings.Compare(a.Name, b.Name) })
 	return out

@@ -142,6 +142,13 @@ func (s *status) facts() [][2]string {
 	if n := s.section.SkippedMore; n > 0 {
 		out = append(out, [2]string{"", fmt.Sprintf("and %d more files", n)})
 	}
+	var limited int64
+	for _, src := range s.section.Sources {
+		limited += src.Limited
+	}
+	if limited > 0 {
+		out = append(out, [2]string{"limited", counted(limited, "event") + " suppressed since the start, as log.limit says; events tell which"})
+	}
 	if c := s.section.Severities; c != nil && c.Warn+c.Error+c.Fatal > 0 {
 		out = append(out, [2]string{"levels", fmt.Sprintf("%d warn, %d error, %d fatal since the start", c.Warn, c.Error, c.Fatal)})
 	}

@@ -31,7 +31,7 @@ func (r *runner) openSyslog() error {
 		}
 		return nil
 	}
-	o := source.SyslogOptions{Path: path}
+	o := source.SyslogOptions{Path: path, Limit: r.settings.Limit}
 	if slices.Contains(parse.Formats(), "syslog") {
 		o.Parse.Format = "syslog"
 	}

@@ -174,8 +174,9 @@ func isBasic(value []byte) bool {
 // Ends of names, as they read without _ and -, in small letters.
 var (
 	sureNames = []string{
-		"accesstoken", "refreshtoken", "idtoken", "authtoken", "apitoken", "privatetoken", "sessiontoken", "securitytoken", "bearertoken",
-		"oauthtoken", "jobtoken", "vaulttoken", "apikey", "clientsecret", "appsecret", "apisecret", "secretkey", "secretaccesskey", "authorization",
+		"accesstoken", "refreshtoken", "idtoken", "authtoken", "apitoken", "privatetoken", "sessiontoken",
+		"securitytoken", "bearertoken", "oauthtoken", "jobtoken", "vaulttoken", "apikey", "clientsecret",
+		"appsecret", "apisecret", "secretkey", "secretaccesskey", "authorization",
 	}
 	otherTokens = []string{"pagetoken", "nexttoken", "continuationtoken", "synctoken"} // places in a list
 )

@@ -30,6 +30,7 @@ func (t *tail) anew() error {
 	if !copied {
 		t.lose(t.before)
 	}
+	t.oweLimited()
 	t.sh.Log.Info().Str("path", t.path).Int64("read", t.offset).Int64("size", t.size).Bool("copied", copied).
 		Msg("log file was " + change(t.size < t.before) + ": it is read anew from its beginning")
 	t.offset, t.seq, t.before, t.scanned = 0, 0, t.size, 0

@@ -103,6 +103,12 @@
 // without a level from 90 %, warn from 95 %, everything at the end. Each stretch
 // of loss becomes a record in its place as soon as there is room.
 //
+// # Limits
+//
+// Where somebody asked for it, records alike beyond so many in a window make none, see package limit. What is suppressed and
+// not told yet stands in the spool with the place behind it (limited.go): delivered and told are what was written, whatever
+// kills loghub. Pieces of lines and traces that a limit of length cut are kept, and so is what is fatal.
+//
 // Left out: compressed files, /dev/log as a stream.
 package source
 
@@ -169,12 +175,13 @@ type Stat struct {
 	LostBytes int64   `json:"lost_bytes,omitempty"` // their bytes, and those whose lines nobody saw
 	Zeros     int64   `json:"zeros,omitempty"`      // NUL bytes of a file that were passed over
 	Format    string  `json:"format,omitempty"`     // of most of its last lines, see package parse
+	Limited   int64   `json:"limited,omitempty"`    // records that a limit suppressed
 	Misfits   int64   `json:"misfits,omitempty"`    // lines that were not of the format the settings fix
 }
 
 // counters are a source's figures, written by its goroutine, read by others.
 type counters struct {
-	position, lag, waiting, records, lost, lostBytes, zeros, misfits atomic.Int64
+	position, lag, waiting, records, lost, lostBytes, zeros, misfits, limited atomic.Int64
 
 	format  atomic.Value // string
 	counted int64        // misfits of the current builder
@@ -198,7 +205,7 @@ func (c *counters) stat(name string) Stat {
 	return Stat{
 		Name: name, Position: c.position.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Records: c.records.Load(),
 		Lost: c.lost.Load(), LostBytes: c.lostBytes.Load(), Zeros: c.zeros.Load(),
-		Format: format, Misfits: c.misfits.Load(),
+		Format: format, Misfits: c.misfits.Load(), Limited: c.limited.Load(),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/loghub/internal/join"
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -40,7 +41,8 @@ type FileSet struct {
 	Pattern string // absolute path with doublestar's wildcards
 	Exclude []string
 	Parse   parse.Options
-	Apart   bool // each line is a record: traces are not joined
+	Apart   bool       // each line is a record: traces are not joined
+	Limit   limit.Rate // lines alike that are kept of a file; the zero Rate: all
 }
 
 // Files follows the files of all sets. Run is its only goroutine.
@@ -174,6 +176,7 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 			again, err := t.read(now, last)
 			f.trouble(t, err)
 			more = more || again
+			f.trouble(t, t.tellDue(now, last && !again))
 			if len(f.tails) > fewCold && t.settled() {
 				t.rest()
 			}

@@ -83,10 +83,10 @@ func (p proof) append(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint64(dst, p.mark)
 }
 
-// parseProof reads what append wrote; spools of earlier versions have none.
+// parseProof reads what append wrote, at the beginning of b; spools of earlier versions have none.
 func parseProof(b []byte) (p proof, ok bool) {
 	at, n := binary.Uvarint(b)
-	if n <= 0 || len(b) != n+12 || at > 1<<62 {
+	if n <= 0 || len(b) < n+12 || at > 1<<62 {
 		return proof{}, false
 	}
 	return proof{at: int64(at), head: binary.LittleEndian.Uint32(b[n:]), mark: binary.LittleEndian.Uint64(b[n+4:])}, true

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -41,6 +42,7 @@ type known struct {
 	seq    uint64
 	proof  proof
 	proved bool // there is a proof
+	untold limit.Tally
 	wanted bool // the settings still ask for its path
 }
 
@@ -60,6 +62,9 @@ func parseKnown(key string, st spool.State) (*known, bool) {
 		k.aux.ID = k.id.String()
 	}
 	k.proof, k.proved = parseProof(st.Proof)
+	if n := len(k.proof.append(nil)); k.proved {
+		k.untold = untold(st.Proof[n:], st.Seq)
+	}
 	return k, true
 }
 
@@ -237,7 +242,7 @@ func (f *Files) dropUnwanted() {
 	f.away = slices.DeleteFunc(f.away, func(k *known) bool {
 		drop := k.pos == 0 || !k.wanted
 		if drop {
-			f.forget(k.key)
+			f.lose(k)
 		}
 		return drop
 	})
@@ -251,9 +256,17 @@ func (f *Files) giveUp() {
 		}
 		f.sh.Log.Warn().Str("path", k.aux.Path).Int64("read", k.pos).
 			Msg("log file is gone: no file holds what was read of it; what was added to it after that is lost")
-		f.forget(k.key)
+		f.lose(k)
 		return true
 	})
+}
+
+// lose forgets a file, but for what is to be told of it.
+func (f *Files) lose(k *known) {
+	if !k.untold.None() {
+		f.oweLimited(k.aux, k.aux.Path, k.untold)
+	}
+	f.forget(k.key)
 }
 
 func (f *Files) forget(key string) {

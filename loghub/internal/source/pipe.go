@@ -13,6 +13,7 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/join"
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/spool"
 )
@@ -50,6 +51,8 @@ type PipeOptions struct {
 	Copy func([]byte)
 	// Apart says that each line is a record: traces are not joined.
 	Apart bool
+	// Limit is how many lines alike are kept; the zero Rate: all.
+	Limit limit.Rate
 	// Raw says that Copy is all there is to do: no records.
 	Raw bool
 }
@@ -72,6 +75,9 @@ type Pipe struct {
 	saved int       // of it, how much the spool has
 	since time.Time // when the first of it came
 	loss  event.Loss
+
+	limits    limited
+	limitTold limit.Tally // by records in batch
 
 	pending []pendingRecord // in batch
 	told    event.Loss      // the loss that a record in batch tells
@@ -116,6 +122,9 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 		if !p.quiet.IsZero() {
 			due = p.quiet
 		}
+		if at := p.limitDue(); !at.IsZero() && (due.IsZero() || at.Before(due)) {
+			due = at
+		}
 		if err := p.o.Pipe.SetReadDeadline(due); err != nil {
 			return fmt.Errorf("reading pipe %s: %w", p.o.Name, err)
 		}
@@ -125,12 +134,15 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 			if end.IsZero() {
 				end, rest = time.Now().Add(stopPipe), p.drain.limit
 			} else if rest <= 0 && time.Now().After(end) {
-				p.flush(join.Quiet)
+				p.finish(join.Quiet)
 				return nil
 			}
 		}
 		data, err := p.drain.peek(buf, !stopping)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if p.limits.on() {
+				p.tellDue(false)
+			}
 			if p.quiet.IsZero() || time.Now().Before(p.quiet) {
 				continue
 			}
@@ -145,10 +157,10 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 		}
 		switch {
 		case errors.Is(err, errEmpty):
-			p.flush(join.Quiet)
+			p.finish(join.Quiet)
 			return nil
 		case errors.Is(err, io.EOF):
-			p.flush(join.Over)
+			p.finish(join.Over)
 			return nil
 		case err != nil:
 			return fmt.Errorf("reading pipe %s: %w", p.o.Name, err)
@@ -216,6 +228,10 @@ func (p *Pipe) records(data []byte, end join.End) {
 	if at > 0 || !held {
 		p.since = time.Now()
 	}
+	if p.batch != nil && p.limits.behind {
+		pos := p.pos - uint64(len(buf)-at)
+		p.batch.Prove(pos, p.seq, p.proofAt(pos, p.join.Mark().Pieces(), limit.Tally{}))
+	}
 	p.saved = max(p.saved-at, 0)
 	if p.carry = append(p.carry[:0], buf[at:]...); p.batch != nil && len(p.carry) > p.saved {
 		p.batch.Carry(p.pos, p.carry[p.saved:])
@@ -265,9 +281,15 @@ func (p *Pipe) record(pos uint64) {
 	rec := event.Bounded(p.builder.Group(g, p.seq+1), g.Bytes)
 	if rec == nil || rec.Severity < p.o.MinSeverity {
 		if p.batch != nil {
+			p.markUntold(pos - uint64(g.Bytes))
 			p.batch.Mark(pos, p.seq)
 		}
 		return
+	}
+	if p.limits.on() {
+		if rec = p.limit(g, rec, pos); rec == nil {
+			return
+		}
 	}
 	if p.sh.Emit != nil {
 		p.sh.Emit(p.o.Name, rec)
@@ -287,6 +309,7 @@ func (p *Pipe) record(pos uint64) {
 		p.n.lose(&p.loss, event.ReasonQuota, rec.Severity, g.Bytes)
 		return
 	}
+	p.markUntold(pos - uint64(g.Bytes))
 	if !p.loss.None() && p.told.None() && time.Since(p.toldAt) >= lossEvery {
 		p.tellLoss(pos - uint64(g.Bytes))
 		rec = event.Bounded(p.builder.Group(g, p.seq+1), g.Bytes)
@@ -294,7 +317,7 @@ func (p *Pipe) record(pos uint64) {
 	p.seq++
 	p.batch.Record(pos, p.seq, rec)
 	if g.Open {
-		p.batch.Prove(pos, p.seq, p.inLine(pos))
+		p.batch.Prove(pos, p.seq, p.proofAt(pos, p.join.Mark().Pieces(), limit.Tally{}))
 	}
 	p.pending = append(p.pending, pendingRecord{rec.Severity, g.Bytes})
 	if p.batch.Len() >= 1<<20 { // lines that grew: do not outgrow a segment
@@ -312,6 +335,7 @@ func (p *Pipe) tellLoss(pos uint64) {
 // commit writes the batch. What cannot be written is shed: the pipe has to move.
 func (p *Pipe) commit() {
 	p.n.learn(p.builder)
+	p.n.limited.Add(p.limits.taken())
 	if p.batch == nil || p.batch.Len() == 0 {
 		return
 	}
@@ -330,8 +354,19 @@ func (p *Pipe) commit() {
 		}
 		p.batch.Reset()
 		p.saved = 0
+		p.limits.carry(p.limitTold)
+		p.limits.behind = p.limits.on() // what the batch said of it is to be said again
 	}
+	p.limitTold = limit.Tally{}
 	p.told, p.pending = event.Loss{}, p.pending[:0]
+}
+
+// finish takes the last of it.
+func (p *Pipe) finish(end join.End) {
+	p.flush(end)
+	if p.limits.on() {
+		p.tellDue(true)
+	}
 }
 
 // flush takes what is held as it stands, and tells of a loss.

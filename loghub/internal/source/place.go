@@ -17,6 +17,7 @@ import (
 
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/join"
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,8 @@ func (p *Pipe) open() error {
 	if p.o.Raw || p.sh.Spool == nil {
 		p.drain, err = newDrain(p.o.Pipe, "", false)
 		p.join.Apart = p.o.Apart
+		p.limits = limited{rate: p.o.Limit}
+		p.limits.ready()
 		p.builder = p.newBuilder(newEpoch(p.o.Name))
 		return err
 	}
@@ -60,8 +63,11 @@ func (p *Pipe) open() error {
 	p.join.Apart = p.o.Apart
 	p.pos, p.seq, p.carry, p.saved = st.Pos, st.Seq, st.Carry, len(st.Carry)
 	p.join.Rewind(markOf(st))
+	p.limits = limited{rate: p.o.Limit}
+	p.limits.ready()
 	skip, broken := 0, false
 	if same {
+		p.limits.carry(untoldOf(st))
 		skip, broken = p.reconcile(&aux)
 	}
 	p.n.position.Store(int64(p.pos))
@@ -88,7 +94,7 @@ func (p *Pipe) register(key string, aux pipeAux) error {
 		return err
 	}
 	p.src, err = p.sh.Spool.Register(key, spool.State{
-		Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry, Proof: p.inLine(p.pos - uint64(len(p.carry))),
+		Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry, Proof: p.proofAt(p.pos-uint64(len(p.carry)), p.join.Mark().Pieces(), limit.Tally{}),
 	})
 	if err != nil {
 		return err
@@ -144,16 +150,6 @@ func (p *Pipe) breakLine() {
 	p.loss = loss
 }
 
-// inLine is the proof of a place in the middle of a line: where it is, and how many pieces of the line were taken. Of
-// other places there is none.
-func (p *Pipe) inLine(pos uint64) []byte {
-	n := p.join.Mark().Pieces()
-	if n == 0 {
-		return nil
-	}
-	return binary.AppendUvarint(binary.AppendUvarint(nil, pos), uint64(n))
-}
-
 // markOf tells from the proof whether the carry goes on with a line whose beginning was taken.
 func markOf(st spool.State) join.Mark {
 	pos, n := binary.Uvarint(st.Proof)
@@ -165,6 +161,16 @@ func markOf(st spool.State) join.Mark {
 		return join.Mark{}
 	}
 	return join.InLine(int(pieces))
+}
+
+// untoldOf is what the proof holds besides.
+func untoldOf(st spool.State) limit.Tally {
+	_, n := binary.Uvarint(st.Proof)
+	_, m := binary.Uvarint(st.Proof[max(n, 0):])
+	if n <= 0 || m <= 0 {
+		return limit.Tally{}
+	}
+	return untold(st.Proof[n+m:], st.Seq)
 }
 
 func (p *Pipe) addLoss(reason string, bytes int64, at time.Time) {
@@ -194,7 +200,8 @@ func (p *Pipe) skip(n int) error {
 
 // finishOld sends what was held of a pipe that is no more, under its own epoch.
 func (p *Pipe) finishOld(key string, st spool.State, aux pipeAux) error {
-	if len(st.Carry) == 0 {
+	over := untoldOf(st)
+	if len(st.Carry) == 0 && over.None() {
 		return nil
 	}
 	src, err := p.sh.Spool.Register(key, st)
@@ -209,6 +216,10 @@ func (p *Pipe) finishOld(key string, st spool.State, aux pipeAux) error {
 			st.Seq++
 			b.Record(st.Pos-uint64(len(data)-j.Group.Bytes), st.Seq, rec)
 		}
+	}
+	if !over.None() {
+		b.Prove(st.Pos, st.Seq, appendTold(st, over))
+		b.Record(st.Pos, st.Seq+1, builder.Limited(over, p.o.Limit, p.o.Name, st.Seq+1))
 	}
 	if err := p.sh.Spool.Commit(b); err != nil && !errors.Is(err, spool.ErrFull) {
 		return err

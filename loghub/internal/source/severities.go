@@ -45,3 +45,24 @@ func (c *Counts) add(s Severities) {
 func (c *Counts) Severities() Severities {
 	return Severities{Warn: c.warn.Load(), Error: c.error.Load(), Fatal: c.fatal.Load()}
 }
+
+// severities of RFC 5424, section 6.2.1, table 2, as numbers of OpenTelemetry.
+var prioritySeverities = [8]uint8{21, 19, 18, 17, 13, 10, 9, 5}
+
+// prioritySeverity is what the <PRI> in front of a message says; 0: there is none.
+func prioritySeverity(text []byte) uint8 {
+	if len(text) < 3 || text[0] != '<' {
+		return 0
+	}
+	n := 0
+	for i, c := range text[1:min(len(text), 5)] {
+		switch {
+		case c == '>' && i > 0:
+			return prioritySeverities[n&7]
+		case c < '0' || c > '9':
+			return 0
+		}
+		n = 10*n + int(c-'0')
+	}
+	return 0
+}

@@ -26,14 +26,18 @@ func (t *tail) ready() {
 	if t.batch == nil && t.src != nil {
 		t.batch = spool.NewBatch(t.src)
 	}
+	t.limits.ready()
 }
 
 // rest lets go of it: where there are many files, few of them are being read.
-func (t *tail) rest() { t.builder, t.batch = nil, nil }
+func (t *tail) rest() {
+	t.builder, t.batch = nil, nil
+	t.limits.rest()
+}
 
 // settled says whether all was read that there is, of a file that can be found again by its name.
 func (t *tail) settled() bool {
-	return t.checked && (t.offset == t.size || t.held) && !t.deleted && len(t.names) > 0
+	return t.checked && (t.offset == t.size || t.held) && !t.deleted && len(t.names) > 0 && t.limits.l.Next().IsZero()
 }
 
 // changed says whether a file that was quiet has changed. What cannot be told is a change.
@@ -82,7 +86,7 @@ func (f *Files) newTail(c *candidate) *tail {
 	now := time.Now()
 	f.open++
 	return &tail{sh: f.sh, files: f, f: c.f, id: c.id, path: c.path, set: c.set, size: c.size, before: c.size, grown: now, intact: now,
-		born: now, left: now, join: &f.join}
+		born: now, left: now, join: &f.join, limits: limited{rate: f.rate(c.set)}}
 }
 
 // add sums up the figures of another source.
@@ -95,6 +99,7 @@ func (s *Stat) add(o Stat) {
 	s.LostBytes += o.LostBytes
 	s.Zeros += o.Zeros
 	s.Misfits += o.Misfits
+	s.Limited += o.Limited
 }
 
 func statID(info fs.FileInfo) (dev, ino uint64) {

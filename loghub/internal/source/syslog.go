@@ -14,6 +14,7 @@ import (
 
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/event"
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/parse"
 	"cloud4.internal/hub/loghub/internal/spool"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,7 @@ const (
 type SyslogOptions struct {
 	Path  string // absolute
 	Parse parse.Options
+	Limit limit.Rate // lines alike that are kept; the zero Rate: all
 }
 
 // Syslog is the socket that syslog(3) writes to. Run uses two goroutines: one empties the socket whatever happens, the
@@ -64,6 +66,8 @@ type Syslog struct {
 	told    event.Loss      // by a record in batch
 	toldAt  time.Time       //
 	pending []pendingRecord // in batch
+	limits  limited
+	limited limit.Tally // told by records in batch
 }
 
 // ErrTaken says that a socket cannot be had because something is in its place already.
@@ -79,14 +83,18 @@ func OpenSyslog(sh *Shared, o SyslogOptions) (*Syslog, error) {
 	epoch := newEpoch("syslog")
 	s.builder = event.New(event.Options{Masker: sh.Masker, Parse: o.Parse, UID: epoch + ".",
 		Attrs: []otlp.KeyValue{{Key: event.AttrSocket, Value: otlp.String(o.Path)}}})
+	s.limits = limited{rate: o.Limit}
+	s.limits.ready()
 	if sh.Spool == nil {
 		return s, nil
 	}
+	st := sh.Spool.Restored()[syslogKey]
+	s.limits.carry(untold(st.Proof, st.Seq))
 	aux, err := json.Marshal(struct {
 		Epoch string `json:"epoch"`
 	}{epoch})
 	if err == nil {
-		s.src, err = sh.Spool.Register(syslogKey, spool.State{Aux: string(aux)})
+		s.src, err = sh.Spool.Register(syslogKey, spool.State{Aux: string(aux), Proof: s.limits.appendUntold(nil, 0, limit.Tally{})})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening on %s: %w", o.Path, err), s.close())
@@ -114,14 +122,18 @@ func (s *Syslog) Run(ctx context.Context) error {
 		select {
 		case err := <-over:
 			s.write(spare, true)
+			s.tellDue(true)
 			return err
 		case <-s.box.news:
 			spare = s.write(spare, false)
 		case <-late: // a loss that nothing followed
 			spare = s.write(spare, true)
 		}
+		s.tellDue(false)
 		if late = nil; !s.loss.None() {
 			late = time.After(lossWait)
+		} else if at := s.limits.l.Next(); !at.IsZero() {
+			late = time.After(max(time.Until(at), lossEvery))
 		}
 	}
 }
@@ -211,27 +223,6 @@ func (s *Syslog) accept(text []byte, size int, from unix.Ucred) {
 	}
 }
 
-// severities of RFC 5424, section 6.2.1, table 2, as numbers of OpenTelemetry.
-var prioritySeverities = [8]uint8{21, 19, 18, 17, 13, 10, 9, 5}
-
-// prioritySeverity is what the <PRI> in front of a message says; 0: there is none.
-func prioritySeverity(text []byte) uint8 {
-	if len(text) < 3 || text[0] != '<' {
-		return 0
-	}
-	n := 0
-	for i, c := range text[1:min(len(text), 5)] {
-		switch {
-		case c == '>' && i > 0:
-			return prioritySeverities[n&7]
-		case c < '0' || c > '9':
-			return 0
-		}
-		n = 10*n + int(c-'0')
-	}
-	return 0
-}
-
 // keep sees to it that the path leads here. A service that brings its own syslog daemon may take it; a path that was
 // removed is made again.
 func (s *Syslog) keep(ctx context.Context, buf []byte) {
@@ -315,6 +306,11 @@ func (s *Syslog) record(m message) {
 	if rec == nil {
 		return
 	}
+	if s.limits.on() {
+		if rec = s.limit(m, rec); rec == nil {
+			return
+		}
+	}
 	if s.sh.Emit != nil {
 		s.sh.Emit(syslogKey, rec)
 	}
@@ -331,6 +327,7 @@ func (s *Syslog) record(m message) {
 		s.n.lose(&s.loss, event.ReasonQuota, rec.Severity, len(m.text))
 		return
 	}
+	s.markUntold()
 	if !s.loss.None() && s.told.None() && time.Since(s.toldAt) >= lossEvery {
 		s.tellLoss()
 		rec = s.build(m)
@@ -373,6 +370,10 @@ func (s *Syslog) tellLoss() {
 // commit writes the batch. What cannot be written is shed.
 func (s *Syslog) commit() {
 	s.n.learn(s.builder)
+	s.n.limited.Add(s.limits.taken())
+	if s.batch != nil {
+		s.markUntold()
+	}
 	if s.batch == nil || s.batch.Len() == 0 {
 		return
 	}
@@ -389,6 +390,9 @@ func (s *Syslog) commit() {
 			s.n.lose(&s.loss, reason, r.severity, r.bytes)
 		}
 		s.batch.Reset()
+		s.limits.carry(s.limited)
+		s.limits.behind = s.limits.on()
 	}
+	s.limited = limit.Tally{}
 	s.told, s.pending = event.Loss{}, s.pending[:0]
 }

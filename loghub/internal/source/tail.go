@@ -15,6 +15,7 @@ import (
 	"cloud4.internal/hub/internal/otlp"
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/join"
+	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/spool"
 )
 
@@ -61,6 +62,7 @@ type tail struct {
 	cold    bool      // see Files.cold
 	fresh   bool      // it came while we looked, and nothing of it was read
 	born    time.Time
+	limits  limited
 	scanned int64 // so far there are zeros from the place on
 	packed  bool  // it is compressed
 	held    bool  // nothing but zeros follow, and it did not change since
@@ -112,6 +114,8 @@ func (t *tail) resume(k *known) {
 	}
 	t.aux = fileAux{Path: t.path, Raw: rawPath(t.path), Set: t.set, Generation: k.aux.Generation, ID: k.aux.ID}
 	t.builder, t.ahead = nil, nil
+	t.limits.rate = t.files.rate(t.set)
+	t.limits.carry(k.untold)
 }
 
 // measure makes the imprint of the place where reading begins.
@@ -142,7 +146,7 @@ func (t *tail) newBuilder() *event.Builder {
 
 func (t *tail) state() (spool.State, error) {
 	text, err := json.Marshal(t.aux)
-	return spool.State{Aux: string(text), Pos: uint64(t.offset), Seq: t.seq, Proof: t.imprint.proof().append(nil)}, err
+	return spool.State{Aux: string(text), Pos: uint64(t.offset), Seq: t.seq, Proof: t.limits.appendUntold(t.imprint.proof().append(nil), t.seq, limit.Tally{})}, err
 }
 
 // look sees what became of the file, and begins anew where it is another one than was read.
@@ -312,6 +316,11 @@ func (t *tail) record() {
 	if rec == nil { // the place that commit writes covers it
 		return
 	}
+	if t.limits.on() {
+		if rec = t.limit(g, rec); rec == nil {
+			return
+		}
+	}
 	if t.sh.Emit != nil && t.next > t.copied {
 		t.sh.Emit("stdout", rec)
 		t.copied = t.next
@@ -340,7 +349,7 @@ func (t *tail) commit(data []byte) error {
 // commitTo commits the batch with the imprint of its end, which is that of data.
 func (t *tail) commitTo(next imprint, data []byte) error {
 	if t.batch != nil {
-		t.proof = next.proof().append(t.proof[:0])
+		t.proof = t.limits.appendUntold(next.proof().append(t.proof[:0]), t.seq, limit.Tally{})
 		t.batch.Prove(uint64(t.next), t.seq, t.proof)
 		if err := t.sh.Spool.Commit(t.batch); err != nil {
 			t.n.records.Add(-int64(t.batch.Records()))
@@ -348,11 +357,14 @@ func (t *tail) commitTo(next imprint, data []byte) error {
 			t.next = t.offset
 			t.severities = Severities{}
 			t.batch.Reset()
+			t.limits.back()
 			return err
 		}
 	}
 	t.offset, t.imprint, t.mark = t.next, next, t.join.Mark()
 	t.passed(data)
+	t.limits.save()
+	t.n.limited.Add(t.limits.taken())
 	t.n.position.Store(t.offset)
 	t.n.learn(t.builder)
 	t.sh.Counts.add(t.severities)
@@ -373,6 +385,7 @@ func (t *tail) over(now time.Time, named bool) bool {
 }
 
 func (t *tail) forget() {
+	t.oweLimited()
 	if t.src != nil {
 		if err := t.sh.Spool.Forget(t.src); err != nil {
 			t.sh.Log.Warn().Err(err).Str("path", t.path).Msg("forgetting a log file")

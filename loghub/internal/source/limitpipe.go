@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package source
+
+import (
+	"encoding/binary"
+	"time"
+
+	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/join"
+	"cloud4.internal/hub/loghub/internal/limit"
+)
+
+// limit says what becomes of the record of a group that ends at pos; nil: it is suppressed. It has its number all the same.
+func (p *Pipe) limit(g *join.Group, rec *otlp.Record, pos uint64) *otlp.Record {
+	keep, over := p.limits.take(g, rec, p.seq+1)
+	if !over.None() {
+		p.tellLimited(over, pos-uint64(g.Bytes))
+		rec = p.builder.Group(g, p.seq+1)
+	}
+	if keep {
+		return rec
+	}
+	p.seq++
+	if p.o.Name != "hubs" {
+		var s Severities
+		s.add(rec.Severity)
+		p.sh.Counts.add(s)
+	}
+	return nil
+}
+
+// markUntold marks the place pos, where a line begins, if something was suppressed before it.
+func (p *Pipe) markUntold(pos uint64) {
+	if p.limits.behind && p.batch != nil {
+		p.batch.Prove(pos, p.seq, p.proofAt(pos, 0, limit.Tally{}))
+	}
+}
+
+// proofAt is the proof of a place, behind which so many pieces of a line were taken, and what is not told there. told is about
+// to be.
+func (p *Pipe) proofAt(pos uint64, pieces int, told limit.Tally) []byte {
+	if pieces == 0 && !p.limits.on() {
+		return nil
+	}
+	proof := binary.AppendUvarint(binary.AppendUvarint(nil, pos), uint64(pieces))
+	return p.limits.appendUntold(proof, p.seq, told)
+}
+
+// tellLimited puts the record of what was suppressed before the place pos.
+func (p *Pipe) tellLimited(over limit.Tally, pos uint64) {
+	if p.batch != nil {
+		p.batch.Prove(pos, p.seq, p.proofAt(pos, 0, over))
+		p.limitTold.Add(over)
+	}
+	p.seq++
+	p.n.records.Add(1)
+	rec := p.builder.Limited(over, p.limits.rate, p.o.Name, p.seq)
+	if p.sh.Emit != nil {
+		p.sh.Emit(p.o.Name, rec)
+	}
+	if p.batch != nil {
+		p.batch.Record(pos, p.seq, rec)
+	}
+}
+
+// tellDue tells what was suppressed in windows that are over; all: in all of them.
+func (p *Pipe) tellDue(all bool) {
+	if p.batch != nil {
+		if p.fill = p.sh.Spool.Fill(); p.fill >= shedAll {
+			return
+		}
+	}
+	now := time.Now()
+	over, ok := p.limits.l.Due(now, all)
+	for ; ok; over, ok = p.limits.l.Due(now, all) {
+		p.tellLimited(over, p.pos-uint64(len(p.carry)))
+	}
+	p.commit()
+}
+
+// limitDue is when tellDue is to be called; the zero time: it need not be.
+func (p *Pipe) limitDue() time.Time {
+	at := p.limits.l.Next()
+	if !at.IsZero() && p.fill >= shedAll { // there is no room for it now
+		return time.Now().Add(lossWait)
+	}
+	return at
+}
