@@ -31,11 +31,13 @@ func (p *Parser) addPairs(b []byte, rec *otlp.Record) {
 
 // trailingPairs is where the pairs begin that reach to the end of b, len(b) if there are none.
 func trailingPairs(b []byte) int {
-	if bytes.IndexByte(b, '=') < 0 {
+	first := bytes.IndexByte(b, '=')
+	if first < 0 {
 		return len(b)
 	}
 	start := len(b)
-	for i := blanks(b); i < len(b); i += blanks(b[i:]) {
+	i := bytes.LastIndexByte(b[:first], ' ') + 1 // words before it are no pairs
+	for i += blanks(b[i:]); i < len(b); i += blanks(b[i:]) {
 		if n := pairSize(b[i:]); n > 0 {
 			start = min(start, i)
 			i += n

@@ -138,6 +138,9 @@ func (p *Parser) findTrace(line []byte, rec *otlp.Record) {
 }
 
 func (p *Parser) findNamed(b []byte, rec *otlp.Record) {
+	if bytes.IndexByte(b, '=') < 0 && bytes.IndexByte(b, ':') < 0 { // no key has a value
+		return
+	}
 	for at := 0; at < traceTries; at++ {
 		i := bytes.Index(b, []byte("race")) // trace, Trace
 		if i < 0 {
