@@ -4,44 +4,45 @@ package join
 
 import "bytes"
 
-// opening is the beginning of a line that opens a trace, or may.
+// opening is how a line looks that opens a trace, or may.
 type opening struct {
 	prefix, suffix string
+	within         string // stands between them; "": nothing has to
 	state          state
 }
 
 // openings by their first byte.
 var openings = func() (t [256][]opening) {
 	for _, o := range []opening{
-		{"Traceback (most recent call last)", "", state{in: python, step: frames}},
-		{"Fatal Python error: ", "", state{in: python, step: message, thrown: true}},
-		{"--- Logging error ---", "", state{in: python, step: chain}},
-		{"panic: ", "", state{in: golang, thrown: true}},
-		{"fatal error: ", "", state{in: golang, thrown: true}},
-		{"runtime: goroutine stack exceeds ", "", state{in: golang}},
-		{"unexpected fault address ", "", state{in: golang}},
-		{"SIG", "", state{in: golang}},
-		{"goroutine ", "]:", state{in: golang, step: frames}},
-		{"==================", "", state{in: race}},
-		{"WARNING: DATA RACE", "", state{in: race, step: frames, thrown: true}},
-		{"thread '", ":", state{in: rust}},
-		{"thread '", "", state{in: rust, step: message, thrown: true}},
-		{"Exception in thread ", ":", state{in: logged}}, // Python; Java goes on in the line
-		{"Exception ignored in", "", state{in: logged}},  // Python
-		{"Task exception was never retrieved", "", state{in: logged}},
-		{"#<Thread:", ":", state{in: ruby, step: chain}},
-		{"Caused by: ", "", state{in: thrown, thrown: true}},
-		{"Unhandled ", "", state{in: thrown, thrown: true}},
-		{"Uncaught ", "", state{in: thrown, thrown: true}},
-		{"PHP ", "", state{in: php, step: chain, thrown: true}},
-		{"error: ", "", state{in: logged, thrown: true}},
-		{"warn: ", "]", state{in: dotnetLog}},
-		{"warn: ", "", state{in: logged, thrown: true}},
-		{"info: ", "]", state{in: dotnetLog}},
-		{"fail: ", "]", state{in: dotnetLog}},
-		{"crit: ", "]", state{in: dotnetLog}},
-		{"dbug: ", "]", state{in: dotnetLog}},
-		{"trce: ", "]", state{in: dotnetLog}},
+		{"Traceback (most recent call last)", "", "", state{in: python, step: frames}},
+		{"Fatal Python error: ", "", "", state{in: python, step: message, thrown: true}},
+		{"--- Logging error ---", "", "", state{in: python, step: chain}},
+		{"panic: ", "", "", state{in: golang, thrown: true}},
+		{"fatal error: ", "", "", state{in: golang, thrown: true}},
+		{"runtime: goroutine stack exceeds ", "", "", state{in: golang}},
+		{"unexpected fault address ", "", "", state{in: golang}},
+		{"SIG", "", ": ", state{in: golang}},
+		{"goroutine ", "]:", "", state{in: golang, step: frames}},
+		{"==================", "", "", state{in: race}},
+		{"WARNING: DATA RACE", "", "", state{in: race, step: frames, thrown: true}},
+		{"thread '", ":", " panicked at ", state{in: rust}},
+		{"thread '", "", " panicked at ", state{in: rust, step: message, thrown: true}},
+		{"Exception in thread ", ":", "", state{in: logged}}, // Python; Java goes on in the line
+		{"Exception ignored in", "", "", state{in: logged}},  // Python
+		{"Task exception was never retrieved", "", "", state{in: logged}},
+		{"#<Thread:", ":", "", state{in: ruby, step: chain}},
+		{"Caused by: ", "", "", state{in: thrown, thrown: true}},
+		{"Unhandled ", "", "", state{in: thrown, thrown: true}},
+		{"Uncaught ", "", "", state{in: thrown, thrown: true}},
+		{"PHP ", "", "", state{in: php, step: chain, thrown: true}},
+		{"error: ", "", "", state{in: logged, thrown: true}},
+		{"warn: ", "]", "", state{in: dotnetLog}},
+		{"warn: ", "", "", state{in: logged, thrown: true}},
+		{"info: ", "]", "", state{in: dotnetLog}},
+		{"fail: ", "]", "", state{in: dotnetLog}},
+		{"crit: ", "]", "", state{in: dotnetLog}},
+		{"dbug: ", "]", "", state{in: dotnetLog}},
+		{"trce: ", "]", "", state{in: dotnetLog}},
 	} {
 		t[o.prefix[0]] = append(t[o.prefix[0]], o)
 	}
@@ -51,7 +52,7 @@ var openings = func() (t [256][]opening) {
 // opens finds the opening of a line.
 func opens(line []byte) (state, bool) {
 	for _, o := range openings[line[0]] {
-		if has(line, o.prefix) && ends(line, o.suffix) {
+		if has(line, o.prefix) && ends(line, o.suffix) && (o.within == "" || bytes.Contains(line, []byte(o.within))) {
 			return o.state, true
 		}
 	}

@@ -247,6 +247,5 @@ func framed(line []byte) bool {
 	if i := bytes.Index(rest, []byte(": ")); in > 0 && i > 0 && digits(rest) == i { // of Rust
 		return true
 	}
-	_, ok := rubyPlace(rest)
-	return ok && (in > 0 || has(rest, "from "))
+	return rubyFrame(rest) && (in > 0 || has(rest, "from "))
 }

@@ -30,9 +30,6 @@ func (s *state) nextRuby(line []byte) answer {
 // rubyFrame reads "x.rb:1:in 'f'", with or without "from" in front.
 func rubyFrame(line []byte) bool {
 	rest, _ := indent(line)
-	if has(rest, "from ") {
-		return true
-	}
 	rest, ok := rubyPlace(rest)
 	return ok && len(rest) == 0
 }

@@ -61,8 +61,7 @@ func (p *Parser) javaUtil(line []byte, rec *otlp.Record) bool {
 	}
 	secs, ok := unix(y, m, d, h*3600+secs)
 	where := half[3:]
-	n := name(where)
-	if !ok || n == 0 {
+	if !ok || !julWhere(where) {
 		return false
 	}
 	rec.Time = uint64(p.local(secs) * 1e9)
@@ -77,12 +76,20 @@ func (p *Parser) javaISO(line []byte, rec *otlp.Record) bool {
 		return false
 	}
 	where := line[n+1:]
-	function := where[name(where):]
-	if len(function) == len(where) || len(function) > 0 && (function[0] != ' ' || name(function[1:]) != len(function)-1) {
+	if !julWhere(where) {
 		return false
 	}
 	p.julRest(line, where, rec)
 	return true
+}
+
+// julWhere says whether b is a class, or a class and a function.
+func julWhere(b []byte) bool {
+	n := name(b)
+	if n == 0 || n == len(b) {
+		return n > 0
+	}
+	return b[n] == ' ' && n+1 < len(b) && name(b[n+1:]) == len(b)-n-1
 }
 
 // julRest reads class and function, and the lines below.
@@ -96,6 +103,7 @@ func (p *Parser) julRest(line, where []byte, rec *otlp.Record) {
 	if word := julLevel(p.below); word != nil {
 		rec.Severity, rec.SeverityText = severity(word), p.intern(word)
 		rec.Body = otlp.Text(bytes.TrimPrefix(p.below[len(word)+1:], []byte(" ")))
+		p.findTrace(rec.Body.Bytes, rec)
 		p.below = nil
 	}
 }
