@@ -50,7 +50,24 @@
 // missing that was not forced down, places behind it do not count (records do), and the
 // source is read again, under the same uids. Before a file goes, the cursor is forced to the disk,
 // and so are the places it held. A cursor that cannot be written keeps only the newest of
-// the files that could go; one that is lost sends again what is there.
+// the files that could go; one that is lost sends again what is there, and may read sources
+// from their beginning.
+//
+// Disbelief lasts. Places that did not count once must not count at a later start, when what
+// told it is gone: the machine may end again before anything of this life is on the disk. So
+// long as no whole head behind them is forced down, which replaces them all,
+//
+//   - the cursor on the disk does not go past where they begin, the bar, though that in memory
+//     does and files go: what is in front of the cursor is believed without what it followed,
+//     since who moved it there had seen all of that acknowledged;
+//   - files in front of the bar go only up to the newest that holds places. Those behind it
+//     may go in any order, and any of them may come back: what is left follows on nothing.
+//
+// A head replaces what was not believed while it is there. Where none follows it (InMemory), it goes
+// when those before it cannot come back: the directory was forced down without them.
+// What a killed process has left in files is forced down before new ones say that it is safe; of its
+// cursor, the slot that holds is never the one written next. A full disk stops none of this: segments
+// begin in memory, and records flow through it.
 //
 // A frame that fails its checksum, or cannot be read, is skipped to the next one that
 // holds, and counted. Open never refuses because of what the log or its directory holds.

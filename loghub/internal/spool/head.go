@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 )
 
 // link says what stood in front of a segment when it was begun.
@@ -34,14 +36,20 @@ func (l *link) parse(p []byte) bool {
 	return ok
 }
 
-// follow decides whether the places of a segment hold that begins with l.
+// follow decides whether the places of a segment hold that begins with l. For one that a crash may have torn, what is
+// done with is what the cursor on the disk says: it stays in front of places that were not believed.
 func (s *Spool) follow(f *follower, l link, crashed bool) {
-	prev := s.segs[l.prev]
+	prev, done := s.segs[l.prev], s.ack
+	if crashed {
+		done = f.done
+	}
 	switch {
-	case l.prev == 0, prev == nil && l.prev < s.ack.segment: // nothing in front of it is needed
+	case l.prev == 0, l.prev < done.segment: // nothing in front of it is needed
 		f.frozen = false
-	case crashed && (prev == nil || prev.size < l.size):
-		f.frozen = true
+	case crashed && prev == nil:
+		f.freeze(cursor{l.prev, headerBytes})
+	case crashed && prev.size < l.size:
+		f.freeze(cursor{l.prev, prev.size})
 	}
 }
 
@@ -107,8 +115,8 @@ func (s *Spool) appendHead(dst []byte, n uint64) []byte {
 			dst = appendSource(dst, src.id, src.key, src.state)
 		}
 	}
-	for key, st := range s.restored {
-		dst = appendSource(dst, s.restoredID(key), key, st)
+	for _, key := range slices.Sorted(maps.Keys(s.restored)) { // what a test has done once it does again
+		dst = appendSource(dst, s.restoredID(key), key, s.restored[key])
 	}
 	return dst
 }

@@ -4,6 +4,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"os"
@@ -24,7 +25,8 @@ func bootID() uint64 {
 // load reads everything that is there, then begins the next segment.
 func (s *Spool) load() error {
 	s.keptAt = s.o.now()
-	if err := s.loadCursors(); err != nil {
+	d, ok, err := s.loadCursors()
+	if err != nil {
 		return err
 	}
 	if err := s.list(); err != nil {
@@ -34,7 +36,7 @@ func (s *Spool) load() error {
 	for n := range s.taken {
 		next = max(next, n+1)
 	}
-	var f follower
+	f := follower{done: d.at}
 	for _, n := range s.numbers() {
 		next = max(next, n+1)
 		s.loadSegment(&f, n)
@@ -42,8 +44,10 @@ func (s *Spool) load() error {
 	if numbers := s.numbers(); len(numbers) > 0 && s.ack.before(cursor{numbers[0], headerBytes}) {
 		s.ack = cursor{numbers[0], headerBytes}
 	}
-	s.forceOld()
-	if s.disk != nil && s.o.Mode == OnDisk && s.inMem > 0 {
+	s.cur.bar = f.bar
+	forced := s.forceOld()
+	s.startCursor(d, ok)
+	if forced && s.disk != nil && s.o.Mode == OnDisk && s.inMem > 0 {
 		// The mode was another before this start. What fails stays in memory, and is tried again.
 		_ = s.spill(false)
 	}
@@ -67,48 +71,66 @@ func (s *Spool) load() error {
 
 // loadCursors opens both cursors and takes the one that is further: the one in
 // memory dies with the machine, and that on the disk is written now and then only.
-func (s *Spool) loadCursors() (err error) {
+// d is what the disk's holds; ok is false when it holds nothing.
+func (s *Spool) loadCursors() (d mark, ok bool, err error) {
 	c := &s.cur
 	if c.mem, err = s.mem.cursor(); err != nil {
-		return err
+		return d, false, err
 	}
 	m, _, _ := readCursor(c.mem)
 	c.mark, c.written, c.memorySlot = m, m.written, int64(m.slot)
 	if s.disk == nil {
 		s.ack = c.mark.at
-		return nil
+		return d, false, nil
 	}
 	if c.disk, err = s.disk.cursor(); err != nil {
 		// Something stands in its way. The log is sent from its beginning.
 		s.trouble.cursorErr = err
 		s.ack = c.mark.at
-		return nil
+		return d, false, nil
 	}
 	d, ok, later := readCursor(c.disk)
 	if later {
 		s.foreign++
 	}
-	c.slot, c.dirty = int64(d.slot), ok // a process that was killed may not have forced it down
 	if c.mark.at.before(d.at) {
 		c.mark.at = d.at
 	}
 	c.mark.generation = max(c.mark.generation, d.generation)
 	c.written.merge(d.written)
-	s.ack = c.mark.at
-	if s.o.Mode == OnDisk && d.at.before(s.ack) {
-		if err := c.save(s.ack, true); err != nil {
+	c.slot, c.dirty = int64(d.slot), ok
+	if ok { // a process that was killed may not have forced it down: before that it is not to be written over
+		if _, err := c.sync(s.o.now()); err != nil {
 			s.trouble.cursorErr = err
 		}
 	}
-	if !ok { // both slots now: a disk that is full later has room for them
-		for range 2 {
-			if err := c.save(s.ack, true); err != nil {
-				s.trouble.cursorErr = err
-			}
+	s.ack = c.mark.at
+	return d, ok, nil
+}
+
+// startCursor brings to the disk's cursor, which held d, what that in memory knew. Both slots get their room now: a disk
+// that is full later has none.
+func (s *Spool) startCursor(d mark, ok bool) {
+	c := &s.cur
+	if c.disk == nil {
+		return
+	}
+	size, err := c.disk.Size()
+	times := 0
+	switch {
+	case !ok:
+		times = 2
+	case err == nil && size < 2*slotBlock+slotBytes, s.o.Mode == OnDisk && d.at.before(c.mark.at):
+		times = 1
+	}
+	for range times {
+		if err := c.save(c.mark.at, true); err != nil {
+			s.trouble.cursorErr = err
+		}
+		if !ok {
 			c.slot ^= 1
 		}
 	}
-	return nil
 }
 
 // list finds the segments of both tiers.
@@ -156,7 +178,16 @@ type follower struct {
 	// took: the places behind it are ahead of records that are not there any more, and
 	// which their source may still have. Records behind it count all the same.
 	frozen bool
+	bar    cursor            // where that began, while no head that holds follows on the disk; zero: nowhere
+	done   cursor            // the disk's: who wrote it saw what is in front of it acknowledged
 	names  map[uint64]string // ids of the segment's sources → keys
+}
+
+func (f *follower) freeze(at cursor) {
+	f.frozen = true
+	if f.bar == (cursor{}) {
+		f.bar = at
+	}
 }
 
 // loadSegment takes positions and counts from an old segment. What cannot be
@@ -196,7 +227,7 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 			heads--
 		}
 		if crashed && sc.holes > 0 {
-			f.frozen = true
+			f.freeze(cursor{n, at})
 		}
 		if fr.kind == kindRecord && !(cursor{n, at}).before(s.ack) {
 			s.backlog++
@@ -208,12 +239,14 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 		if inHead && heads == 0 && sc.holes == 0 {
 			x.head = sc.off
 			s.keepOnly(f.names)
+			if crashed && x.disk >= x.head {
+				f.bar = cursor{}
+			}
 		}
 	}
 	if crashed && sc.torn {
-		f.frozen = true
+		f.freeze(cursor{n, max(sc.end, headerBytes)})
 	}
-	s.torn = s.torn || f.frozen
 	s.account(x, &sc)
 }
 
@@ -265,20 +298,37 @@ func (s *Spool) openOld(n uint64, x *extent) (seg segment, size int64, err error
 }
 
 // forceOld forces down what a process that was killed has written: what comes now
-// relies on it.
-func (s *Spool) forceOld() {
+// relies on it. What cannot be forced is left to the next Sync, and nothing new is begun on the disk before.
+func (s *Spool) forceOld() bool {
 	if s.disk == nil {
-		return
+		return true
 	}
+	var errs []error
 	for _, n := range s.numbers() {
-		if !s.segs[n].file {
+		x := s.segs[n]
+		if !x.file {
 			continue
 		}
-		if seg, err := s.disk.open(n); err == nil {
-			_ = errors.Join(seg.Sync(), seg.Close()) // a disk that fails here fails the next Sync too
+		seg, err := s.disk.open(n)
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
+		if err := seg.Sync(); err != nil {
+			errs = append(errs, err)
+			s.full = append(s.full, handle{seg: seg, number: n, disk: true, size: x.disk})
+			continue
+		}
+		_ = seg.Close()
 	}
-	_ = s.disk.sync()
+	if err := s.disk.sync(); err != nil {
+		errs, s.created = append(errs, err), true
+	}
+	err := errors.Join(errs...)
+	if err != nil && s.o.Mode != InMemory {
+		s.diskFailed(fmt.Errorf("forcing what was found to the disk: %w", err))
+	}
+	return err == nil
 }
 
 // restore follows the positions through one frame.

@@ -4,20 +4,14 @@ package spool
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
 )
-
-var modelSeed = flag.Uint64("model.seed", 0, "run this one history of the model")
 
 // model is a random history of a spool against what it promises, on a disk and a
 // memory that lose what they may lose. A source is a stream of numbered records
@@ -40,12 +34,15 @@ type model struct {
 	boot uint64
 	mode Mode
 	mix  bool // the settings change between two starts
-	trap string
-	mem  *modelTier
-	disk *modelTier
-	sp   *Spool
-	src  []*modelSource
-	log  []string
+	wild bool // crashes come in bursts, and with them full disks and other settings
+
+	after int // of a burst: operations that are still to come
+	trap  string
+	mem   *modelTier
+	disk  *modelTier
+	sp    *Spool
+	src   []*modelSource
+	log   []string
 
 	crashed bool // the machine did, since the last check
 }
@@ -83,6 +80,7 @@ func newModel(seed uint64, mode Mode, trap string) *model {
 	if m.mix {
 		m.mode = OnDisk
 	}
+	m.wild, m.disk.late = r.IntN(2) == 0, r.IntN(4) == 0
 	m.disk.lazy, m.disk.lazyDir = trap == "no fsync", trap == "no fsync of the directory"
 	return m
 }
@@ -107,14 +105,7 @@ func (m *model) run() (failure string) {
 	}()
 	m.start()
 	for range 10 + m.r.IntN(60) {
-		if m.r.IntN(12) == 0 {
-			m.mem.killIn, m.disk.killIn = m.r.IntN(10), m.r.IntN(30)
-		}
-		if !m.survives(m.op) {
-			m.note("killed in there")
-			m.killed()
-			m.start()
-		}
+		m.step()
 	}
 	m.mem.killIn, m.disk.killIn, m.disk.full = 0, 0, false
 	m.killed()
@@ -132,6 +123,18 @@ func (m *model) run() (failure string) {
 	return ""
 }
 
+// step is one operation, in which the process may be killed.
+func (m *model) step() {
+	if m.r.IntN(12) == 0 {
+		m.mem.killIn, m.disk.killIn = m.r.IntN(10), m.r.IntN(30)
+	}
+	if !m.survives(m.op) {
+		m.note("killed in there")
+		m.end()
+		m.start()
+	}
+}
+
 // survives runs f, in which the process may be killed.
 func (m *model) survives(f func()) (ok bool) {
 	defer func() {
@@ -146,7 +149,15 @@ func (m *model) survives(f func()) (ok bool) {
 }
 
 func (m *model) op() {
-	switch m.r.IntN(20) {
+	what := m.r.IntN(20)
+	switch {
+	case m.after > 0: // a crash: little happens before the next
+		m.after--
+		what = []int{1, 1, 0, 3, 5, 6, 8, 9, 12, 12, 15, 16}[m.r.IntN(12)]
+	case m.wild: // what a crash tears
+		what = []int{1, 8, 3, 5, 9, 15}[m.r.IntN(6)] + m.r.IntN(2)*20
+	}
+	switch what {
 	case 0:
 		m.note("kill")
 		m.killed()
@@ -168,7 +179,7 @@ func (m *model) op() {
 		if m.r.IntN(3) == 0 {
 			m.now = m.now.Add(placesEvery)
 		}
-		m.disk.full = m.mode != InMemory && m.r.IntN(4) == 0
+		m.disk.full = (m.wild || m.mode != InMemory) && m.often(2, 4)
 		m.note("disk full: %v", m.disk.full)
 	case 9, 10, 11:
 		m.deliver(true)
@@ -177,55 +188,6 @@ func (m *model) op() {
 	default:
 		m.commit(m.src[m.r.IntN(len(m.src))], 1+m.r.IntN(8))
 	}
-}
-
-// start begins a life of the process, checks what it finds and registers sources.
-func (m *model) start() {
-	for !m.survives(m.open) {
-		m.note("killed while starting")
-		m.killed()
-	}
-}
-
-func (m *model) open() {
-	m.mem.killIn, m.disk.killIn = 0, 0
-	if m.mix && m.r.IntN(3) == 0 {
-		m.mode = []Mode{OnDisk, MemoryFirst, InMemory}[m.r.IntN(3)]
-		m.note("now: %s", m.mode)
-	}
-	for _, s := range m.src {
-		if m.mode == InMemory { // it sends what is on the disk, and keeps nothing there
-			s.promised, s.kept = 0, 0
-			clear(s.durable)
-		}
-	}
-	if m.r.IntN(10) == 0 {
-		m.disk.killIn = 1 + m.r.IntN(12)
-	}
-	sp, err := Open(Options{
-		Mode: m.mode, mem: m.mem, disk: m.disk, boot: m.boot, now: func() time.Time { return m.now },
-		Quota: 1 << 20, MemoryQuota: 1 << 20, segment: 2 << 10, pending: 1 << 10, patience: time.Nanosecond,
-	})
-	if err != nil {
-		m.fail("Open: %v", err)
-	}
-	m.sp = sp
-	d, err := sp.Peek(1<<20, 1<<30)
-	if err != nil {
-		m.fail("Peek: %v", err)
-	}
-	there := m.look(d)
-	restored := sp.Restored()
-	for _, s := range m.src {
-		st := restored[s.key]
-		m.note("start: %s at %d, in the log %v", s.key, st.Seq, slices.Sorted(maps.Keys(there[s])))
-		m.check(s, st, there[s])
-		if s.h, err = sp.Register(s.key, st); err != nil {
-			m.fail("Register: %v", err)
-		}
-		s.next = int(st.Seq) + 1
-	}
-	m.crashed = false
 }
 
 // commit reads n records of a source.
@@ -348,88 +310,5 @@ func (m *model) secure() {
 	}
 	for _, s := range m.src { // with nothing to wait, places stay in memory
 		s.promised = s.committed
-	}
-}
-
-// stop is an orderly end.
-func (m *model) stop() {
-	err := m.sp.Close()
-	m.note("close: %v", err)
-	m.logged(err)
-	if err == nil && m.mode != InMemory {
-		for _, s := range m.src {
-			s.promised, s.kept = s.committed, s.committed
-		}
-	}
-	m.killed()
-}
-
-// killed is the end of the process alone.
-func (m *model) killed() {
-	m.mem.killIn, m.disk.killIn = 0, 0
-}
-
-// crash is the end of the machine.
-func (m *model) crash() {
-	m.note("crash of the machine")
-	m.mem.crash()
-	m.disk.crash()
-	if m.trap != "a crash that nobody knows of" {
-		m.boot++
-	}
-	m.crashed = true
-	for _, s := range m.src {
-		s.acked = maps.Clone(s.durable)
-	}
-}
-
-// How many histories are played for each mode, and for how long at most.
-const (
-	usualRuns = 700
-	soakRuns  = 10000
-	modelTime = 8 * time.Second
-)
-
-func modelRuns() uint64 {
-	if os.Getenv("HUB_SOAK") != "" {
-		return soakRuns
-	}
-	return usualRuns
-}
-
-func TestModel(t *testing.T) {
-	for _, mode := range []Mode{OnDisk, MemoryFirst, InMemory, "mixed"} {
-		t.Run(string(mode), func(t *testing.T) {
-			t.Parallel()
-			first, runs := rand.Uint64N(1<<40), modelRuns()
-			if *modelSeed != 0 {
-				first, runs = *modelSeed, 1
-			}
-			enough := time.Now().Add(modelTime)
-			for i := range runs {
-				if i >= 50 && runs < soakRuns && time.Now().After(enough) { // a slow machine plays fewer
-					break
-				}
-				if f := newModel(first+i, mode, "").run(); f != "" {
-					t.Fatal(f)
-				}
-			}
-		})
-	}
-}
-
-// TestModelNotices breaks the spool in turn where it matters; the model has to find out.
-func TestModelNotices(t *testing.T) {
-	for _, trap := range []string{"no fsync", "no fsync of the directory", "unlink before fsync", "a crash that nobody knows of"} {
-		t.Run(trap, func(t *testing.T) {
-			t.Parallel()
-			for seed := range uint64(5000) {
-				if newModel(seed+1, OnDisk, trap).run() != "" {
-					t.Logf("noticed in history %d", seed+1)
-					return
-				}
-			}
-			t.Error("nothing was noticed")
-		})
 	}
 }

@@ -28,6 +28,8 @@ type modelTier struct {
 	gone    map[uint64]bool       // removed since
 
 	full    bool // nothing more can be allocated
+	late    bool // that is often found out when something is forced down, and takes from the cursor and from unlink too
+	refuse  bool // nothing can be forced down
 	killIn  int  // operations until the process dies; 0: never
 	lazy    bool // trap: Sync does nothing
 	lazyDir bool // trap: sync does nothing
@@ -65,19 +67,19 @@ func (t *modelTier) crash() {
 		t.clear()
 		return
 	}
-	for n, f := range t.names {
-		if t.forced[n] != f && t.r.IntN(2) == 0 {
+	for _, n := range slices.Sorted(maps.Keys(t.names)) {
+		if t.forced[n] != t.names[n] && t.r.IntN(2) == 0 {
 			delete(t.names, n)
 		}
 	}
-	for n := range t.gone {
+	for _, n := range slices.Sorted(maps.Keys(t.gone)) {
 		if f := t.forced[n]; f != nil && t.r.IntN(2) == 0 {
 			t.names[n] = f
 		}
 	}
 	t.forced, t.gone = maps.Clone(t.names), map[uint64]bool{}
-	for _, f := range t.names {
-		f.crash()
+	for _, n := range slices.Sorted(maps.Keys(t.names)) {
+		t.names[n].crash()
 	}
 	t.cur.crash()
 }
@@ -109,6 +111,9 @@ func (t *modelTier) open(n uint64) (segment, error) {
 
 func (t *modelTier) remove(n uint64) error {
 	t.die()
+	if t.full && t.late && t.r.IntN(4) == 0 {
+		return errNoSpace
+	}
 	delete(t.names, n)
 	t.gone[n] = true
 	return nil
@@ -118,6 +123,9 @@ func (t *modelTier) cursor() (segment, error) { return t.cur, nil }
 
 func (t *modelTier) sync() error {
 	t.die()
+	if t.full && t.late && t.r.IntN(3) == 0 {
+		return errNoSpace
+	}
 	if !t.lazyDir {
 		t.forced, t.gone = maps.Clone(t.names), map[uint64]bool{}
 	}
@@ -133,6 +141,8 @@ type modelFile struct {
 	// versions are what the disk may hold of a sector in place of what is in data: its
 	// content at the last Sync (nil: the file was shorter) and after each write since.
 	versions map[int64][][]byte
+	fails    bool // the last write did
+	behind   bool // what was written last was not forced down, and that was tried in vain
 }
 
 func (f *modelFile) sector(i int64) []byte {
@@ -177,13 +187,19 @@ func (f *modelFile) WriteAt(p []byte, off int64) (int, error) {
 		f.change(p[:f.t.r.IntN(len(p)+1)], off)
 		panic(died{})
 	}
+	if f.t.full && f.t.late && f == f.t.cur && f.t.r.IntN(3) == 0 {
+		f.fails, f.behind = true, true
+		return 0, errNoSpace
+	}
 	if room := int64(len(f.data)) - off; f.t.full && int64(len(p)) > room {
 		n := max(room, 0)
 		n += int64(f.t.r.IntN(len(p) - int(n)))
 		f.change(p[:n], off)
+		f.fails, f.behind = true, true
 		return int(n), errNoSpace
 	}
 	f.change(p, off)
+	f.fails = false
 	return len(p), nil
 }
 
@@ -200,6 +216,11 @@ func (f *modelFile) Size() (int64, error) { return int64(len(f.data)), nil }
 
 func (f *modelFile) Sync() error {
 	f.t.die()
+	if len(f.versions) > 0 && (f.t.refuse || f.t.full && f.t.late && f.t.r.IntN(3) == 0) {
+		f.behind = true
+		return errNoSpace
+	}
+	f.behind = f.behind && f.fails
 	if !f.t.lazy || f == f.t.cur {
 		f.versions = nil
 	}

@@ -318,25 +318,34 @@ func (s *Spool) keep() error {
 }
 
 // keepHead sees to it that a file at or behind the cursor holds all places, or else
-// brings the head of the cursor's segment to the disk: everything in front of it is
-// acknowledged. syncMu is held.
+// brings the first head to the disk that is in memory there: everything in front of it is
+// acknowledged, or forced to the disk. syncMu is held.
 func (s *Spool) keepHead() error {
 	s.mu.Lock()
-	n := s.ack.segment
-	for m, x := range s.segs {
-		if m >= n && x.file && x.disk >= x.head {
+	var first uint64
+	for n, x := range s.segs {
+		if n < s.ack.segment {
+			continue
+		}
+		if x.file && x.disk >= x.head {
 			s.mu.Unlock()
 			return nil
 		}
+		if x.mem && (first == 0 || n < first) {
+			first = n
+		}
 	}
-	x := s.segs[n]
-	if x == nil || !x.mem {
+	x := s.segs[first]
+	if x == nil {
 		s.mu.Unlock()
 		return errNoHead
 	}
 	from, to := x.disk, min(x.head, x.size)
 	s.mu.Unlock()
-	err := s.copyOut(n, from, to, false)
+	if err := s.force(); err != nil {
+		return err
+	}
+	err := s.copyOut(first, from, to, false)
 	s.noteSpill(err)
 	return err
 }

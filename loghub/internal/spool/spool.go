@@ -91,6 +91,7 @@ type Spool struct {
 	urgent, press chan struct{}
 
 	syncMu sync.Mutex // one at a time forces, spills and removes
+	stuck  bool       // a file could not be removed; guarded by syncMu
 	readMu sync.Mutex // held while frames are read, and while what is read from goes away
 
 	mu       sync.Mutex
@@ -110,7 +111,6 @@ type Spool struct {
 	backlog     int64
 	total       int64 // records committed since Open
 	waiting     []waypoint
-	torn        bool // at the start a crash had taken records behind which there are places on the disk
 	corrupt     int
 	foreign     int
 	skipped     int64

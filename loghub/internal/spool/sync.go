@@ -26,9 +26,11 @@ type cursors struct {
 	mark       mark
 	slot       int64 // of the disk, that is written until it was forced down
 	dirty      bool  // the disk's was written since
+	failed     bool  // the last write of the disk's did
 	written    window
 	unsaved    int64 // bytes counted in there since the disk's was written
 	memorySlot int64
+	bar        cursor // the disk's does not go past it, see the package's comment; zero: there is none
 }
 
 // windowShare is the part of DiskPerDay that a crash of the machine may leave
@@ -75,8 +77,12 @@ func (c *cursors) write(disk bool) error {
 	c.memorySlot ^= 1
 	err := writeCursor(c.mem, c.memorySlot, c.mark)
 	if disk && c.disk != nil {
-		diskErr := writeCursor(c.disk, c.slot, c.mark)
-		c.dirty = c.dirty || diskErr == nil
+		m := c.mark
+		if c.bar != (cursor{}) && c.bar.before(m.at) {
+			m.at = c.bar
+		}
+		diskErr := writeCursor(c.disk, c.slot, m)
+		c.dirty, c.failed = c.dirty || diskErr == nil, diskErr != nil
 		c.unsaved = 0
 		err = errors.Join(err, diskErr)
 	}
@@ -87,14 +93,33 @@ func (c *cursors) write(disk bool) error {
 	return nil
 }
 
-// sync forces the disk's cursor down, if it was written.
+// barred is the place that the disk's does not go past.
+func (c *cursors) barred() cursor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bar
+}
+
+// lift lets the disk's go on to where that in memory is.
+func (c *cursors) lift() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bar = cursor{}
+	_ = c.write(true) // sync tries again
+}
+
+// sync forces the disk's cursor down, if it was written, or could not be.
 func (c *cursors) sync(now time.Time) (dirty bool, err error) {
 	c.mu.Lock()
-	dirty, c.dirty = c.dirty, false
-	c.mu.Unlock()
-	if !dirty {
-		return false, nil
+	if c.failed {
+		err = c.write(true)
 	}
+	if err != nil || !c.dirty {
+		c.mu.Unlock()
+		return err != nil, err
+	}
+	c.dirty = false
+	c.mu.Unlock()
 	err = c.disk.Sync()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +153,7 @@ func (s *Spool) sync() error {
 // syncMu is held.
 func (s *Spool) force() error {
 	s.mu.Lock()
-	full, active, created := s.full, s.active, s.created
+	full, active, created, ack := s.full, s.active, s.created, s.ack
 	s.full, s.created = nil, false
 	s.mu.Unlock()
 	var errs []error
@@ -136,6 +161,9 @@ func (s *Spool) force() error {
 	var failed []handle
 	for _, o := range full {
 		err := s.forceOne(o, &cost)
+		if err != nil && o.number < ack.segment { // nobody needs it any more: it must not hold up the others
+			err = nil
+		}
 		if err != nil {
 			failed = append(failed, o)
 		} else {
@@ -163,11 +191,30 @@ func (s *Spool) force() error {
 	if err != nil {
 		return fmt.Errorf("forcing the spool to the disk: %w", err)
 	}
+	s.liftBar(active.number)
 	if dirty, err := s.cur.sync(s.o.now()); dirty {
 		s.noteCursor(err)
 	}
 	fault("sync-done")
 	return nil
+}
+
+// liftBar lets the disk's cursor go on when places that hold stand behind those that are not to be believed. The files
+// up to segment forced were forced down.
+func (s *Spool) liftBar(forced uint64) {
+	bar := s.cur.barred()
+	if bar == (cursor{}) {
+		return
+	}
+	s.mu.Lock()
+	lifted := false
+	for n, x := range s.segs {
+		lifted = lifted || bar.segment < n && n <= forced && x.file && x.disk >= x.head
+	}
+	s.mu.Unlock()
+	if lifted {
+		s.cur.lift()
+	}
 }
 
 // forceOne forces a segment down and adds up what that costs.
