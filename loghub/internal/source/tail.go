@@ -20,7 +20,7 @@ import (
 )
 
 // batchBytes is after how much a batch of a file is committed.
-const batchBytes = 256 << 10
+const batchBytes = 128 << 10
 
 // tail is one file that is followed.
 type tail struct {

@@ -36,7 +36,7 @@
 // # Outside the log
 //
 // A batch that its source could read again (Batch.Again: a file of which there is more to read) waits in the process's memory
-// for its first chance to be sent, 2 MiB of them at most and an eighth of a quota. What is acknowledged there was never written: its place alone goes to
+// for its first chance to be sent, 1.5 MiB of them at most and an eighth of a quota. What is acknowledged there was never written: its place alone goes to
 // the log. It goes to the log whole once it waited for two seconds, when an attempt to send fails, when its source commits what may
 // not wait, on Sync, Secure and Close; while the receiver does not keep up, everything goes there at once. One that goes
 // there while a request has it is acknowledged in the log. After a kill its source is read again from the place before it.

@@ -10,11 +10,11 @@ import (
 
 // Bounds of what waits outside the log.
 const (
-	pendingBytes   = 2 << 20         // of it; more waits in the files it is read from
+	pendingBytes   = 3 << 19         // of it; more waits in the files it is read from
 	pendingShare   = 8               // of a quota is no more
 	pendingAge     = 2 * time.Second // after which it goes to the log
 	pendingBacklog = 4096            // records in the log, behind which it need not wait: it would go there anyway
-	spareBuffers   = 8
+	spareBuffers   = 12
 )
 
 // chunk is a batch of a source that can be read again (see Batch.Again). It waits in the memory of this process alone to be
@@ -184,6 +184,9 @@ func (s *Spool) lend(d *Delivery, maxRecords, maxBytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.queue.chunks {
+		if len(d.Ends) > 0 && (len(d.Ends)+c.records > maxRecords || len(d.Records)+len(c.frames) > maxBytes) {
+			return // a part of it would come again if it went to the log meanwhile
+		}
 		n, full := 0, false
 		for rest := c.frames; len(rest) > 0 && !full; {
 			f, size := looseFrame(rest)

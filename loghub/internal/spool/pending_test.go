@@ -152,7 +152,7 @@ func TestPendingUnderWay(t *testing.T) {
 	a, p := register(t, s, "a"), register(t, s, "p")
 	putAgain(t, s, a, 1, 3)
 	putAgain(t, s, a, 4, 6)
-	d := take(t, s, 5, wantSeq("a", 1, 5))
+	d := take(t, s, 6, wantSeq("a", 1, 6))
 	put(t, s, p, 2, 0)
 	if err := s.Sync(); err != nil { // behind those of p
 		t.Fatal(err)
