@@ -180,6 +180,7 @@ func FuzzTime(f *testing.F) {
 	for _, s := range []string{
 		"2026-11-21T07:55:42.123+01:00", "2026/11/21 07:55:42,5 UTC", "21/Nov/2026:07:55:42 +0100", "Sat, 21 Nov 2026 07:55:42 GMT",
 		"Sat Nov 21 07:55:42 UTC 2026", "Nov 21 07:55:42", "Nov  1 2026 07:55:42", "20261121T075542Z", "1790000000.123", "1790000000123456789", "Feb 29 23:59:60",
+		"2026-11-21 07:55:42 EST", "Sat Nov 21 07:55:42 PST 2026", "Sat Nov 21 2026 07:55:42 GMT+0100 (CET)", "2000-01-01T00:00:00+00:60",
 	} {
 		f.Add(s)
 	}
@@ -192,7 +193,8 @@ func FuzzTime(f *testing.F) {
 		}
 		want, err := time.Parse(time.RFC3339Nano, s)
 		if err == nil && s[13] == ':' && len(s) <= len(time.RFC3339Nano) && want.Year() > 1971 && want.Year() < 2261 && nanos != uint64(want.UnixNano()) {
-			if _, offset := want.Zone(); offset > -14*3600 && offset < 14*3600 {
+			// Package time takes 60 minutes in a zone, RFC 3339 does not.
+			if _, offset := want.Zone(); offset > -14*3600 && offset < 14*3600 && !strings.HasSuffix(s, ":60") {
 				t.Errorf("%d, want %d", nanos, want.UnixNano())
 			}
 		}
