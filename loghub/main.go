@@ -6,6 +6,7 @@
 //
 //	loghub [--config FILE] run
 //	loghub status [--watch | --json | --metrics]
+//	loghub doctor [--timeout TIME] [--json]
 //	loghub tail [--follow] [--where EXPRESSION] [--since TIME] FILE…
 //	loghub parse [--explain] [--as FORMAT] [--pattern REGEXP] [FILE…]
 //	loghub receive --dir DIR [--listen :4318] [--identity DIR] …
@@ -34,7 +35,8 @@
 // sends what it can within 1.1 s and says what has to wait.
 //
 // State is in <run>/log.json: a health node and, for each source, format, position,
-// records and losses; the spool; the receiver. status shows it.
+// records and losses; the spool; the receiver. status shows it. doctor sends a line by each way that lines take, and asks
+// over <run>/log.sock what became of it.
 //
 // receive writes what containers send as JSON lines, a file for each peer. See
 // package receive for the format, the limits and the answers it gives.
@@ -57,7 +59,7 @@ func main() {
 
 func newApp() *cli.App {
 	return daemon.New("loghub", "turns what a container writes into events and ships them", sections,
-		runCommand(), receiveCommand(), gapsCommand(), statusCommand(), tailCommand(), parseCommand())
+		runCommand(), receiveCommand(), gapsCommand(), statusCommand(), doctorCommand(), tailCommand(), parseCommand())
 }
 
 // sections are the settings that loghub reads.

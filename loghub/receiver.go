@@ -30,6 +30,9 @@ type receiver struct {
 	notes   []string       // what is not as somebody may expect
 }
 
+// shows says whether requests show the identity, and cannot be made without it.
+func (to *receiver) shows() bool { return strings.HasPrefix(to.url, "https:") && to.tls == nil }
+
 func (s Settings) receiver(getenv func(string) string) receiver {
 	engine := sink.EngineNamed(s.Engine)
 	to := receiver{headers: maps.Clone(engine.Headers)}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/initctl"
 	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/canary"
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/jsonline"
 	"cloud4.internal/hub/loghub/internal/limit"
@@ -87,6 +89,7 @@ type runner struct {
 	pipes    []*source.Pipe
 	tails    *source.Files  // nil without log.files
 	syslog   *source.Syslog // nil where there is none
+	noSyslog string         // why
 	sender   *sink.Sender   // nil without a receiver
 	outputs  map[string]*sink.Output
 	report   *report
@@ -120,7 +123,9 @@ func (r *runner) open() error {
 		"stdout": sink.NewOutput(r.stream(r.hub.Stdout(), os.Stdout)),
 		"stderr": sink.NewOutput(r.stream(r.hub.Stderr(), os.Stderr)),
 	}
-	r.shared = &source.Shared{Spool: r.spool, Log: r.log, RunDir: r.hub.RunDir(), StateDir: initctl.StateDir()}
+	r.shared = &source.Shared{
+		Spool: r.spool, Canaries: new(canary.Watch), Log: r.log, RunDir: r.hub.RunDir(), StateDir: initctl.StateDir(),
+	}
 	r.shared.Masker = r.masker()
 	if r.settings.Stdout == "json" {
 		r.shared.Emit = r.emitter()
@@ -141,6 +146,8 @@ func (r *runner) open() error {
 			}
 			r.tails = tails
 		}
+	} else if r.spool != nil {
+		source.ForgetProbes(r.shared)
 	}
 	if err := r.openSyslog(); err != nil {
 		return err
@@ -287,7 +294,7 @@ func (r *runner) emitter() func(string, *otlp.Record) {
 		mu.Lock()
 		defer mu.Unlock()
 		// The fixed attributes of a source exist in encoded form only.
-		if err := otlp.DecodeRecord(otlp.AppendRecord(nil, rec), &decoded); err != nil {
+		if err := otlp.DecodeRecord(otlp.AppendRecord(nil, rec), &decoded); err != nil || isCanary(&decoded) {
 			return
 		}
 		buf = jsonline.Append(buf[:0], nil, nil, &decoded)
@@ -299,6 +306,11 @@ func (r *runner) emitter() func(string, *otlp.Record) {
 	}
 }
 
+// isCanary says whether a record is one of loghub doctor's, which is to reach the receiver and nobody else.
+func isCanary(rec *otlp.Record) bool {
+	return slices.ContainsFunc(rec.Attributes, func(kv otlp.KeyValue) bool { return kv.Key == event.AttrCanary })
+}
+
 func (r *runner) openSender() error {
 	if r.spool == nil {
 		return nil
@@ -308,7 +320,7 @@ func (r *runner) openSender() error {
 		Files: r.files, Resource: r.resource.attributes,
 		Scope: otlp.Scope{Name: "loghub", Version: daemon.Version()},
 		Spool: r.spool, Dead: sink.NewDeadLetters(r.spoolDir()), Log: r.log,
-		Changed: func() { r.report.changed() },
+		Changed: func() { r.report.changed() }, Answered: r.shared.Canaries.Sent,
 	})
 	return nil
 }

@@ -18,14 +18,17 @@ func (r *runner) openSyslog() error {
 	path, asked := r.settings.Syslog, true
 	switch path {
 	case "off":
+		r.noSyslog = "log.syslog is off"
 		return nil
 	case "", "auto":
 		if !r.hub.Supervised() {
+			r.noSyslog = "without hubinit loghub leaves " + source.DefaultSyslog + " to the machine's own daemon"
 			return nil
 		}
 		path, asked = source.DefaultSyslog, false
 	}
 	if r.spool == nil && r.shared.Emit == nil {
+		r.noSyslog = "there is no receiver"
 		if asked {
 			r.log.Warn().Str("path", path).Msg("syslog messages are not taken: there is neither log.otlp nor log.stdout json to put them")
 		}
@@ -40,6 +43,7 @@ func (r *runner) openSyslog() error {
 	if err == nil {
 		return nil
 	}
+	r.noSyslog = err.Error()
 	if asked || !unusable(err) {
 		r.log.Warn().Err(err).Msg("syslog messages are not taken")
 	} else {

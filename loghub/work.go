@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/loghub/internal/control"
 )
 
 // work runs everything until ctx is done, then stops in order: sources read to
@@ -34,6 +35,10 @@ func (r *runner) work(ctx context.Context) error {
 		})
 	}
 	rear.Go(func() { r.report.run(behind) })
+	if r.talks() {
+		server := &control.Server{RunDir: r.hub.RunDir(), Talk: r.consult, Log: r.log}
+		rear.Go(func() { server.Run(behind) })
+	}
 	if r.deaths != nil {
 		rear.Go(func() { r.deaths.run(behind) })
 	}

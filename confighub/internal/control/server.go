@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"cloud4.internal/hub/internal/backoff"
 	"cloud4.internal/hub/internal/daemon"
@@ -149,29 +148,8 @@ type peerKey struct{}
 
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	var p peer
-	p.uid, p.err = peerUID(c)
+	p.uid, p.err = daemon.PeerUID(c)
 	return context.WithValue(ctx, peerKey{}, p)
-}
-
-// peerUID is the uid that opened the other end, as the kernel noted it then.
-func peerUID(c net.Conn) (uint32, error) {
-	conn, ok := c.(*net.UnixConn)
-	if !ok {
-		return 0, fmt.Errorf("a connection of kind %T", c)
-	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return 0, err
-	}
-	if credErr != nil {
-		return 0, credErr
-	}
-	return cred.Uid, nil
 }
 
 // allowed returns the name of who asks, or why that is nobody's business.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/canary"
 	"cloud4.internal/hub/loghub/internal/frame"
 	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/mask"
@@ -43,6 +44,7 @@ const (
 	AttrPart      = "hub.lines.part"     // from 2 on: they go on with the record before
 	AttrSocket    = "hub.socket"         // path of the socket that the line came by
 	AttrPipe      = "hub.pipe"           // "hubs": the line is one of the hubs' own
+	AttrCanary    = "hub.canary"         // which way a line of loghub doctor took
 )
 
 // Names of attributes that the lines of a trace set.
@@ -53,31 +55,34 @@ const (
 
 // Builder makes the records of one source; one goroutine uses it.
 type Builder struct {
-	masker *mask.Live
-	parser *parse.Parser
-	base   []byte // encoded attributes that every record of the source has
-	uid    []byte // prefix of log.record.uid
-	rec    otlp.Record
-	enc    []byte
-	num    []byte
-	lines  []byte
-	hide   mask.Scratch
-	clean  []byte
-	now    func() time.Time
-	read   time.Time // see ReadAt
+	masker   *mask.Live
+	canary   *canary.Watch
+	followed bool // the last record was a canary
+	parser   *parse.Parser
+	base     []byte // encoded attributes that every record of the source has
+	uid      []byte // prefix of log.record.uid
+	rec      otlp.Record
+	enc      []byte
+	num      []byte
+	lines    []byte
+	hide     mask.Scratch
+	clean    []byte
+	now      func() time.Time
+	read     time.Time // see ReadAt
 }
 
 // Options say what the records of a source have in common.
 type Options struct {
-	Masker *mask.Live // nil: nothing is hidden
-	Parse  parse.Options
-	UID    string // what log.record.uid begins with, separator included
-	Attrs  []otlp.KeyValue
+	Masker   *mask.Live    // nil: nothing is hidden
+	Canaries *canary.Watch // nil: nobody looks for any
+	Parse    parse.Options
+	UID      string // what log.record.uid begins with, separator included
+	Attrs    []otlp.KeyValue
 }
 
 // New returns a builder.
 func New(o Options) *Builder {
-	b := &Builder{masker: o.Masker, parser: parse.New(o.Parse), uid: []byte(o.UID), now: time.Now}
+	b := &Builder{masker: o.Masker, canary: o.Canaries, parser: parse.New(o.Parse), uid: []byte(o.UID), now: time.Now}
 	for _, kv := range o.Attrs {
 		b.base = otlp.AppendAttribute(b.base, kv)
 	}
@@ -110,7 +115,31 @@ func (b *Builder) Group(g *join.Group, place uint64) *otlp.Record {
 		b.tell(g, text, repaired)
 		b.rec.Encoded = b.enc
 	}
+	b.follow(text)
 	return &b.rec
+}
+
+// Canary makes the record of a line of loghub doctor that comes neither by a pipe nor by a file: nothing is learned of its format.
+func (b *Builder) Canary(line string, place uint64) *otlp.Record {
+	b.rec = otlp.Record{Body: otlp.String(line)}
+	b.finish(place)
+	b.follow([]byte(line))
+	return &b.rec
+}
+
+// IsCanary says whether the last record was a canary.
+func (b *Builder) IsCanary() bool { return b.followed }
+
+// follow marks the record of a canary, so that people can leave it out, and tells what its uid is.
+func (b *Builder) follow(text []byte) {
+	leg := b.canary.Leg(text)
+	if b.followed = leg != ""; !b.followed {
+		return
+	}
+	b.rec.Severity, b.rec.SeverityText = parse.Debug, parse.Level(parse.Debug)
+	b.enc = otlp.AppendAttribute(b.enc, otlp.KeyValue{Key: AttrCanary, Value: otlp.String(leg)})
+	b.rec.Encoded = b.enc
+	b.canary.Read(leg, string(b.num))
 }
 
 // ReadAt says when the next lines were read; the zero time: now.

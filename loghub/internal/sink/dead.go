@@ -17,6 +17,9 @@ import (
 	"cloud4.internal/hub/loghub/internal/jsonline"
 )
 
+// deadName is the file of dead letters; the one before it has ".1" behind it.
+const deadName = "dead.jsonl"
+
 // maxDeadBytes bounds the file of dead letters; the one before it is kept too.
 const maxDeadBytes = 4 << 20
 
@@ -72,7 +75,7 @@ func (d *DeadLetters) Add(l Letter) error {
 
 func (d *DeadLetters) write(l Letter) error {
 	line := l.line()
-	path := filepath.Join(d.dir, "dead.jsonl")
+	path := filepath.Join(d.dir, deadName)
 	info, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

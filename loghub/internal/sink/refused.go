@@ -45,6 +45,7 @@ func (s *Sender) bury(ctx context.Context, d *spool.Delivery, i int, why verdict
 	}
 	s.graves++
 	s.acked(d, i, i+1, 0)
+	s.answered(record, why.err)
 	return verdict{kind: taken}
 }
 

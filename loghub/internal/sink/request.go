@@ -36,6 +36,8 @@ type verdict struct {
 	after  time.Duration // Retry-After; 0: none
 	large  bool          // it is its size that is not acceptable
 	silent bool          // there was a connection, but no answer, or the request took too long: a smaller one may do
+	code   int           // HTTP status, if there was an answer and it was no success
+	doubt  error         // it was acknowledged, and perhaps not kept
 	err    error
 }
 
@@ -68,11 +70,13 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 	if encoding != "" {
 		req.Header.Set("Content-Encoding", encoding)
 	}
+	asked := time.Now()
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return verdict{kind: retry, err: err, silent: silent(err)}
 	}
 	defer resp.Body.Close()
+	s.compare(resp.Header.Get("Date"), asked, time.Now())
 	success := resp.StatusCode/100 == 2
 	if success { // from now on slowness is the answer's alone
 		defer time.AfterFunc(min(answerTimeout, s.o.Timeout), cancel).Stop()
@@ -84,8 +88,7 @@ func (s *Sender) attempt(ctx context.Context, records []byte) verdict {
 	s.state.Bytes += int64(len(body))
 	s.mu.Unlock()
 	if success {
-		s.read(resp, answer)
-		return verdict{kind: taken}
+		return verdict{kind: taken, doubt: s.read(resp, answer)}
 	}
 	return judge(resp, answer)
 }
@@ -96,18 +99,18 @@ func silent(err error) bool {
 	return !errors.Is(err, identity.ErrNone) && !(ok && (op.Op == "dial" || op.Op == "remote error"))
 }
 
-// read counts what a receiver took notice of and did not keep.
-func (s *Sender) read(resp *http.Response, answer []byte) {
+// read counts what a receiver took notice of and did not keep. Its error says so.
+func (s *Sender) read(resp *http.Response, answer []byte) error {
 	if media := resp.Header.Get("Content-Type"); strings.HasPrefix(media, "text/html") {
 		if say, _ := s.page.worth(1); say {
 			s.o.Log.Warn().Str("url", s.o.URL).Str("status", resp.Status).
 				Msg("the receiver answers with a page for people: is the path right? what was sent counts as taken")
 		}
-		return
+		return fmt.Errorf("%s answers %s with a page for people: is the path right?", resp.Request.URL.Host, resp.Status)
 	}
 	r, err := otlp.DecodeResponse(answer)
 	if err != nil || r == (otlp.Response{}) {
-		return // not every engine answers in protobuf; 2xx is what counts
+		return nil // not every engine answers in protobuf; 2xx is what counts
 	}
 	s.mu.Lock()
 	s.state.Rejected += max(r.Rejected, 0)
@@ -115,6 +118,10 @@ func (s *Sender) read(resp *http.Response, answer []byte) {
 	if say, n := s.partly.worth(r.Rejected); say {
 		s.o.Log.Warn().Int64("rejected", n).Str("message", short(r.Message)).Msg("the receiver took requests in part: it did not keep some records")
 	}
+	if r.Rejected <= 0 {
+		return nil
+	}
+	return fmt.Errorf("%s took the request and rejected %d of its records: %s", resp.Request.URL.Host, r.Rejected, short(r.Message))
 }
 
 // saying limits a warning to one in sayEvery. Each one would become a record itself, to be refused in turn.
@@ -136,7 +143,7 @@ func (s *saying) worth(n int64) (bool, int64) {
 
 // judge says what an answer that is no success means.
 func judge(resp *http.Response, answer []byte) verdict {
-	v := verdict{kind: held, err: fmt.Errorf("%s answers %s%s", resp.Request.URL.Host, resp.Status, says(resp, answer))}
+	v := verdict{kind: held, err: fmt.Errorf("%s answers %s%s", resp.Request.URL.Host, resp.Status, says(resp, answer)), code: resp.StatusCode}
 	switch code := resp.StatusCode; {
 	case code == 408 || code == 425 || code == 429 || code >= 500:
 		v.kind, v.silent = retry, code == 408

@@ -54,6 +54,9 @@ type Options struct {
 	Dead     *DeadLetters
 	Log      zerolog.Logger
 	Changed  func() // called when State has something new; must not block
+	// Answered gets the records of each request that the receiver has answered for good, encoded; err: it refused them, or
+	// may not have kept them all. It must not block, nor keep them.
+	Answered func(records []byte, err error)
 }
 
 // State is what a Sender says of itself.
@@ -61,6 +64,7 @@ type State struct {
 	OK       bool      `json:"ok"`                  // the last attempt went through, or there was none
 	Held     bool      `json:"held,omitempty"`      // the receiver refuses us: somebody has to act
 	Error    string    `json:"error,omitempty"`     // of the last attempt
+	Code     int       `json:"code,omitempty"`      // HTTP status that was no success; absent: there was no answer
 	Since    time.Time `json:"since,omitzero"`      // of the trouble
 	LastAck  time.Time `json:"last_ack,omitzero"`   //
 	Sent     int64     `json:"sent"`                // records acknowledged since loghub started
@@ -78,6 +82,7 @@ type Sender struct {
 	packer packer
 	size   size
 	linger time.Duration
+	kick   chan struct{}
 	full   bool   // the last batch had as much as it may: there is more
 	partly saying // of partial success
 	graves int    // dead letters so far
@@ -86,6 +91,7 @@ type Sender struct {
 
 	mu    sync.Mutex
 	state State
+	clock clock
 	said  time.Time // when trouble was last logged
 	words string    // what was logged
 	told  bool      // the trouble of now was logged, so its end is to be logged too
@@ -93,7 +99,7 @@ type Sender struct {
 
 // New makes a Sender.
 func New(o Options) *Sender {
-	s := &Sender{o: o, state: State{OK: true}, size: newSize(), linger: lingerMin}
+	s := &Sender{o: o, state: State{OK: true}, size: newSize(), linger: lingerMin, kick: make(chan struct{}, 1)}
 	transport := Transport(o.URL, o.TLS, o.Files)
 	if s.o.Timeout == 0 {
 		s.o.Timeout = requestTimeout
@@ -159,11 +165,40 @@ func (s *Sender) Run(ctx, hard context.Context) error {
 			last, wait = time.Time{}, backoffMin
 			continue
 		}
-		if !sleep(ctx, pause(v, wait)) {
+		if !s.idle(ctx, pause(v, wait), v.after > 0) {
 			return nil
 		}
 		wait = min(2*wait, backoffMax)
 	}
+}
+
+// Kick has the Sender try again now, if it waits after trouble; but not before the time that the receiver has named.
+func (s *Sender) Kick() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// idle waits for d, for a kick or for ctx; false says that ctx is done. named: the receiver wants it so.
+func (s *Sender) idle(ctx context.Context, d time.Duration, named bool) bool {
+	select {
+	case <-s.kick: // one that came while there was no trouble
+	default:
+	}
+	kick := s.kick
+	if named {
+		kick = nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	case <-kick:
+	}
+	return true
 }
 
 // pause is how long to wait after an attempt that failed.
@@ -262,6 +297,7 @@ func (s *Sender) deliver(ctx context.Context, d *spool.Delivery, i, j int) verdi
 	case taken:
 		s.size.took(j-i, len(records))
 		s.acked(d, i, j, j-i)
+		s.answered(records, v.doubt)
 		return v
 	case poison:
 		if v.large && j-i > 1 {
@@ -293,6 +329,12 @@ func (s *Sender) halve(ctx context.Context, d *spool.Delivery, i, j int) verdict
 	return v
 }
 
+func (s *Sender) answered(records []byte, err error) {
+	if s.o.Answered != nil {
+		s.o.Answered(records, err)
+	}
+}
+
 func (s *Sender) acked(d *spool.Delivery, i, j, sent int) {
 	if _, err := s.o.Spool.Ack(d, i, j); err != nil {
 		s.o.Log.Warn().Err(err).Msg("sent records may be sent again after a restart")
@@ -304,7 +346,7 @@ func (s *Sender) acked(d *spool.Delivery, i, j, sent int) {
 		s.o.Log.Info().Str("url", s.o.URL).Str("after", time.Since(s.state.Since).Round(time.Second).String()).
 			Int64("backlog", s.o.Spool.Stats().Backlog).Msg("the receiver takes logs again")
 	}
-	s.state.OK, s.state.Held, s.state.Error, s.state.Since = true, false, "", time.Time{}
+	s.state.OK, s.state.Held, s.state.Error, s.state.Code, s.state.Since = true, false, "", 0, time.Time{}
 	if sent > 0 {
 		s.state.LastAck = time.Now()
 		s.state.Sent += int64(sent)
@@ -323,7 +365,7 @@ func (s *Sender) trouble(v verdict) {
 	if s.state.OK {
 		s.state.Since = now
 	}
-	s.state.OK, s.state.Held, s.state.Error = false, v.kind == held, words
+	s.state.OK, s.state.Held, s.state.Error, s.state.Code = false, v.kind == held, words, v.code
 	if errors.Is(v.err, identity.ErrNone) && now.Sub(s.state.Since) < enrolWait {
 		news = false // a new container is being enrolled
 	}

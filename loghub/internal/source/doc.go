@@ -109,6 +109,13 @@
 // not told yet stands in the spool with the place behind it (limited.go): delivered and told are what was written, whatever
 // kills loghub. Pieces of lines and traces that a limit of length cut are kept, and so is what is fatal.
 //
+// # Canaries
+//
+// Lines of loghub doctor take the ways of others, through a file that is watched for it alone (Files.Probe) and through the
+// socket. Into a pipe nobody but the service can write without risk, since a line of the service may be under way in pieces:
+// there the goroutine that reads it makes the record between two lines, from a place it holds in the order of the pipe
+// (Pipe.Canary). They are debug, carry hub.canary, and are not in the JSON copy.
+//
 // Left out: compressed files, /dev/log as a stream.
 package source
 
@@ -117,6 +124,7 @@ import (
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
+	"cloud4.internal/hub/loghub/internal/canary"
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/mask"
 	"cloud4.internal/hub/loghub/internal/spool"
@@ -125,10 +133,11 @@ import (
 
 // Shared is what all sources use.
 type Shared struct {
-	Spool    *spool.Spool // nil: records are not kept, only given to Emit
-	Masker   *mask.Live   // nil: nothing is hidden
-	RunDir   string       // for the files that count what was taken from pipes; nothing below it is read as a log
-	StateDir string       // nothing below it is read as a log; "": /var/lib/hub alone
+	Spool    *spool.Spool  // nil: records are not kept, only given to Emit
+	Masker   *mask.Live    // nil: nothing is hidden
+	Canaries *canary.Watch // nil: nobody sends any
+	RunDir   string        // for the files that count what was taken from pipes; nothing below it is read as a log
+	StateDir string        // nothing below it is read as a log; "": /var/lib/hub alone
 	// Emit gets every record kept, for the JSON copy; nil: nobody wants them.
 	Emit func(stream string, r *otlp.Record)
 	Log  zerolog.Logger

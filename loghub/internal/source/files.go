@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud4.internal/hub/loghub/internal/join"
@@ -78,6 +79,9 @@ type Files struct {
 	first    bool          // it is under way
 	stop     time.Time     // until when files are read on at the end
 	away     []*known      // files that an earlier life read and nobody found yet
+
+	probe  atomic.Pointer[FileSet] // what is to be watched besides
+	probed *FileSet                // what is, or nil
 
 	mu      sync.Mutex // of what follows
 	shown   []*tail
@@ -161,6 +165,7 @@ func (f *Files) close() {
 // round looks at what is due. It says whether some file has more to read.
 func (f *Files) round(ctx context.Context, last bool) (more bool) {
 	now := time.Now()
+	f.takeProbe()
 	f.rouse(now, last)
 	if f.due(now) {
 		f.expand()
@@ -292,6 +297,9 @@ func (f *Files) unpoint(path string) {
 func (f *Files) follow(t *tail) {
 	f.tails[t.id] = t
 	f.hot = append(f.hot, t)
+	if t.set == ProbeSet {
+		return
+	}
 	f.mu.Lock()
 	f.shown = append(f.shown, t)
 	f.mu.Unlock()

@@ -152,7 +152,7 @@ func (f *Files) matching(now time.Time) (found []*candidate) {
 			f.say(set.Name+err.Error(), func() { f.sh.Log.Warn().Err(err).Str("files", set.Name).Msg("looking for log files") })
 			continue
 		}
-		if len(matches) == 0 {
+		if len(matches) == 0 && set.Name != ProbeSet {
 			f.skip(set.Pattern, "no file matches so far")
 		}
 		for _, path := range matches {
@@ -244,7 +244,11 @@ func (f *Files) refuse(path string, err error) {
 
 // candidate opens the file at path.
 func (f *Files) candidate(path, set string) (*candidate, error) {
-	file, err := openLog(path, f.sh.RunDir, f.sh.StateDir)
+	open := openLog
+	if set == ProbeSet { // where nothing else is a log
+		open = openPlain
+	}
+	file, err := open(path, f.sh.RunDir, f.sh.StateDir)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,12 @@ func openLog(path string, more ...string) (*os.File, error) {
 	if why := forbidden(path, more...); why != "" {
 		return nil, errors.New(why)
 	}
+	return openPlain(path, more...)
+}
+
+// openPlain is openLog wherever path is.
+func openPlain(path string, more ...string) (*os.File, error) {
+	path = filepath.Clean(path)
 	fd, err := openDirect(path)
 	if err != nil {
 		fd, err = openWalking(path, more)

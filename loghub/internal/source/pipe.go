@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -84,6 +85,9 @@ type Pipe struct {
 	toldAt  time.Time       // when a loss was last told
 	quiet   time.Time       // when the carry or the loss falls due
 	fill    float64
+
+	canary atomic.Pointer[string] // a line of loghub doctor that waits for its turn
+	over   atomic.Bool            // nobody reads it any more
 }
 
 type pendingRecord struct {
@@ -102,7 +106,7 @@ func OpenPipe(sh *Shared, o PipeOptions) (*Pipe, error) {
 }
 
 func (p *Pipe) newBuilder(epoch string) *event.Builder {
-	return event.New(event.Options{Masker: p.sh.Masker, Parse: p.o.Parse, UID: epoch + ".", Attrs: p.o.Attrs})
+	return event.New(event.Options{Masker: p.sh.Masker, Canaries: p.sh.Canaries, Parse: p.o.Parse, UID: epoch + ".", Attrs: p.o.Attrs})
 }
 
 // Stat returns the pipe's figures.
@@ -112,6 +116,7 @@ func (p *Pipe) Stat() Stat { return p.n.stat(p.o.Name) }
 // all writers are gone.
 func (p *Pipe) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.drain.close()) }()
+	defer p.over.Store(true)
 	stop := context.AfterFunc(ctx, func() { _ = p.o.Pipe.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buf := make([]byte, p.drain.limit)
@@ -127,6 +132,9 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 		}
 		if err := p.o.Pipe.SetReadDeadline(due); err != nil {
 			return fmt.Errorf("reading pipe %s: %w", p.o.Name, err)
+		}
+		if p.takeCanary() { // after the deadline was set: who offers one ends the wait that follows
+			continue
 		}
 		stopping := ctx.Err() != nil
 		if stopping {
@@ -156,6 +164,8 @@ func (p *Pipe) Run(ctx context.Context) (err error) {
 			}
 		}
 		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded): // a stop or a canary, just now
+			continue
 		case errors.Is(err, errEmpty):
 			p.finish(join.Quiet)
 			return nil

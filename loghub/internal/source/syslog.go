@@ -81,7 +81,7 @@ func OpenSyslog(sh *Shared, o SyslogOptions) (*Syslog, error) {
 		return nil, fmt.Errorf("listening on %s: %w", o.Path, err)
 	}
 	epoch := newEpoch("syslog")
-	s.builder = event.New(event.Options{Masker: sh.Masker, Parse: o.Parse, UID: epoch + ".",
+	s.builder = event.New(event.Options{Masker: sh.Masker, Canaries: sh.Canaries, Parse: o.Parse, UID: epoch + ".",
 		Attrs: []otlp.KeyValue{{Key: event.AttrSocket, Value: otlp.String(o.Path)}}})
 	s.limits = limited{rate: o.Limit}
 	s.limits.ready()
@@ -306,7 +306,7 @@ func (s *Syslog) record(m message) {
 	if rec == nil {
 		return
 	}
-	if s.limits.on() {
+	if s.limits.on() && !s.builder.IsCanary() {
 		if rec = s.limit(m, rec); rec == nil {
 			return
 		}

@@ -136,7 +136,7 @@ func (t *tail) begin() {
 
 func (t *tail) newBuilder() *event.Builder {
 	return event.New(event.Options{
-		Masker: t.sh.Masker, Parse: t.files.parse(t.set), UID: t.aux.ID + "." + t.aux.Generation + "@",
+		Masker: t.sh.Masker, Canaries: t.sh.Canaries, Parse: t.files.parse(t.set), UID: t.aux.ID + "." + t.aux.Generation + "@",
 		Attrs: []otlp.KeyValue{
 			{Key: event.AttrPath, Value: otlp.String(t.path)},
 			{Key: event.AttrFiles, Value: otlp.String(t.set)},
