@@ -13,7 +13,7 @@ import (
 
 // The commands that people type say what they are for, with examples; the shell completes commands and flags.
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"status", "doctor", "tail", "parse"} {
+	for _, name := range []string{"status", "doctor", "replay", "tail", "parse"} {
 		var out, errs bytes.Buffer
 		app := newApp()
 		app.Writer, app.ErrWriter, app.ExitErrHandler = &out, &errs, nil
@@ -29,7 +29,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	for args, want := range map[string]string{"": "tail", "tail --": "--where", "parse --": "--explain", "status --": "--watch", "doctor --": "--timeout", "tail --fo": "--follow"} {
+	for args, want := range map[string]string{"": "tail", "tail --": "--where", "parse --": "--explain", "status --": "--watch", "doctor --": "--timeout", "replay --": "--list", "tail --fo": "--follow"} {
 		out, _, code := command(t, "", nil, append(strings.Fields(args), "--generate-bash-completion")...)
 		if !strings.Contains(out, want) || code != 0 {
 			t.Errorf("%q is completed by %q, exit %d, want %s", args, out, code, want)

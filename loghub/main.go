@@ -7,6 +7,7 @@
 //	loghub [--config FILE] run
 //	loghub status [--watch | --json | --metrics]
 //	loghub doctor [--timeout TIME] [--json]
+//	loghub replay [--list [--json]] [--where EXPRESSION] [--to URL …] [UID…]
 //	loghub tail [--follow] [--where EXPRESSION] [--since TIME] FILE…
 //	loghub parse [--explain] [--as FORMAT] [--pattern REGEXP] [FILE…]
 //	loghub receive --dir DIR [--listen :4318] [--identity DIR] …
@@ -36,7 +37,7 @@
 //
 // State is in <run>/log.json: a health node and, for each source, format, position,
 // records and losses; the spool; the receiver. status shows it. doctor sends a line by each way that lines take, and asks
-// over <run>/log.sock what became of it.
+// over <run>/log.sock what became of it. replay sends again what the receiver refused.
 //
 // receive writes what containers send as JSON lines, a file for each peer. See
 // package receive for the format, the limits and the answers it gives.
@@ -59,7 +60,7 @@ func main() {
 
 func newApp() *cli.App {
 	return daemon.New("loghub", "turns what a container writes into events and ships them", sections,
-		runCommand(), receiveCommand(), gapsCommand(), statusCommand(), doctorCommand(), tailCommand(), parseCommand())
+		runCommand(), receiveCommand(), gapsCommand(), statusCommand(), doctorCommand(), replayCommand(), tailCommand(), parseCommand())
 }
 
 // sections are the settings that loghub reads.

@@ -30,6 +30,10 @@ const (
 	deadRecord = "hub.dead.otlp"  // the record as sent, base64 of the log_records field
 )
 
+// lettersWait is how long a letter waits for a replay that is putting the files in order, which takes it an instant. Who was
+// stopped in that instant must not keep logs from being sent.
+const lettersWait = 30 * time.Second
+
 // DeadLetters keeps records that a receiver refuses for good, one a line in <dir>/dead.jsonl, in the form of package
 // jsonline, so that people and `loghub tail` can read them. What the receiver was sent stands in it too, as it was.
 type DeadLetters struct {
@@ -75,6 +79,11 @@ func (d *DeadLetters) Add(l Letter) error {
 
 func (d *DeadLetters) write(l Letter) error {
 	line := l.line()
+	unlock, err := lockLetters(d.dir, lettersWait)
+	if errors.Is(err, errLocked) {
+		return err
+	}
+	defer unlock() // where locks cannot be had, no replay is at work either
 	path := filepath.Join(d.dir, deadName)
 	info, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

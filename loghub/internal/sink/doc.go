@@ -13,6 +13,8 @@
 //	401 403 404, all others     the operator's mistake: held, probed once a minute, said
 //	200 with rejected records   counted and said, never sent again
 //
+// Dead letters are sent again by Replay, when somebody asks for it.
+//
 // Batches grow to 4096 records or 1 MiB while a backlog fills them, keep under what was once too large, and shrink when no answer
 // comes, or 408. The first record after a quiet time goes at once; others gather for 150 ms, or longer where the receiver is slow.
 //

@@ -2,6 +2,11 @@
 
 package sink
 
+import (
+	"maps"
+	"slices"
+)
+
 // Engine is what a kind of receiver wants of requests, besides OTLP.
 type Engine struct {
 	Path    string
@@ -25,3 +30,6 @@ func EngineNamed(name string) Engine {
 	}
 	return engines["collector"]
 }
+
+// Engines are the names of the setting log.engine.
+func Engines() []string { return slices.Sorted(maps.Keys(engines)) }

@@ -99,6 +99,9 @@ func silent(err error) bool {
 	return !errors.Is(err, identity.ErrNone) && !(ok && (op.Op == "dial" || op.Op == "remote error"))
 }
 
+// errPage says that an answer is none of an OTLP receiver, though it is 2xx.
+var errPage = errors.New("a page for people")
+
 // read counts what a receiver took notice of and did not keep. Its error says so.
 func (s *Sender) read(resp *http.Response, answer []byte) error {
 	if media := resp.Header.Get("Content-Type"); strings.HasPrefix(media, "text/html") {
@@ -106,7 +109,7 @@ func (s *Sender) read(resp *http.Response, answer []byte) error {
 			s.o.Log.Warn().Str("url", s.o.URL).Str("status", resp.Status).
 				Msg("the receiver answers with a page for people: is the path right? what was sent counts as taken")
 		}
-		return fmt.Errorf("%s answers %s with a page for people: is the path right?", resp.Request.URL.Host, resp.Status)
+		return fmt.Errorf("%s answers %s with %w: is the path right?", resp.Request.URL.Host, resp.Status, errPage)
 	}
 	r, err := otlp.DecodeResponse(answer)
 	if err != nil || r == (otlp.Response{}) {
