@@ -37,7 +37,19 @@ func (p *prefix) skip(line []byte) (rest []byte, ok bool) {
 	if !has(rest, p.behind) { // of a blank line somebody may have taken the blanks
 		return nil, has([]byte(p.behind), string(rest)) && blank([]byte(p.behind)[len(rest):])
 	}
-	return rest[len(p.behind):], true
+	return tabbed(rest[len(p.behind):]), true
+}
+
+// tabbed puts back the tabs that a line begins with where rsyslog has written #011 for them.
+func tabbed(line []byte) []byte {
+	n := 0
+	for has(line[n*len("#011"):], "#011") {
+		n++
+	}
+	if n == 0 {
+		return line
+	}
+	return append(bytes.Repeat([]byte{'\t'}, n), line[n*len("#011"):]...)
 }
 
 // fixed is how many bytes stand in front of a line's time, and the form of that. A line may have one of the two.
@@ -116,7 +128,7 @@ func (j *Joiner) prefixed(first, line []byte) answer {
 		for k > 0 && !sets(a[k-1]) {
 			k--
 		}
-		if verdict := j.split(a[k:], b[k:]); verdict != no {
+		if verdict := j.split(a[k:], tabbed(b[k:])); verdict != no {
 			p := &prefix{before: string(first[:before]), form: form, behind: string(a[:k])}
 			j.now.front = p
 			if j.trace.Found() {
@@ -146,7 +158,7 @@ func hints(line []byte) bool {
 	if bytes.IndexByte(line, '\t') >= 0 || names(line) {
 		return true
 	}
-	if i := bytes.IndexByte(line, '#'); i >= 0 && has(line[i:], "#0 ") {
+	if i := bytes.IndexByte(line, '#'); i >= 0 && has(line[i:], "#0") {
 		return true
 	}
 	for rest := line[:min(len(line), prefixReach)]; ; rest = rest[1:] {
