@@ -336,38 +336,3 @@ func TestYearless(t *testing.T) {
 		}
 	}
 }
-
-func benchmark(b *testing.B, line string) {
-	p := New(Options{Loc: time.UTC})
-	var rec otlp.Record
-	b.SetBytes(int64(len(line)))
-	b.ReportAllocs()
-	text := []byte(line)
-	for b.Loop() {
-		p.Parse(text, &rec)
-	}
-}
-
-func BenchmarkAccess(b *testing.B) {
-	benchmark(b, `203.0.113.7 - - [21/Nov/2026:07:55:42 +0000] "GET /index.html?a=1 HTTP/1.1" 200 612 "-" "Mozilla/5.0 (X11; Linux x86_64)"`)
-}
-
-func BenchmarkJSON(b *testing.B) {
-	benchmark(b, `{"level":"info","time":"2026-11-21T07:55:42.123Z","request_id":"a81bc81b","method":"GET","path":"/index.html","status":200,"duration":12.25,"message":"request done"}`)
-}
-
-func BenchmarkText(b *testing.B) {
-	benchmark(b, `the worker took a job from the queue and is going to do what it says, as soon as the others are done with theirs`)
-}
-
-func BenchmarkTextWithLevel(b *testing.B) {
-	benchmark(b, `2026-11-21 07:55:42.123 | worker-3 | WARN | the queue is longer than it was a minute ago, which is no good sign`)
-}
-
-func BenchmarkLogfmt(b *testing.B) {
-	benchmark(b, `time=2026-11-21T07:55:42.123Z level=INFO msg="request done" request_id=a81bc81b method=GET path=/index.html status=200 duration=12.25`)
-}
-
-func BenchmarkNested(b *testing.B) {
-	benchmark(b, `{"level":"info","ts":1790000000.1234567,"logger":"http.log.access.log0","msg":"handled request","request":{"remote_ip":"198.51.100.7","remote_port":"51234","client_ip":"203.0.113.9","proto":"HTTP/2.0","method":"GET","host":"shop.example.net","uri":"/a/b?x=1&y=2","headers":{"User-Agent":["curl/8.5.0"],"Accept":["*/*"]}},"bytes_read":12,"user_id":"desk","duration":0.000929675,"size":10900,"status":404,"resp_headers":{"Server":["Caddy"],"Content-Type":["text/html"]}}`)
-}
