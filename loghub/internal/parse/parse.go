@@ -187,7 +187,7 @@ func (p *Parser) try(f *format, line []byte, rec *otlp.Record) bool {
 		return false
 	}
 	if f.traces && rec.TraceID == nil {
-		p.findTrace(line, rec)
+		p.findTrace(line[p.memo.end():], rec)
 	}
 	p.detect.vote(f)
 	return true
@@ -220,7 +220,8 @@ func (p *Parser) Mistakes() int64 { return p.mistakes.Load() }
 
 // clearRecord undoes what a parser wrote that then gave up. Most give up before they write, and clearing costs more than they did.
 func clearRecord(rec *otlp.Record) {
-	if rec.Time != 0 || rec.Severity != 0 || len(rec.Attributes) > 0 || rec.Body.Kind != otlp.KindEmpty || rec.SeverityText != "" ||
+	rec.Time = 0 // what several formats looked at in vain
+	if rec.Severity != 0 || len(rec.Attributes) > 0 || rec.Body.Kind != otlp.KindEmpty || rec.SeverityText != "" ||
 		rec.TraceID != nil || rec.SpanID != nil || rec.Flags != 0 || rec.Dropped != 0 || rec.EventName != "" {
 		*rec = otlp.Record{Attributes: rec.Attributes[:0], Encoded: rec.Encoded, Observed: rec.Observed}
 	}

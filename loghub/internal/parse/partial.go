@@ -16,6 +16,14 @@ type stampMemo struct {
 	size  int
 }
 
+// end is how much of the line is known to be a time and what stands in front of it.
+func (m *stampMemo) end() int {
+	if !m.asked || m.size == 0 {
+		return 0
+	}
+	return m.at + m.size
+}
+
 // stamp reads date and time at the beginning of b, a part of line. It returns their size, 0 for none.
 func (p *Parser) stamp(line, b []byte, rec *otlp.Record) int {
 	at := len(line) - len(b)

@@ -15,7 +15,13 @@ func (p *Parser) text(line []byte, rec *otlp.Record) bool {
 	if len(at) > 0 && at[0] == '[' {
 		at = at[1:]
 	}
-	rec.Time = p.leadingTime(at)
+	if p.memo.asked && p.memo.size > 0 && p.memo.at == len(line)-len(at) {
+		if end := p.memo.end(); end == len(line) || !letter(line[end]) && !digitByte(line[end]) {
+			rec.Time = p.memo.nanos
+		}
+	} else {
+		rec.Time = p.leadingTime(at)
+	}
 	word, n := findLevel(line)
 	if n == 0 {
 		return true
