@@ -35,7 +35,7 @@ export CGO_ENABLED := 0
 
 BUILD = go build -ldflags '-s -w -X cloud4.internal/hub/internal/daemon.version=$(VERSION) -X main.version=$(VERSION)'
 
-.PHONY: build build-all test check vuln image demo demo-down bench fuzz soak clean help
+.PHONY: build build-all test check vuln image demo demo-down bench bench-logs fuzz soak clean help
 
 build: ## build the four programs into bin/
 	@mkdir -p bin
@@ -84,9 +84,12 @@ demo: ## genesis machine, host, nginx and a database, on this machine, shown ste
 demo-down: ## stop and remove the demo, all of it and only it
 	@examples/demo.sh down
 
-bench: image ## benchmarks of the packages (with wrk, and Gatus where it is on the PATH), then of containers side by side
+bench: image ## all figures (beside wrk, Gatus, Fluent Bit, the OpenTelemetry Collector and rsyslog with RELP where they are on the PATH)
 	go test -run '^$$' -bench . -benchmem -timeout 1h $$(.ci/packages unit)
 	baseimage/bench.sh
+
+bench-logs: ## loghub alone beside Fluent Bit, the Collector and rsyslog, where they are on the PATH
+	go test ./loghub -run '^$$' -bench Delivery -benchtime 1x -timeout 1h
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@FUZZTIME='$(FUZZTIME)' .ci/fuzz
@@ -102,4 +105,4 @@ clean: ## remove what was built; images and the demo stay
 	rm -rf bin dist
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
