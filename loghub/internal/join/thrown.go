@@ -118,6 +118,11 @@ func (s *state) afterLogged(line []byte) answer {
 		s.to(thrown, head)
 		return maybe
 	}
+	if s.step != gap && classy(line) { // an exception may be called anything
+		s.thrown = true
+		s.to(thrown, head)
+		return maybe
+	}
 	if s.step != gap && goName(line) {
 		s.to(golang, frames)
 		return maybe
