@@ -138,11 +138,25 @@ func (s *store) evict(peer string, n int64) error {
 	return nil
 }
 
+// Among many files more go at once than have to, so that not every request looks at all of them.
+const (
+	manyFiles  = 1000
+	spareParts = 64 // of all room, one of which then is free
+)
+
 // victims chooses which files go for n bytes of a peer, by what each peer has. If all that may go are not enough none goes.
 func (s *store) victims(may []oldFile, has map[string]int64, peer string, n int64) (out []oldFile, err error) {
 	had, used := has[peer], s.used
-	for used+n > s.total {
-		may = slices.DeleteFunc(may, func(f oldFile) bool { return f.peer != peer && has[f.peer] < had })
+	spare := int64(0)
+	if len(may) >= manyFiles {
+		spare = s.total / spareParts
+	}
+	for used+n > s.total-spare {
+		enough := used+n <= s.total
+		may = slices.DeleteFunc(may, func(f oldFile) bool { return f.peer != peer && has[f.peer] < had || enough && f.number == 0 })
+		if len(may) == 0 && enough {
+			break
+		}
 		if len(may) == 0 {
 			return nil, errFull
 		}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,31 @@ func TestManyPeers(t *testing.T) {
 	}
 	if size, err := w.rc.store.measure(); err != nil || size > total || size != w.rc.store.size() {
 		t.Errorf("%d bytes, accounted %d, %v", size, w.rc.store.size(), err)
+	}
+}
+
+// TestManyFiles: one look at many files makes room for many requests.
+func TestManyFiles(t *testing.T) {
+	const total = 10 * 2 * manyFiles
+	s := &store{dir: t.TempDir(), total: total, peers: map[string]*peerFile{}, evicted: func(oldFile) {}}
+	for i := range manyFiles {
+		for _, name := range []string{"a%d.jsonl", "a%d.jsonl.1"} {
+			if err := os.WriteFile(filepath.Join(s.dir, fmt.Sprintf(name, i)), make([]byte, 10), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.evict("new", 1); err != nil || s.used > total-total/spareParts || s.used < total-total/spareParts-20 {
+		t.Errorf("%d of %d bytes are used: %v", s.used, total, err)
+	}
+	files, err := s.files()
+	if err != nil || slices.IndexFunc(files, func(f oldFile) bool { return f.number == 0 }) < 0 || len(s.names) != manyFiles {
+		t.Errorf("files that are written to went, %v", err)
+	}
+	for _, f := range files {
+		if f.number == 1 && !slices.ContainsFunc(files, func(g oldFile) bool { return g.number == 0 && g.peer == f.peer }) {
+			t.Errorf("%s is alone", f.name)
+		}
 	}
 }
 
