@@ -18,8 +18,8 @@ type Misfit struct {
 	Want string // what should stand there, in words; "": that is not known
 }
 
-// Misfits explains why the first line of a text is not of the pattern and the format that the options set; none if it is, or if they
-// set none. It is for people: it takes its time.
+// Misfits explains why the first line of a text is not of the pattern and the format that the options set; none if it is, or
+// if they set none. It is for people: it takes its time.
 func Misfits(o Options, text []byte) (all []Misfit) {
 	p := New(o)
 	line, below, _ := cutByte(text, '\n')

@@ -2,8 +2,9 @@
 
 package parse
 
-// zoneOf gives what a zone's abbreviation means, as minutes east of UTC. Of those that have several meanings (IST is India's, Israel's
-// and Ireland's time) it only says that they are zones; words that sentences have in capitals too (EAT, MET) are none.
+// zoneOf gives what a zone's abbreviation means, as minutes east of UTC. Of those that have several meanings (IST is India's,
+// Israel's and Ireland's time) it only says that they are zones; words that sentences have in capitals too (EAT, MET) are
+// none.
 func zoneOf(word []byte) (minutes int64, clear, known bool) {
 	hours := int64(0)
 	switch string(word) {
@@ -56,8 +57,8 @@ func zoneOf(word []byte) (minutes int64, clear, known bool) {
 	return hours * 60, true, true
 }
 
-// real turns seconds of a day that a zone may follow into real ones, and passes over the zone. Without one, and where its name has
-// several meanings, they are read in the parser's zone.
+// real turns seconds of a day that a zone may follow into real ones, and passes over the zone. Without one, and where its name
+// has several meanings, they are read in the parser's zone.
 func (p *Parser) real(r *reader, secs int64) int64 {
 	if offset, zoned := r.zone(); zoned {
 		return secs - offset

@@ -9,11 +9,10 @@
 // genesis servers of the own trust domain may; each record is stamped with
 // cloud4.peer, the certificate's URI, over anything that was sent under that name.
 //
-// Files: <dir>/<peer>.jsonl in the form of package jsonline, where <peer> is
-// web.shop.vm1 (replicas share it), host.vm1 or genesis.config. At FileBytes, or with many peers at the half of TotalBytes divided
-// by their number if that is less (64 KiB at least), a file becomes .1 (.1.gz with Pack), .1 becomes .2, up to Keep; with Daily also
-// where a day (UTC) ends. A request is answered with 200 once its lines are on the disk (fsync); a line that a crash cut short is
-// removed at the next start.
+// Files: <dir>/<peer>.jsonl in the form of package jsonline, where <peer> is web.shop.vm1 (replicas share it), host.vm1 or
+// genesis.config. At FileBytes, or with many peers at the half of TotalBytes divided by their number if that is less (64 KiB
+// at least), a file becomes .1 (.1.gz with Pack), .1 becomes .2, up to Keep; with Daily also where a day (UTC) ends. A request
+// is answered with 200 once its lines are on the disk (fsync); a line that a crash cut short is removed at the next start.
 //
 // Room: all files together have TotalBytes. When they are used up, the peer that has most gives its oldest file: who
 // sends much pushes out his own, and a peer that has less than he loses nothing by it. A peer without old files gives
