@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -39,6 +40,9 @@ var trials = []trial{
 	{name: "receiver flaps", spool: "disk", flaps: true},
 	{name: "receiver flaps, memory first", spool: "memory-first", flaps: true},
 	{name: "copytruncate", spool: "disk", rotate: (*trialFile).copyTruncate},
+	{name: "compressed at once", spool: "disk", rotate: (*trialFile).renamePack},
+	{name: "compressed at once at points", spool: "memory-first", faults: true, rotate: (*trialFile).renamePack},
+	{name: "copytruncate, compressed at once", spool: "disk", rotate: (*trialFile).copyPack},
 	{name: "disk full", spool: "disk", full: true},
 	{name: "spool damaged", spool: "disk", damage: true},
 	{name: "limit", spool: "disk", limit: "3/400ms"},
@@ -91,6 +95,9 @@ func (tr trial) run(t *testing.T, program string, kills int) {
 	}
 	file := &trialFile{t: t, path: filepath.Join(logs, "app.log"), gen: gens[2], read: rc.hasFrom}
 	rotate := (*trialFile).rename
+	if strings.Contains(tr.name, "compressed") {
+		file.known = 10
+	}
 	if tr.rotate != nil {
 		rotate = tr.rotate
 	}

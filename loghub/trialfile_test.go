@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,6 +40,7 @@ type trialFile struct {
 	read  func(stream string, n int) bool // whether a line has arrived
 	f     *os.File
 	first int // number of the first line in the file
+	known int // by so many lines more a file is known when it is rotated
 	turns atomic.Int32
 }
 
@@ -66,7 +68,7 @@ func (f *trialFile) write(rotate func(*trialFile), stop chan struct{}) {
 		case <-time.After(time.Duration(rand.IntN(4)) * time.Millisecond):
 		}
 		f.add(1 + rand.IntN(16))
-		if time.Since(rotated) > 300*time.Millisecond && f.read("file", f.first) {
+		if time.Since(rotated) > 300*time.Millisecond && f.read("file", f.first+f.known) {
 			rotated = time.Now()
 			f.turns.Add(1)
 			rotate(f)
@@ -83,6 +85,25 @@ func (f *trialFile) rename() {
 	f.f.Close()
 	f.open()
 	f.add(1)
+}
+
+// renamePack compresses the old file at once, so that it is gone for who did not open it.
+func (f *trialFile) renamePack() {
+	f.rename()
+	f.pack()
+}
+
+// copyPack does so with the copy.
+func (f *trialFile) copyPack() {
+	f.copyTruncate()
+	f.pack()
+}
+
+// pack compresses what the last rotation left.
+func (f *trialFile) pack() {
+	if out, err := exec.Command("gzip", fmt.Sprintf("%s.%d", f.path, f.turns.Load())).CombinedOutput(); err != nil {
+		f.t.Errorf("gzip: %v: %s", err, out)
+	}
 }
 
 // copyTruncate is the rotation by copy. Between copy and truncation nothing is written here: such lines logrotate itself loses.

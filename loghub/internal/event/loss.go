@@ -30,7 +30,9 @@ const (
 	ReasonDrained = "read by hubinit"          // loghub was away; they are in the container's own output
 	ReasonSlow    = "spool too slow"           // it stood still for longer than a socket's messages have room to wait
 	ReasonUnread  = "gone before it was read"  // a file was truncated or deleted
-	ReasonDamaged = "spool damaged"            // frames that failed their checksum; a frame is a record or a place
+	ReasonPacked  = "in a compressed file that is damaged"
+	ReasonBomb    = "in a compressed file that holds more than a log would"
+	ReasonDamaged = "spool damaged" // frames that failed their checksum; a frame is a record or a place
 )
 
 // Loss adds up what a source could not keep. The zero Loss is none.
@@ -97,6 +99,9 @@ func (b *Builder) Loss(l *Loss, source string, place uint64) *otlp.Record {
 		{Key: AttrLossLast, Value: otlp.String(l.Last.UTC().Format(time.RFC3339Nano))},
 	}
 	words := fmt.Sprintf("lost %d bytes of %s: %s", l.Bytes, source, l.Reason)
+	if l.None() {
+		words = fmt.Sprintf("lost nobody knows how many bytes of %s: %s", source, l.Reason)
+	}
 	severity := uint8(parse.Warn)
 	if l.Count > 0 {
 		words = fmt.Sprintf("lost %s of %s: %s", l.counted(), source, l.Reason)

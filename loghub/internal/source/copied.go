@@ -28,7 +28,10 @@ func (t *tail) anew() error {
 		return err
 	}
 	if !copied {
-		t.lose(t.before)
+		lose := t.losing(t.before)
+		if !t.files.leave(t.asKnown(), t.intact.Add(-copySlack), func(string) { lose() }) {
+			lose()
+		}
 	}
 	t.oweLimited()
 	t.sh.Log.Info().Str("path", t.path).Int64("read", t.offset).Int64("size", t.size).Bool("copied", copied).
@@ -40,11 +43,16 @@ func (t *tail) anew() error {
 	return t.update()
 }
 
+// asKnown is the file as the spool would remember it.
+func (t *tail) asKnown() *known {
+	shown := t.shown()
+	return &known{key: filePrefix + t.id.String(), id: t.id, aux: t.aux, pos: t.offset, seq: t.seq,
+		proof: shown.proof(), proved: true, wanted: true}
+}
+
 // readCopy finds the copy of what t held before it was truncated, and has it read on from where t was read to.
 func (f *Files) readCopy(t *tail) (bool, error) {
-	shown := t.shown()
-	k := &known{key: filePrefix + t.id.String(), id: t.id, aux: t.aux, pos: t.offset, seq: t.seq,
-		proof: shown.proof(), proved: true, wanted: true}
+	k := t.asKnown()
 	if k.proof.at == 0 { // nothing by which it could be known
 		return false, nil
 	}

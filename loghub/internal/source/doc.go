@@ -51,6 +51,10 @@
 // the last look is lost uncounted. The same goes for a deleted file, which is held
 // until it is read, unless its disk runs full before that.
 //
+// What was compressed by gzip before it was read to its end, while loghub was down or at
+// once after copytruncate, is read on as a stream (leftover.go): files that are named after
+// a known one, in its directory, begin as it did and have its bytes before the place.
+//
 // Files are looked at every 250 ms. One that was quiet for a minute needs one
 // fstat(2) a look; where there are more than 256 of those they have turns of 2 s,
 // and inotify tells sooner. Paths that lost their file are looked at for a minute.
@@ -63,7 +67,7 @@
 // link, also of a directory, is followed if root owns it, and what it leads to is
 // judged; openat2(2), or a walk that holds each directory open. Regular files only,
 // never below /proc, /sys, /dev, /run/secrets, /run/hub, /var/lib/hub, no file
-// system of the kernel's own, no compressed files. What matches and is not read is
+// system of the kernel's own, no compressed files but as below. What matches and is not read is
 // said once and listed (Files.Skipped).
 //
 // At most 10,000 files are followed. Where fewer descriptors are to be had, files
@@ -116,7 +120,7 @@
 // there the goroutine that reads it makes the record between two lines, from a place it holds in the order of the pipe
 // (Pipe.Canary). They are debug, carry hub.canary, and are not in the JSON copy.
 //
-// Left out: compressed files, /dev/log as a stream.
+// Left out: other compressions than gzip, /dev/log as a stream.
 package source
 
 import (

@@ -69,16 +69,17 @@ type Files struct {
 
 	vacant map[string]vacancy // paths from which a file went, and no other came so far
 
-	globbed  time.Time     // last look for files that match
-	globbing time.Duration // how long it took
-	dirs     dirs
-	checked  time.Time     // last look at the directories
-	checking time.Duration // how long that took
-	partial  bool          // not every file that matches was opened
-	began    time.Time     // first look
-	first    bool          // it is under way
-	stop     time.Time     // until when files are read on at the end
-	away     []*known      // files that an earlier life read and nobody found yet
+	globbed   time.Time     // last look for files that match
+	globbing  time.Duration // how long it took
+	dirs      dirs
+	checked   time.Time     // last look at the directories
+	checking  time.Duration // how long that took
+	partial   bool          // not every file that matches was opened
+	began     time.Time     // first look
+	first     bool          // it is under way
+	stop      time.Time     // until when files are read on at the end
+	leftovers []*leftover   // of files that were compressed
+	away      []*known      // files that an earlier life read and nobody found yet
 
 	probe  atomic.Pointer[FileSet] // what is to be watched besides
 	probed *FileSet                // what is, or nil
@@ -159,6 +160,11 @@ func (f *Files) close() {
 	for _, t := range f.tails {
 		t.close()
 	}
+	for _, l := range f.leftovers {
+		if l.from != nil {
+			l.from.close()
+		}
+	}
 	f.watch.close()
 }
 
@@ -192,6 +198,9 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 		if ctx.Err() != nil && (!last || time.Now().After(f.stop)) {
 			break
 		}
+	}
+	if !full {
+		more = f.readLeft() || more
 	}
 	if full || !more || now.Sub(f.ahead.at) >= pollEvery {
 		f.scoutAhead(now)

@@ -135,6 +135,9 @@ func (f *Files) expand() {
 		f.dropUnwanted()
 	}
 	f.away = slices.DeleteFunc(f.away, f.replaced)
+	if !first && len(f.away) > 0 {
+		f.leaveAway(func(*known) bool { return false })
+	}
 	if len(f.away) > 0 && time.Since(f.began) >= awayWait {
 		f.giveUp()
 	}

@@ -254,11 +254,15 @@ func (f *Files) giveUp() {
 		if id, ok := idAt(k.aux.Path); ok && id == k.id {
 			return false // it is there and cannot be read, which was said
 		}
-		f.sh.Log.Warn().Str("path", k.aux.Path).Int64("read", k.pos).
-			Msg("log file is gone: no file holds what was read of it; what was added to it after that is lost")
+		f.tellGone(k)
 		f.lose(k)
 		return true
 	})
+}
+
+func (f *Files) tellGone(k *known) {
+	f.sh.Log.Warn().Str("path", k.aux.Path).Int64("read", k.pos).
+		Msg("log file is gone: no file holds what was read of it; what was added to it after that is lost")
 }
 
 // lose forgets a file, but for what is to be told of it.
@@ -305,6 +309,16 @@ func infoID(info fs.FileInfo) fileID {
 // to, the others from their beginnings.
 func (f *Files) take(found []*candidate) {
 	pairs := match(f.away, found)
+	if f.first {
+		f.leaveAway(func(k *known) bool {
+			for _, paired := range pairs {
+				if paired == k {
+					return true
+				}
+			}
+			return false
+		})
+	}
 	for _, c := range found {
 		k := pairs[c]
 		// It only lies beside a known one, or was renamed under our hands.

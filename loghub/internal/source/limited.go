@@ -144,5 +144,7 @@ func untold(b []byte, seq uint64) (t limit.Tally) {
 	if v[0] == 0 {
 		return limit.Tally{}
 	}
-	return limit.Tally{Count: int64(v[0]), Bytes: int64(v[1]), First: int64(v[2]), Last: int64(v[3]), Severity: uint8(v[4]), Place: v[5]}
+	return limit.Tally{
+		Count: int64(v[0]), Bytes: int64(v[1]), First: int64(v[2]), Last: int64(v[3]), Severity: uint8(v[4]), Place: v[5],
+	}
 }

@@ -44,6 +44,7 @@ func TestLogrotate(t *testing.T) {
 		{"copytruncate", "app.log", "copytruncate", true},
 		{"copytruncate, the copies match too", "app.log*", "copytruncate", true},
 		{"copytruncate, compress", "app.log", "copytruncate\ncompress\ndelaycompress", true},
+		{"copytruncate, compress at once", "app.log", "copytruncate\ncompress", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

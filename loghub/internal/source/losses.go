@@ -120,19 +120,22 @@ func (l *losses) save() (ok bool) {
 }
 
 // lose owes what stood between the place and size.
-func (t *tail) lose(size int64) {
+func (t *tail) lose(size int64) { t.losing(size)() }
+
+// losing does it later, with what is known of it now.
+func (t *tail) losing(size int64) func() {
 	loss := t.unread(size, time.Now())
-	if loss.None() {
-		return
+	mine := owed{UID: t.aux.ID + "." + t.aux.Generation + "@", At: uint64(t.offset), Path: t.path, Set: t.set, Loss: loss}
+	return func() {
+		if loss.None() {
+			return
+		}
+		t.n.lost.Add(loss.Count)
+		t.n.lostBytes.Add(loss.Bytes)
+		if t.sh.Spool != nil {
+			t.files.losses.add(mine, owed{UID: newEpoch("files") + "@", Path: t.files.pattern(mine.Set), Set: mine.Set})
+		}
 	}
-	t.n.lost.Add(loss.Count)
-	t.n.lostBytes.Add(loss.Bytes)
-	if t.src == nil {
-		return
-	}
-	t.files.losses.add(
-		owed{UID: t.aux.ID + "." + t.aux.Generation + "@", At: uint64(t.offset), Path: t.path, Set: t.set, Loss: loss},
-		owed{UID: newEpoch("files") + "@", Path: t.files.pattern(t.set), Set: t.set})
 }
 
 // pattern is what the files of a set are named by.

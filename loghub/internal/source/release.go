@@ -81,8 +81,11 @@ func (t *tail) blocks() int64 {
 	return st.Blocks
 }
 
-// abandon lets go of a file that nobody else can read any more, and counts what it held.
+// abandon lets go of a file that nobody else can read any more, and counts what it held, unless that is there compressed.
 func (f *Files) abandon(t *tail) {
-	t.lose(t.size)
+	lose := t.losing(t.size)
+	if !f.leave(t.asKnown(), t.left.Add(-copySlack), func(string) { lose() }) {
+		lose()
+	}
 	f.forgetTail(t)
 }
