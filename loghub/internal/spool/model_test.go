@@ -36,6 +36,8 @@ type model struct {
 	mix  bool // the settings change between two starts
 	wild bool // crashes come in bursts, and with them full disks and other settings
 
+	own bool // the memory is the process's own and dies with it
+
 	after int // of a burst: operations that are still to come
 	trap  string
 	mem   *modelTier
@@ -80,7 +82,7 @@ func newModel(seed uint64, mode Mode, trap string) *model {
 	if m.mix {
 		m.mode = OnDisk
 	}
-	m.wild, m.disk.late = r.IntN(2) == 0, r.IntN(4) == 0
+	m.wild, m.disk.late, m.own = r.IntN(2) == 0, r.IntN(4) == 0, r.IntN(4) == 0
 	m.disk.lazy, m.disk.lazyDir = trap == "no fsync", trap == "no fsync of the directory"
 	return m
 }

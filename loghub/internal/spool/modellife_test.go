@@ -92,6 +92,10 @@ func (m *model) end() {
 // killed is the end of the process alone.
 func (m *model) killed() {
 	m.mem.killIn, m.disk.killIn = 0, 0
+	if m.own {
+		m.mem.crash()
+		m.lost()
+	}
 }
 
 // crash is the end of the machine.
@@ -107,13 +111,18 @@ func (m *model) crash() {
 	if m.trap != "a crash that nobody knows of" {
 		m.boot++
 	}
-	m.crashed = true
+	m.lost()
 	if m.wild {
 		if m.after == 0 {
 			m.after = m.r.IntN(16)
 		}
 		m.disk.full = m.r.IntN(3) == 0
 	}
+}
+
+// lost notes that what was not on the disk is gone.
+func (m *model) lost() {
+	m.crashed = true
 	for _, s := range m.src {
 		s.acked = maps.Clone(s.durable)
 	}
