@@ -98,7 +98,7 @@ func (s *Spool) loadCursors() (d mark, ok bool, err error) {
 	}
 	c.mark.generation = max(c.mark.generation, d.generation)
 	c.written.merge(d.written)
-	c.slot, c.dirty = int64(d.slot), ok
+	c.slot, c.dirty, c.there = int64(d.slot), ok, d.at
 	if ok { // a process that was killed may not have forced it down: before that it is not to be written over
 		if _, err := c.sync(s.o.now()); err != nil {
 			s.trouble.cursorErr = err

@@ -53,6 +53,7 @@ type model struct {
 type modelSource struct {
 	key       string
 	again     bool
+	aux       string // so that a head takes several sectors
 	h         *Source
 	next      int          // sequence of the next record to be read
 	commits   map[int]int  // sequence → how often Commit took it, or may have
@@ -77,12 +78,13 @@ func newModel(seed uint64, mode Mode, trap string) *model {
 	m := &model{seed: seed, r: r, mode: mode, mix: mode == "mixed", trap: trap, now: time.Unix(1.8e9, 0), boot: 1,
 		mem: newModelTier(r, true), disk: newModelTier(r, false)}
 	for _, key := range []string{"a", "b"} {
-		m.src = append(m.src, &modelSource{key: key, again: key == "b" && seed%3 > 0, commits: map[int]int{}, delivered: map[int]bool{}, acked: map[int]bool{}, durable: map[int]bool{}})
+		m.src = append(m.src, &modelSource{key: key, again: key == "b" && seed%3 > 0, aux: strings.Repeat(key, r.IntN(3)*r.IntN(2*sectorBytes)),
+			commits: map[int]int{}, delivered: map[int]bool{}, acked: map[int]bool{}, durable: map[int]bool{}})
 	}
 	if m.mix {
 		m.mode = OnDisk
 	}
-	m.wild, m.disk.late, m.own = r.IntN(2) == 0, r.IntN(4) == 0, r.IntN(4) == 0
+	m.wild, m.disk.late, m.own = r.IntN(3) > 0, r.IntN(3) == 0, r.IntN(4) == 0
 	m.disk.lazy, m.disk.lazyDir = trap == "no fsync", trap == "no fsync of the directory"
 	return m
 }

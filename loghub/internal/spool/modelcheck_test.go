@@ -14,6 +14,9 @@ func (m *model) check(s *modelSource, st State, there map[int]int) {
 	if st.Pos != 10*st.Seq {
 		m.fail("%s: place %d at sequence %d", s.key, st.Pos, st.Seq)
 	}
+	if st.Aux != s.aux && (st.Seq > 0 || st.Aux != "") {
+		m.fail("%s: the place %d with %d bytes of %d", s.key, st.Seq, len(st.Aux), len(s.aux))
+	}
 	promised, kept := s.promised, s.kept
 	if !m.crashed {
 		promised, kept = s.committed, s.committed

@@ -26,6 +26,7 @@ type modelTier struct {
 	cur     *modelFile
 	forced  map[uint64]*modelFile // names as of the last sync of the directory
 	gone    map[uint64]bool       // removed since
+	untold  bool                  // one was removed while the cursor could not be forced down
 
 	full    bool // nothing more can be allocated
 	late    bool // that is often found out when something is forced down, and takes from the cursor and from unlink too
@@ -114,6 +115,7 @@ func (t *modelTier) remove(n uint64) error {
 	if t.full && t.late && t.r.IntN(4) == 0 {
 		return errNoSpace
 	}
+	t.untold = t.untold || t.cur.behind
 	delete(t.names, n)
 	t.gone[n] = true
 	return nil

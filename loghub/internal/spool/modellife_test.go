@@ -52,6 +52,7 @@ func (m *model) open() {
 		st := restored[s.key]
 		m.note("start: %s at %d, in the log %v", s.key, st.Seq, slices.Sorted(maps.Keys(there[s])))
 		m.check(s, st, there[s])
+		st.Aux = s.aux
 		if s.h, err = sp.Register(s.key, st); err != nil {
 			m.fail("Register: %v", err)
 		}
@@ -101,22 +102,18 @@ func (m *model) killed() {
 // crash is the end of the machine.
 func (m *model) crash() {
 	m.note("crash of the machine")
-	if m.disk.cur.behind { // files may have gone whose absence it does not explain
-		for _, s := range m.src {
-			s.kept = 0
-		}
-	}
 	m.mem.crash()
 	m.disk.crash()
 	if m.trap != "a crash that nobody knows of" {
 		m.boot++
 	}
 	m.lost()
+	m.disk.untold = false
 	if m.wild {
 		if m.after == 0 {
 			m.after = m.r.IntN(16)
 		}
-		m.disk.full = m.r.IntN(3) == 0
+		m.disk.full = m.r.IntN(2) == 0
 	}
 }
 
@@ -124,6 +121,9 @@ func (m *model) crash() {
 func (m *model) lost() {
 	m.crashed = true
 	for _, s := range m.src {
+		if m.disk.untold { // the cursor does not explain its absence
+			s.kept = 0
+		}
 		s.acked = maps.Clone(s.durable)
 	}
 }

@@ -87,8 +87,8 @@ func TestModelAgain(t *testing.T) {
 		mode Mode
 		seed uint64
 	}{
-		{OnDisk, 372}, {OnDisk, 487}, {OnDisk, 646}, {OnDisk, 1380},
-		{"mixed", 74}, {"mixed", 200}, {"mixed", 729}, {"mixed", 1773}, {"mixed", 2196},
+		{OnDisk, 237}, {OnDisk, 315}, {OnDisk, 352}, {OnDisk, 689},
+		{"mixed", 484}, {"mixed", 747}, {"mixed", 1314}, {"mixed", 1820}, {"mixed", 2452}, {"mixed", 2577},
 	} {
 		if f := newModel(h.seed, h.mode, "").run(); f != "" {
 			t.Error(f)

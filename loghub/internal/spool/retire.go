@@ -53,7 +53,6 @@ func (s *Spool) retireHeld() error {
 	if hold {
 		if kept = s.keepHead(); kept != nil { // then the newest file goes on holding the places
 			kept = fmt.Errorf("keeping the places on the disk: %w", kept)
-			files = s.withoutPlaces(files)
 		}
 	}
 	saved := s.cur.save(ack, true)
@@ -63,7 +62,7 @@ func (s *Spool) retireHeld() error {
 	if saved != nil {
 		s.noteCursor(saved)
 	}
-	if s.behind() { // then the newest of them goes on saying that those before it were there
+	if kept != nil || s.behind() { // or on saying that those before it were there
 		files = s.withoutPlaces(files)
 	}
 	s.cur.add(int64(len(files))*journalBytes, s.o.now())

@@ -30,6 +30,8 @@ type cursors struct {
 	written    window
 	unsaved    int64 // bytes counted in there since the disk's was written
 	memorySlot int64
+	there      cursor // what was written last of the disk's …
+	forced     cursor // … and what of it was forced down
 	bar        cursor // the disk's does not go past it, see the package's comment; zero: there is none
 }
 
@@ -83,6 +85,9 @@ func (c *cursors) write(disk bool) error {
 		}
 		diskErr := writeCursor(c.disk, c.slot, m)
 		c.dirty, c.failed = c.dirty || diskErr == nil, diskErr != nil
+		if diskErr == nil {
+			c.there = m.at
+		}
 		c.unsaved = 0
 		err = errors.Join(err, diskErr)
 	}
@@ -91,6 +96,13 @@ func (c *cursors) write(disk bool) error {
 	}
 	fault("cursor-written")
 	return nil
+}
+
+// isForced says whether the disk's is forced down behind segment n: then nobody needs what is in there.
+func (c *cursors) isForced(n uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return n < c.forced.segment
 }
 
 // barred is the place that the disk's does not go past.
@@ -119,6 +131,7 @@ func (c *cursors) sync(now time.Time) (dirty bool, err error) {
 		return err != nil, err
 	}
 	c.dirty = false
+	there := c.there
 	c.mu.Unlock()
 	err = c.disk.Sync()
 	c.mu.Lock()
@@ -127,6 +140,7 @@ func (c *cursors) sync(now time.Time) (dirty bool, err error) {
 		c.dirty = true
 		return true, fmt.Errorf("forcing the spool's cursor to the disk: %w", err)
 	}
+	c.forced = there
 	c.written.add(blockBytes, now) // its size stays, so there is no transaction
 	c.slot ^= 1
 	fault("cursor-synced")
@@ -153,7 +167,7 @@ func (s *Spool) sync() error {
 // syncMu is held.
 func (s *Spool) force() error {
 	s.mu.Lock()
-	full, active, created, ack := s.full, s.active, s.created, s.ack
+	full, active, created := s.full, s.active, s.created
 	s.full, s.created = nil, false
 	s.mu.Unlock()
 	var errs []error
@@ -161,8 +175,9 @@ func (s *Spool) force() error {
 	var failed []handle
 	for _, o := range full {
 		err := s.forceOne(o, &cost)
-		if err != nil && o.number < ack.segment { // nobody needs it any more: it must not hold up the others
+		if err != nil && s.cur.isForced(o.number) { // it must not hold up the others
 			err = nil
+			s.distrust(o.number)
 		}
 		if err != nil {
 			failed = append(failed, o)
@@ -188,15 +203,26 @@ func (s *Spool) force() error {
 	if cost > 0 {
 		s.count(cost)
 	}
-	if err != nil {
-		return fmt.Errorf("forcing the spool to the disk: %w", err)
+	if err == nil {
+		s.liftBar(active.number)
 	}
-	s.liftBar(active.number)
 	if dirty, err := s.cur.sync(s.o.now()); dirty {
 		s.noteCursor(err)
 	}
+	if err != nil {
+		return fmt.Errorf("forcing the spool to the disk: %w", err)
+	}
 	fault("sync-done")
 	return nil
+}
+
+// distrust says of a segment that nobody may rely on the places in its file.
+func (s *Spool) distrust(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.segs[n]; x != nil {
+		x.head = noHead
+	}
 }
 
 // liftBar lets the disk's cursor go on when places that hold stand behind those that are not to be believed. The files
