@@ -28,8 +28,8 @@
 // # What waits
 //
 // Nothing, for nearly every line: whether a trace can begin with it is seen from its first byte, its first bytes and three
-// searches for rare letters (see plain). That takes 15 ns of a JSON or indented line, 45 to 65 of other lines of 140 bytes,
-// 400 where every line is an error (BenchmarkTake, a virtual machine on an AMD EPYC). A line that may be the head of a trace
+// searches for rare letters (see plain). That takes 15 ns of a JSON or indented line, 45 to 70 of other lines of 140 bytes,
+// 300 where every line is an error (BenchmarkTake, a virtual machine on an AMD EPYC). A line that may be the head of a trace
 // waits for the next one. The next line decides, save that the message of an exception may have several lines, which look like
 // anything: up to 16 wait for a frame behind them; if none comes they are judged again, each by itself.
 //

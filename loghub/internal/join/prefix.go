@@ -2,7 +2,10 @@
 
 package join
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // prefix is what stands in front of each line of a trace, put there by a logger, by journald or by docker compose: "web-1 | ",
 // "2026-11-21T07:55:42.123Z ", "Nov 21 07:55:42 vm1 shop[7]: ", "[2026-11-21 07:55:42] ERROR: ". But for the figures of the
@@ -161,15 +164,25 @@ func hints(line []byte) bool {
 	if i := bytes.IndexByte(line, '#'); i >= 0 && has(line[i:], "#0") {
 		return true
 	}
-	for rest := line[:min(len(line), prefixReach)]; ; rest = rest[1:] {
-		i := bytes.IndexByte(rest, ' ')
-		if i < 0 || i+1 == len(rest) {
-			return false
-		}
-		if rest = rest[i:]; rest[1] == ' ' {
+	return twoBlanks(line[:min(len(line), prefixReach)])
+}
+
+// twoBlanks says whether two blanks stand together.
+func twoBlanks(line []byte) bool {
+	const ones, high, blanks = 0x0101010101010101, 0x8080808080808080, 0x2020202020202020
+	i := 0
+	for ; i+9 <= len(line); i += 8 { // a byte of both is zero where one is a blank and the next one too
+		both := (binary.LittleEndian.Uint64(line[i:]) ^ blanks) | (binary.LittleEndian.Uint64(line[i+1:]) ^ blanks)
+		if (both-ones)&^both&high != 0 {
 			return true
 		}
 	}
+	for i++; i < len(line); i++ {
+		if line[i-1] == ' ' && line[i] == ' ' {
+			return true
+		}
+	}
+	return false
 }
 
 // opensBehind says whether a trace opens behind what machines put in front of a line: a name, a time, what syslog says.
