@@ -5,6 +5,8 @@ package spool
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // machine is one whose disk and memory a test harms by hand.
@@ -153,5 +155,31 @@ func TestOldFilesNotForced(t *testing.T) {
 	s = m.crash(t)
 	if got := s.Restored()["a"].Seq; got != 4 || len(drain(t, s)) != 4 {
 		t.Errorf("the place is %d, of 4 records", got)
+	}
+}
+
+// TestNewestPlacesGoLast: a spool in memory leaves no places on the disk. The newest go when no crash can bring those before
+// them back alone.
+func TestNewestPlacesGoLast(t *testing.T) {
+	m := newMachine(OnDisk)
+	s := m.crash(t)
+	src := register(t, s, "a")
+	for s.active.number < 5 {
+		put(t, s, src, 1, 1000)
+	}
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	m.mode = InMemory
+	s = m.crash(t)
+	drain(t, s)
+	if err := s.retire(); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.disk.names) > 0 {
+		t.Errorf("%d files are left", len(m.disk.names))
+	}
+	if diff := cmp.Diff(map[uint64]bool{5: true}, m.disk.gone); diff != "" {
+		t.Errorf("a crash may bring back: %s", diff)
 	}
 }
