@@ -174,6 +174,95 @@ func TestLimitSyslog(t *testing.T) {
 	do(t, s.close())
 }
 
+// TestLimitTorn: wherever a kill, or a power failure, cuts what was being written, what was delivered, told and not told yet is
+// what stands before the place.
+func TestLimitTorn(t *testing.T) {
+	var text strings.Builder // patterns that come and go, more of them than are known at once, so that much is told in between
+	for i := range 600 {
+		kind := i * i % 97 % 23
+		if i%3 == 0 {
+			kind = 100 + i%300
+		}
+		fmt.Fprintf(&text, "%c%c %d\n", 'g'+kind%19, 'g'+kind/19, i)
+		if i%50 == 0 {
+			text.WriteString("\n")
+		}
+	}
+	want := strings.Count(strings.ReplaceAll(text.String(), "\n\n", "\n"), "\n")
+	for name, feed := range map[string]func(b *bench){
+		"file": func(b *bench) {
+			path := filepath.Join(t.TempDir(), "a.log")
+			write(t, path, text.String())
+			f := b.files(path)
+			f.sets[0].Limit = limits
+			f.lookNow(false)
+			f.close()
+		},
+		"pipe": func(b *bench) {
+			r, w := newPipe(t)
+			p, err := OpenPipe(b.sh, PipeOptions{Name: "stdout", Pipe: r, Limit: limits})
+			do(t, err)
+			fmt.Fprint(w, text.String())
+			do(t, p.step(b.see(p)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			feed(b)
+			do(t, b.sp.Secure())
+			segments, err := filepath.Glob(filepath.Join(b.dir, "log", "*.seg"))
+			do(t, err)
+			whole, err := os.ReadFile(segments[len(segments)-1])
+			do(t, err)
+			cut, told := &bench{t: t, dir: t.TempDir()}, 0
+			for n := len(whole); n > 0; n -= 1 + n%211 {
+				do(t, os.RemoveAll(filepath.Join(cut.dir, "log")))
+				do(t, os.Mkdir(filepath.Join(cut.dir, "log"), 0o700))
+				do(t, os.WriteFile(filepath.Join(cut.dir, "log", filepath.Base(segments[0])), whole[:n], 0o600))
+				cut.reopen()
+				before := 0
+				var left limit.Tally
+				for key, st := range cut.sp.Restored() {
+					before += lineCount(text.String()[:st.Pos-uint64(len(st.Carry))])
+					if k, ok := parseKnown(key, st); ok {
+						left = k.untold
+					} else {
+						left = untoldOf(st)
+					}
+				}
+				kept, suppressed, n0 := 0, 0, 0
+				for _, r := range cut.records() {
+					if _, err := fmt.Sscanf(r.Body, "suppressed %d record", &n0); err == nil {
+						suppressed += n0
+					} else {
+						kept++
+					}
+				}
+				if kept+suppressed+int(left.Count) != before {
+					t.Fatalf("cut at %d of %d: %d came, %d are told, %d are not, of %d lines", n, len(whole), kept, suppressed, left.Count, before)
+				}
+				if n == len(whole) && before != want {
+					t.Errorf("%d of %d lines were read", before, want)
+				}
+				told = max(told, suppressed)
+			}
+			if told == 0 {
+				t.Error("nothing was told in between: that proves little")
+			}
+		})
+	}
+}
+
+// lineCount is how many lines make records.
+func lineCount(text string) (n int) {
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			n++
+		}
+	}
+	return n
+}
+
 // TestUntold: which count holds, the number of the last record says.
 func TestUntold(t *testing.T) {
 	x := limited{rate: limits}

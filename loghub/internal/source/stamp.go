@@ -40,6 +40,18 @@ func (t *tail) settled() bool {
 	return t.checked && (t.offset == t.size || t.held) && !t.deleted && len(t.names) > 0 && t.limits.l.Next().IsZero()
 }
 
+// over says whether nothing more is to be expected of the file.
+func (t *tail) over(now time.Time, named bool) bool {
+	quiet := min(now.Sub(t.grown), now.Sub(t.left))
+	switch {
+	case named || t.offset < t.size && !t.held:
+		return false
+	case t.deleted:
+		return quiet >= deletedQuiet
+	}
+	return quiet >= renamedQuiet
+}
+
 // changed says whether a file that was quiet has changed. What cannot be told is a change.
 func (t *tail) changed(now time.Time) bool {
 	var st unix.Stat_t

@@ -372,18 +372,6 @@ func (t *tail) commitTo(next imprint, data []byte) error {
 	return nil
 }
 
-// over says whether nothing more is to be expected of the file.
-func (t *tail) over(now time.Time, named bool) bool {
-	quiet := min(now.Sub(t.grown), now.Sub(t.left))
-	switch {
-	case named || t.offset < t.size && !t.held:
-		return false
-	case t.deleted:
-		return quiet >= deletedQuiet
-	}
-	return quiet >= renamedQuiet
-}
-
 func (t *tail) forget() {
 	t.oweLimited()
 	if t.src != nil {
