@@ -31,6 +31,9 @@ func TestDocs(t *testing.T) {
 // TestDocsMasking does it with docs/masking.md.
 func TestDocsMasking(t *testing.T) { runPage(t, "../docs/masking.md", 2) }
 
+// TestDocsLimits does it with docs/limits.md.
+func TestDocsLimits(t *testing.T) { runPage(t, "../docs/limits.md", 1) }
+
 // runPage runs what a page shows on a console, but for what needs a container, and returns the page. At least so many
 // commands must be there.
 func runPage(t *testing.T, file string, least int) string {
