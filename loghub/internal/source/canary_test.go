@@ -5,13 +5,20 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"cloud4.internal/hub/loghub/internal/canary"
+	"cloud4.internal/hub/loghub/internal/limit"
+	"cloud4.internal/hub/loghub/internal/parse"
 )
 
 // A canary parts no line that is under way in pieces, nor lines that may be one event, and its place holds after a kill.
@@ -162,5 +169,81 @@ func TestForgetProbes(t *testing.T) {
 	ForgetProbes(b.sh)
 	if left := b.sp.Restored(); len(left) != 0 {
 		t.Errorf("left is %v", left)
+	}
+}
+
+// Whatever comes between, pieces of lines, canaries, kills: each line of the service is one event, whole, and comes once.
+func TestPipeCanaryAmongKills(t *testing.T) {
+	for seed := range uint64(8) {
+		rnd, limited := rand.New(rand.NewPCG(seed, 7)), seed%2 == 1
+		b := newBench(t)
+		watch := new(canary.Watch)
+		visit := canary.NewVisit("stdout")
+		watch.Begin(visit)
+		r, w := newPipe(t)
+		open := func() *Pipe {
+			b.sh.Canaries = watch
+			o := PipeOptions{Name: "stdout", Pipe: r, Parse: parse.Options{Loc: time.UTC}, Apart: true}
+			if limited {
+				o.Limit = limit.Rate{Lines: 30, Window: time.Hour}
+			}
+			p, err := OpenPipe(b.sh, o)
+			do(t, err)
+			return p
+		}
+		p := open()
+		var text string
+		var want []string
+		for i := range 60 {
+			line := fmt.Sprintf("line %s of %d", strings.Repeat("x", rnd.IntN(50)), i)
+			want = append(want, line)
+			text += line + "\n"
+		}
+		sent := 0
+		for len(text) > 0 {
+			switch rnd.IntN(4) {
+			case 0:
+				do(t, p.Canary(visit.Text("stdout")))
+				p.takeCanary()
+				do(t, r.SetReadDeadline(time.Time{}))
+				sent++
+			case 1:
+				do(t, p.drain.close())
+				b.reopen()
+				p = open()
+			default:
+				n := min(1+rnd.IntN(80), len(text))
+				if _, err := w.WriteString(text[:n]); err != nil {
+					t.Fatal(err)
+				}
+				text = text[n:]
+				if data := b.see(p); rnd.IntN(5) > 0 {
+					do(t, p.step(data))
+				} else { // killed between framing and taking
+					p.frame(data)
+					do(t, p.drain.close())
+					b.reopen()
+					p = open()
+				}
+			}
+		}
+		p.finish(0)
+		var got []string
+		canaries := 0
+		for _, body := range b.bodies() {
+			switch {
+			case body == visit.Text("stdout"):
+				canaries++
+			case strings.HasPrefix(body, "line "):
+				got = append(got, body)
+			}
+		}
+		if limited && len(got) >= 30 { // of the others an event tells, see limit_test.go
+			want = slices.DeleteFunc(want, func(line string) bool { return !slices.Contains(got, line) })
+		}
+		if diff := cmp.Diff(want, got); diff != "" || canaries != sent {
+			t.Errorf("seed %d: %d of %d canaries; lines %s", seed, canaries, sent, diff)
+		}
+		b.uniqueUIDs()
 	}
 }
