@@ -37,6 +37,7 @@ type (
 		Syslog   string            `json:"syslog,omitempty"` // path of the socket
 		NoSyslog string            `json:"no_syslog,omitempty"`
 		Asked    bool              `json:"syslog_asked,omitempty"` // log.syslog names a path
+		Deaf     bool              `json:"syslog_deaf,omitempty"`  // the socket was to be there, and could not be made
 		Facts    facts             `json:"facts"`
 	}
 	// question asks for one of these.
@@ -74,7 +75,7 @@ func (r *runner) talks() bool {
 
 // consult answers a doctor until it goes.
 func (r *runner) consult(ctx context.Context, c *control.Conn) {
-	h := hello{Texts: map[string]string{}, Facts: r.facts(), NoSyslog: r.noSyslog}
+	h := hello{Texts: map[string]string{}, Facts: r.facts(), NoSyslog: r.noSyslog, Deaf: r.deaf}
 	h.Asked = r.settings.Syslog != "" && r.settings.Syslog != "auto" && r.settings.Syslog != "off"
 	if r.spool == nil { // without a receiver there is no way to its end
 		if c.Send(h) == nil {
@@ -98,6 +99,7 @@ func (r *runner) consult(ctx context.Context, c *control.Conn) {
 	defer unwatch()
 	if r.syslog != nil {
 		if h.Syslog = r.syslog.Path(); !r.syslog.Here() {
+			h.Deaf = true
 			h.NoSyslog = "what is sent to " + h.Syslog + " does not come here: another socket is there, or none"
 			h.Syslog = ""
 		}

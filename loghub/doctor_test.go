@@ -403,3 +403,24 @@ clock     ! warn  late
 		}
 	}
 }
+
+// Where /dev/log is not to be had nobody fails for it, and it is said what to do; a path that the settings name has to work.
+func TestDoctorWithoutSyslog(t *testing.T) {
+	texts := map[string]string{wayFile: "x"}
+	for name, tt := range map[string]struct {
+		hello  hello
+		state  health.State
+		action string
+	}{
+		"off":       {hello{Texts: texts, NoSyslog: "log.syslog is off"}, health.Unknown, ""},
+		"forbidden": {hello{Texts: texts, NoSyslog: "permission denied", Deaf: true}, health.Unknown, "let the container run as root"},
+		"asked for": {hello{Texts: texts, NoSyslog: "permission denied", Deaf: true, Asked: true}, health.Fail, "see that nothing else takes that path"},
+	} {
+		v := newVisit(nil, tt.hello)
+		w := v.ways[len(v.ways)-1]
+		w.judge(facts{}, time.Second)
+		if w.Name != "/dev/log" || w.State != tt.state || w.Text != tt.hello.NoSyslog || (w.Action == "") != (tt.action == "") || !strings.Contains(w.Action, tt.action) {
+			t.Errorf("%s: %+v", name, w)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func (w *way) judge(f facts, limit time.Duration) {
 	w.State = health.Fail
 	switch {
 	case w.absent:
-		w.State = health.Unknown
+		w.State = health.Unknown // its words are said
 	case w.broken != "":
 		w.Text, w.Action = w.broken, w.brokenAction(reads > 0, f)
 	case w.begun.IsZero():

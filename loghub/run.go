@@ -90,6 +90,7 @@ type runner struct {
 	tails    *source.Files  // nil without log.files
 	syslog   *source.Syslog // nil where there is none
 	noSyslog string         // why
+	deaf     bool           // it was to be there, and could not be made
 	sender   *sink.Sender   // nil without a receiver
 	outputs  map[string]*sink.Output
 	report   *report

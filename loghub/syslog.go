@@ -43,7 +43,7 @@ func (r *runner) openSyslog() error {
 	if err == nil {
 		return nil
 	}
-	r.noSyslog = err.Error()
+	r.noSyslog, r.deaf = err.Error(), true
 	if asked || !unusable(err) {
 		r.log.Warn().Err(err).Msg("syslog messages are not taken")
 	} else {

@@ -78,7 +78,10 @@ func newVisit(conn *control.Conn, h hello) *visit {
 	case h.Syslog == "" && h.Asked:
 		sys.broken = h.NoSyslog
 	case h.Syslog == "":
-		sys.leave(h.NoSyslog)
+		if sys.leave(h.NoSyslog); h.Deaf {
+			sys.Action = "who calls syslog(3) here is not heard: let the container run as root, or name in log.syslog a path that programs " +
+				"are told of; off says that it is meant so"
+		}
 	}
 	if len(h.Texts) == 0 { // without a receiver
 		for _, w := range v.ways {

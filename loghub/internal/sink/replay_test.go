@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -344,5 +345,72 @@ func TestResend(t *testing.T) {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
+	}
+}
+
+// Two replays at one time, while letters come: what is no longer kept was acknowledged.
+func TestReplayTwice(t *testing.T) {
+	dir := t.TempDir()
+	d := NewDeadLetters(dir)
+	const n = 400
+	var mu sync.Mutex
+	acked := map[string]bool{}
+	send := func(_ context.Context, records [][]byte, told func(i, j int, refused error)) error {
+		for i, record := range records {
+			var rec otlp.Record
+			if err := otlp.DecodeRecord(record, &rec); err != nil {
+				return err
+			}
+			if body := string(rec.Body.Bytes); len(body)%2 == 0 {
+				mu.Lock()
+				acked[body] = true
+				mu.Unlock()
+				told(i, i+1, nil)
+			} else {
+				told(i, i+1, errors.New("again"))
+			}
+		}
+		return nil
+	}
+	over := make(chan struct{})
+	var replays sync.WaitGroup
+	for range 2 {
+		replays.Go(func() {
+			for more := true; more; {
+				select {
+				case <-over:
+					more = false
+				default:
+				}
+				if err := (&Replay{Dir: dir, Send: send}).Run(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("%d", i*7919))
+		add(t, d, all[i])
+	}
+	close(over)
+	replays.Wait()
+	left := map[string]bool{}
+	if err := ReadLetters(dir, func(s *Stored) error {
+		if left[string(s.Shown.Body.Bytes)] {
+			t.Errorf("%s is kept twice", s.Shown.Body.Bytes)
+		}
+		left[string(s.Shown.Body.Bytes)] = true
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	for _, body := range all {
+		if want := len(body)%2 == 0; acked[body] != want || left[body] == want {
+			t.Errorf("%s: acknowledged is %v, kept %v", body, acked[body], left[body])
+		}
+	}
+	if _, lost := d.Counts(); lost > 0 || len(left)+len(acked) != n {
+		t.Errorf("%d lost, %d kept, %d acknowledged", lost, len(left), len(acked))
 	}
 }
