@@ -36,10 +36,11 @@
 // # Outside the log
 //
 // A batch that its source could read again (Batch.Again: a file of which there is more to read) waits in the process's memory
-// for its first chance to be sent, 1.5 MiB of them at most and an eighth of a quota. What is acknowledged there was never written: its place alone goes to
-// the log. It goes to the log whole once it waited for two seconds, when an attempt to send fails, when its source commits what may
-// not wait, on Sync, Secure and Close; while the receiver does not keep up, everything goes there at once. One that goes
-// there while a request has it is acknowledged in the log. After a kill its source is read again from the place before it.
+// for its first chance to be sent, 1.5 MiB of them at most and an eighth of a quota. What is acknowledged there was never
+// written: the batch's place alone goes to the log, when all of it is. What is left goes there once it waited for two seconds,
+// when its source commits what may not wait, on Sync, Secure and Close. While the receiver does not keep up, or after an attempt
+// to send failed, everything that comes goes there at once. What goes there while a request has it is acknowledged there, record
+// by record. After a kill its source is read again from the place before it.
 //
 // # What holds
 //

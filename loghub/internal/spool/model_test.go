@@ -60,6 +60,7 @@ type modelSource struct {
 	delivered map[int]bool // acknowledged at some time
 	acked     map[int]bool // so that it must not come again after a kill
 	durable   map[int]bool // nor after a crash of the machine
+	done      map[int]bool // acknowledged in this life of the process, which so does not send it again
 	read      int          // up to there Commit took everything …
 	committed int          // … and up to there it is in the log
 	promised  int          // up to there a crash of the machine takes nothing
@@ -79,7 +80,7 @@ func newModel(seed uint64, mode Mode, trap string) *model {
 		mem: newModelTier(r, true), disk: newModelTier(r, false)}
 	for _, key := range []string{"a", "b"} {
 		m.src = append(m.src, &modelSource{key: key, again: key == "b" && seed%3 > 0, aux: strings.Repeat(key, r.IntN(3)*r.IntN(2*sectorBytes)),
-			commits: map[int]int{}, delivered: map[int]bool{}, acked: map[int]bool{}, durable: map[int]bool{}})
+			commits: map[int]int{}, delivered: map[int]bool{}, acked: map[int]bool{}, durable: map[int]bool{}, done: map[int]bool{}})
 	}
 	if m.mix {
 		m.mode = OnDisk
@@ -207,6 +208,7 @@ func (m *model) commit(s *modelSource, n int) {
 		s.commits[s.next]++ // if the process dies in there, the frames that are whole count
 		delete(s.acked, s.next)
 		delete(s.durable, s.next)
+		delete(s.done, s.next)
 	}
 	m.note("commit %s %d-%d", s.key, from, s.next-1)
 	err := m.sp.Commit(b)
@@ -261,7 +263,12 @@ func (m *model) deliver(part bool) int {
 		m.note("ack: %v", err)
 	}
 	for i := range n {
-		if s, seq := m.decode(d.Record(i)); s.commits[seq] == 1 && !s.again { // a chunk of those may come again as a whole
+		s, seq := m.decode(d.Record(i))
+		if s.commits[seq] > 1 {
+			continue
+		}
+		s.done[seq] = true
+		if !s.again { // a chunk of those may be read again as a whole
 			s.acked[seq] = true
 		}
 	}

@@ -49,6 +49,9 @@ func (m *model) look(d *Delivery) map[*modelSource]map[int]int {
 			out[s] = map[int]int{}
 		}
 		out[s][seq]++
+		if s.done[seq] {
+			m.fail("%s-%d comes again, and was acknowledged", s.key, seq)
+		}
 		if seq <= last[s] && s.commits[seq] < 2 {
 			m.fail("%s-%d behind %d", s.key, seq, last[s])
 		}

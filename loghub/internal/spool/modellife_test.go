@@ -39,6 +39,9 @@ func (m *model) open() {
 		m.fail("Open: %v", err)
 	}
 	m.sp = sp
+	for _, s := range m.src {
+		clear(s.done)
+	}
 	if m.trap == cursorGoesOn {
 		sp.cur.bar = cursor{}
 	}

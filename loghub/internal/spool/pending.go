@@ -23,13 +23,14 @@ type chunk struct {
 	src     *Source
 	buf     []byte // of the batch
 	frames  []byte // of buf that are not acknowledged, not sealed
+	proved  []byte // the last frame in front of them that has a proof, if there is one
 	records int    // in there
 	pos     uint64 // place of its end
 	seq     uint64
 	proof   []byte
 	since   time.Time
-	logged  span // where it is in the log; zero: nowhere yet
-	acked   int  // of its records, since it is there
+	lent    bool   // a Delivery has some of it
+	logged  cursor // where the frames are in the log; zero: nowhere yet
 }
 
 // span is a stretch of the log.
@@ -126,14 +127,17 @@ func (s *Spool) logPending() error {
 	q := &s.queue
 	for len(q.chunks) > 0 {
 		c := q.chunks[0]
-		seal(c.frames)
-		if err := s.write(c.frames); err != nil {
+		frames := c.frames
+		if len(c.proved) > 0 { // what it proves is part of the places of the records behind it
+			frames = slices.Concat(c.proved, c.frames)
+		}
+		seal(frames)
+		if err := s.write(frames); err != nil {
 			return err
 		}
-		end := cursor{s.active.number, s.active.size}
-		c.logged = span{cursor{end.segment, end.offset - int64(len(c.frames))}, end}
+		c.logged = cursor{s.active.number, s.active.size - int64(len(c.frames))}
 		if s.backlog == 0 {
-			s.ack = c.logged.from
+			s.ack = c.logged
 		}
 		s.backlog += int64(c.records)
 		s.total += int64(c.records)
@@ -164,11 +168,14 @@ func (q *queue) leave(c *chunk) {
 	q.chunks = slices.Delete(q.chunks, 0, 1)
 	q.bytes -= len(c.frames)
 	q.records -= c.records
+	signal(q.room)
+	if c.lent && c.logged != (cursor{}) { // its frames tell where in the log each record is
+		return
+	}
 	if len(q.spares) < spareBuffers && cap(c.buf) <= segmentBytes {
 		q.spares = append(q.spares, c.buf[:0])
 	}
-	c.buf, c.frames = nil, nil
-	signal(q.room)
+	c.buf, c.frames, c.proved = nil, nil, nil
 }
 
 // apply moves the source's state to the end of the chunk.
@@ -179,14 +186,15 @@ func (c *chunk) apply() {
 	}
 }
 
-// lend adds what waits outside the log to a delivery that has all of the log.
-func (s *Spool) lend(d *Delivery, maxRecords, maxBytes int) {
+// lend adds what waits outside the log to a delivery that has all of the log. Not done says that the log has more by now, which
+// comes first.
+func (s *Spool) lend(d *Delivery, maxRecords, maxBytes int) (done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if at := (cursor{s.rd.at.segment, s.rd.done}); at.before(cursor{s.active.number, s.active.size}) {
+		return false
+	}
 	for _, c := range s.queue.chunks {
-		if len(d.Ends) > 0 && (len(d.Ends)+c.records > maxRecords || len(d.Records)+len(c.frames) > maxBytes) {
-			return // a part of it would come again if it went to the log meanwhile
-		}
 		n, full := 0, false
 		for rest := c.frames; len(rest) > 0 && !full; {
 			f, size := looseFrame(rest)
@@ -203,11 +211,13 @@ func (s *Spool) lend(d *Delivery, maxRecords, maxBytes int) {
 		}
 		if n > 0 {
 			d.lent = append(d.lent, loan{c, n})
+			c.lent = true
 		}
 		if full {
-			return
+			break
 		}
 	}
+	return true
 }
 
 // returned acknowledges the records from to to of what was lent. mu is held.
@@ -215,7 +225,7 @@ func (s *Spool) returned(d *Delivery, from, to int) (err error) {
 	at := 0
 	for _, l := range d.lent {
 		if n := min(to, at+l.n) - max(from, at); n > 0 {
-			if l.c.logged != (span{}) {
+			if l.c.logged != (cursor{}) {
 				s.ackLogged(l.c, n)
 			} else if e := s.ackPending(l.c, n); e != nil {
 				err = e
@@ -226,17 +236,19 @@ func (s *Spool) returned(d *Delivery, from, to int) (err error) {
 	return err
 }
 
-// ackLogged acknowledges n records of a chunk that went to the log while they were under way. Before all of it is, they come
-// again. mu is held.
+// ackLogged acknowledges the first n records of a chunk that went to the log while they were under way. mu is held.
 func (s *Spool) ackLogged(c *chunk, n int) {
-	if c.acked += n; c.acked < c.records {
-		return
-	}
-	s.backlog = max(0, s.backlog-int64(c.records))
-	if s.ack == c.logged.from {
-		s.ack = c.logged.to
-	} else {
-		s.queue.passed = append(s.queue.passed, c.logged)
+	s.backlog = max(0, s.backlog-int64(n))
+	from := c.logged
+	c.logged.offset += int64(c.drop(n))
+	passed := s.queue.passed
+	switch last := len(passed) - 1; {
+	case s.ack == from:
+		s.ack = c.logged
+	case last >= 0 && passed[last].to == from:
+		passed[last].to = c.logged
+	default:
+		s.queue.passed = append(passed, span{from, c.logged})
 	}
 }
 
@@ -259,11 +271,15 @@ func (s *Spool) ackPending(c *chunk, n int) error {
 	return s.write(mark)
 }
 
-// drop takes n records off the front, and returns how many bytes they were.
+// drop takes n records off the front, or all that is left with the last of them, and returns how many bytes that is.
 func (c *chunk) drop(n int) (bytes int) {
 	c.records -= n
-	for n > 0 {
+	for n > 0 || c.records == 0 && len(c.frames) > 0 {
 		f, size := looseFrame(c.frames)
+		var p place
+		if proof, ok := uvarints(f.payload, &p.source, &p.pos, &p.seq); f.kind == kindMark && ok && len(proof) > 0 {
+			c.proved = c.frames[:size]
+		}
 		c.frames = c.frames[size:]
 		bytes += size
 		if f.kind == kindRecord {

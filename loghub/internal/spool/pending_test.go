@@ -3,7 +3,10 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -158,11 +161,12 @@ func TestPendingUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, s, p, 2, 0)
-	ack(t, s, d, 0, 5, 7) // the second piece as a whole comes again
-	d = take(t, s, 100, wantSeq("p", 1, 2), wantSeq("a", 4, 6), wantSeq("p", 3, 4))
-	ack(t, s, d, 0, 2, 5)
-	d = take(t, s, 100, wantSeq("a", 4, 6), wantSeq("p", 3, 4))
-	ack(t, s, d, 0, 5, 0)
+	ack(t, s, d, 0, 2, 8)
+	ack(t, s, d, 2, 5, 5)
+	d = take(t, s, 100, wantSeq("p", 1, 2), wantSeq("a", 6, 6), wantSeq("p", 3, 4))
+	ack(t, s, d, 0, 2, 3)
+	d = take(t, s, 100, wantSeq("a", 6, 6), wantSeq("p", 3, 4))
+	ack(t, s, d, 0, 3, 0)
 	putAgain(t, s, a, 7, 8)
 	ack(t, s, take(t, s, 9, wantSeq("a", 7, 8)), 0, 2, 0)
 	if len(s.queue.passed) > 0 {
@@ -212,5 +216,90 @@ func TestPendingRoom(t *testing.T) {
 	ack(t, s, take(t, s, 9, wantSeq("a", 4, 6)), 0, 3, 0)
 	if s.total != 0 {
 		t.Errorf("%d records went to the log", s.total)
+	}
+}
+
+// TestPendingPart: a part of a batch that is acknowledged after the batch went to the log does not come again.
+func TestPendingPart(t *testing.T) {
+	s := killed(t, func() Options { return Options{Dir: filepath.Join(t.TempDir(), "log")} })
+	a := register(t, s, "a")
+	putAgain(t, s, a, 1, 9)
+	d := take(t, s, 5, wantSeq("a", 1, 5))
+	ack(t, s, d, 0, 2, 7)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	ack(t, s, d, 2, 4, 5)
+	ack(t, s, take(t, s, 9, wantSeq("a", 5, 9)), 0, 5, 0)
+}
+
+// TestPendingOrder: what comes to the log after a Peek has seen its end, and before it looks what waits outside, is in front of that.
+func TestPendingOrder(t *testing.T) {
+	s := killed(t, func() Options { return Options{Dir: filepath.Join(t.TempDir(), "log")} })
+	a := register(t, s, "a")
+	take(t, s, 9)
+	put(t, s, a, 2, 0)
+	putAgain(t, s, a, 3, 4)
+	if d := new(Delivery); s.lend(d, 9, 1<<20) || d.Len() > 0 {
+		t.Errorf("%q came in front of the log", bodies(t, d))
+	}
+	ack(t, s, take(t, s, 9, wantSeq("a", 1, 4)), 0, 4, 0)
+}
+
+// TestPendingProof: what the place within a batch proves is in the log with it, also where the records behind the proof are acknowledged
+// already and a crash of the machine takes the end of the batch.
+func TestPendingProof(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	s := open(t, Options{Dir: dir})
+	b := NewBatch(register(t, s, "a"))
+	b.Again = true
+	b.Prove(0, 0, []byte("first"))
+	for seq := 1; seq <= 4; seq++ {
+		b.Record(uint64(10*seq), uint64(seq), &otlp.Record{Body: otlp.String(fmt.Sprintf("a-%d", seq))})
+		if seq == 1 {
+			b.Prove(10, 1, []byte("untold"))
+		}
+	}
+	b.Prove(40, 4, []byte("last"))
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	ack(t, s, take(t, s, 2, wantSeq("a", 1, 2)), 0, 2, 2)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	info, err := os.Stat(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(files[0], info.Size()-1); err != nil {
+		t.Fatal(err)
+	}
+	next := killed(t, func() Options { return Options{Dir: dir} })
+	if st := next.Restored()["a"]; st.Pos != 40 || string(st.Proof) != "untold" {
+		t.Errorf("%d, %q", st.Pos, st.Proof)
+	}
+}
+
+// TestPendingNoRoom: what finds no room in the log, and waits on, keeps nothing else from the disk.
+func TestPendingNoRoom(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	o := Options{Mode: MemoryFirst, mem: newModelTier(r, true), disk: newModelTier(r, false)}
+	s := open(t, o)
+	put(t, s, register(t, s, "p"), 2, 0)
+	putAgain(t, s, register(t, s, "a"), 1, 40)
+	mem := o.mem.(*modelTier)
+	mem.full = true
+	if err := s.Secure(); !errors.Is(err, errNoSpace) {
+		t.Errorf("%v, with %d batches outside the log", err, len(s.queue.chunks))
+	}
+	mem.full = false
+	mem.crash()
+	if diff := cmp.Diff(wantSeq("p", 1, 2), drain(t, killed(t, func() Options { return o }))); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -80,6 +80,7 @@ func (s *Spool) Peek(maxRecords, maxBytes int) (*Delivery, error) {
 	defer s.readMu.Unlock()
 	r := &s.rd
 	d := &r.d
+	clear(d.lent) // lets go of what they hold
 	d.Records, d.Ends, d.after, d.lent = d.Records[:0], d.Ends[:0], d.after[:0], d.lent[:0]
 	if cap(d.Records) > 4*maxBytes { // one giant record must not be paid for ever
 		d.Records = nil
@@ -108,7 +109,9 @@ func (s *Spool) Peek(maxRecords, maxBytes int) (*Delivery, error) {
 			if len(d.Ends) == 0 {
 				s.settle(total)
 			}
-			s.lend(d, maxRecords, maxBytes)
+			if !s.lend(d, maxRecords, maxBytes) {
+				continue
+			}
 			return d, nil
 		}
 		if err != nil {

@@ -90,20 +90,18 @@ func (s *Spool) tend() error {
 }
 
 // Secure brings everything to the disk that is not acknowledged, and has a place
-// there: it is what a stop begins with.
+// there: it is what a stop begins with. What finds no room in the log keeps nothing else from it.
 func (s *Spool) Secure() error {
 	s.mu.Lock()
-	err := s.logPending()
+	left := s.logPending()
 	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
-	if err := s.force(); err != nil || s.disk == nil || s.o.Mode == InMemory {
-		return err
+	err := s.force()
+	if err == nil && s.disk != nil && s.o.Mode != InMemory {
+		err = s.spill(false)
 	}
-	return s.spill(false)
+	return errors.Join(left, err)
 }
 
 // spill copies to the disk what is in memory alone, in the order of the log, so that
