@@ -197,7 +197,7 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 	seg, size, err := s.openOld(n, x)
 	if err != nil {
 		delete(s.segs, n)
-		s.taken[n] = true
+		s.taken[n], s.stuck = true, true
 		s.corrupt++
 		return
 	}

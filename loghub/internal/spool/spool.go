@@ -91,7 +91,7 @@ type Spool struct {
 	urgent, press chan struct{}
 
 	syncMu sync.Mutex // one at a time forces, spills and removes
-	stuck  bool       // a file could not be removed; guarded by syncMu
+	stuck  bool       // a file stays that could not be removed, or not be read; guarded by syncMu
 	readMu sync.Mutex // held while frames are read, and while what is read from goes away
 
 	mu       sync.Mutex
