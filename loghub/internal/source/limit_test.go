@@ -174,6 +174,54 @@ func TestLimitSyslog(t *testing.T) {
 	do(t, s.close())
 }
 
+// TestLimitDelivered: what a receiver had before a kill, and what it gets after, add up to what was written, also of a file of
+// which there is more to read than is written at once.
+func TestLimitDelivered(t *testing.T) {
+	b := newBench(t)
+	path := filepath.Join(t.TempDir(), "a.log")
+	files := func() *Files {
+		f := b.files(path)
+		f.sets[0].Limit = limit.Rate{Lines: 2, Window: time.Second}
+		return f
+	}
+	stamp := func(n int) string { return time.Date(2026, 11, 21, 7, 0, n/20, 0, time.UTC).Format(time.RFC3339) }
+	f := files()
+	write(t, path, stamp(0)+" INFO alike 1\n"+stamp(0)+" INFO alike 2\n")
+	f.lookNow(false)
+	lines := 2
+	var text strings.Builder
+	for text.Len() < 3*readBytes { // the first of them stand in the window that has begun
+		lines++
+		fmt.Fprintf(&text, "%s INFO alike %d\n", stamp(lines), lines)
+	}
+	write(t, path, text.String())
+	came, told := map[string]bool{}, 0
+	deliver := func() {
+		for _, r := range b.records() {
+			var n int
+			if _, err := fmt.Sscanf(r.Body, "suppressed %d record", &n); err == nil && !came[r.UID] {
+				told += n
+			} else if err != nil && !came[r.UID] {
+				lines--
+			}
+			came[r.UID] = true
+		}
+	}
+	tl := f.hot[0]
+	do(t, tl.look(time.Now()))
+	tl.ready()
+	_, err := tl.chunk(time.Now(), false)
+	do(t, err)
+	deliver()
+	b.reopen() // a kill
+	f = files()
+	f.lookNow(true)
+	deliver()
+	if told != lines || told == 0 {
+		t.Errorf("%d lines did not come, and %d are told", lines, told)
+	}
+}
+
 // TestLimitTorn: wherever a kill, or a power failure, cuts what was being written, what was delivered, told and not told yet is
 // what stands before the place.
 func TestLimitTorn(t *testing.T) {
