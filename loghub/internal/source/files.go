@@ -3,7 +3,6 @@
 package source
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -31,7 +30,6 @@ const (
 	stopFiles    = 300 * time.Millisecond // for reading on when it is to stop
 	maxFiles     = 10_000
 	maxVacant    = 1024
-	maxShown     = 100       // files in log.json one by one
 	turnBytes    = 1 << 20   // of one file before the next has its turn
 	readBytes    = 128 << 10 // at once; more for longer lines, up to a record and a line of the longest
 )
@@ -85,8 +83,7 @@ type Files struct {
 	probed *FileSet                // what is, or nil
 
 	mu      sync.Mutex // of what follows
-	shown   []*tail
-	gone    Stat // losses of the files that are not shown any more
+	figures figures
 	skipped skips
 }
 
@@ -310,7 +307,7 @@ func (f *Files) follow(t *tail) {
 		return
 	}
 	f.mu.Lock()
-	f.shown = append(f.shown, t)
+	f.figures.add(t)
 	f.mu.Unlock()
 }
 
@@ -318,37 +315,8 @@ func (f *Files) forgetTail(t *tail) {
 	t.forget()
 	delete(f.tails, t.id)
 	f.mu.Lock()
-	f.shown = slices.DeleteFunc(f.shown, func(o *tail) bool { return o == t })
-	f.gone.Lost += t.n.lost.Load()
-	f.gone.LostBytes += t.n.lostBytes.Load()
+	f.figures.remove(t)
 	f.mu.Unlock()
-}
-
-// Stats returns the figures of the files that are followed now: the liveliest one by one, the others in one.
-func (f *Files) Stats() []Stat {
-	f.mu.Lock()
-	stats := make([]Stat, 0, len(f.shown))
-	for _, t := range f.shown {
-		stats = append(stats, t.n.stat(t.path))
-	}
-	gone := f.gone
-	f.mu.Unlock()
-	if len(stats) > maxShown {
-		slices.SortStableFunc(stats, func(a, b Stat) int {
-			return cmp.Or(cmp.Compare(b.LostBytes, a.LostBytes), cmp.Compare(b.Lag, a.Lag), cmp.Compare(b.Records, a.Records))
-		})
-		others := Stat{Name: fmt.Sprintf("%d other files", len(stats)-maxShown)}
-		for _, s := range stats[maxShown:] {
-			others.add(s)
-		}
-		stats = append(stats[:maxShown:maxShown], others)
-	}
-	if gone.LostBytes > 0 {
-		gone.Name = "files that are gone"
-		stats = append(stats, gone)
-	}
-	slices.SortStableFunc(stats, func(a, b Stat) int { return cmp.Compare(a.Name, b.Name) })
-	return stats
 }
 
 // say runs log once per key.

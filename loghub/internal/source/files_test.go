@@ -262,6 +262,35 @@ func TestFilesSeverities(t *testing.T) {
 	}
 }
 
+// TestFilesFiguresOfARotatedFile: a path has one line of figures, however many files had it, and what is counted of it only grows.
+func TestFilesFiguresOfARotatedFile(t *testing.T) {
+	b := newBench(t)
+	path := filepath.Join(t.TempDir(), "app.log")
+	f := b.files(path)
+	records := int64(0)
+	for i, turn := range []string{"", ".1", ".2"} {
+		if turn != "" {
+			do(t, os.Rename(path, path+turn))
+		}
+		text := strings.Repeat("a line\n", 3-i)
+		write(t, path, text)
+		f.lookNow(false)
+		records += int64(3 - i)
+		if st := f.Stats(); len(st) != 1 || st[0].Name != path || st[0].Records != records || st[0].Position != int64(len(text)) {
+			t.Errorf("after %q: %+v, want %d records", turn, st, records)
+		}
+	}
+	for _, tl := range f.tails {
+		tl.left = tl.left.Add(-2 * renamedQuiet)
+		tl.grown = tl.grown.Add(-2 * renamedQuiet)
+	}
+	f.lookNow(false)
+	if st := f.Stats(); len(f.tails) != 1 || len(st) != 1 || st[0].Records != records {
+		t.Errorf("when the renamed ones were let go: %d files, %+v, want %d records", len(f.tails), st, records)
+	}
+	f.close()
+}
+
 // TestFilesWaitWhenTheSpoolIsFull: no line is skipped, it stays in its file.
 func TestFilesWaitWhenTheSpoolIsFull(t *testing.T) {
 	for _, quota := range []int64{4 << 20, 2 << 20} { // a round of reading has room, and has none

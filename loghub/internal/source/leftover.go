@@ -273,7 +273,7 @@ func (l *leftover) follow(f *Files) error {
 	}
 	l.found = true
 	f.mu.Lock()
-	f.shown = append(f.shown, t)
+	f.figures.add(t)
 	f.mu.Unlock()
 	f.sh.Log.Info().Str("path", t.path).Str("in", l.in[0].path).Int64("read", t.offset).
 		Msg("log file was compressed before it was read to its end: it is read on there")

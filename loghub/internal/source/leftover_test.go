@@ -216,7 +216,7 @@ func TestLeftoverWhileRunning(t *testing.T) {
 	write(t, path, "new\n")
 	f.lookNow(false)
 	b.wantNumbered(1000, "new")
-	if st := f.Stats(); len(st) != 1 || st[0].Lost+st[0].LostBytes != 0 {
+	if st := f.Stats(); len(st) != 1 || st[0].Lost+st[0].LostBytes != 0 || st[0].Records != 1001 || st[0].Position != int64(len("new\n")) {
 		t.Errorf("%+v", st)
 	}
 }
