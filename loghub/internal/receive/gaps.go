@@ -27,7 +27,8 @@ const maxShown = 16
 
 // Gaps finds what is missing in the files of a receiver. The records of pipes and sockets have
 // uids "<epoch>.<number>" without holes: a number that is not there was lost, and either a loss record says so (its count covers
-// numbers that were shed) or nobody knows. Records of files have offsets, of which nothing can be told.
+// numbers that were shed) or nobody knows. Records of files have offsets, and what tells of the service's end has a time, of
+// which nothing can be told.
 type Gaps struct {
 	by      map[gapKey]*track
 	Files   int // read
@@ -143,17 +144,17 @@ func (g *Gaps) line(line []byte) {
 		g.Foreign++
 		return
 	}
-	uid := unquoted(rec["log.record.uid"])
+	name, uid := unquoted(rec["event_name"]), unquoted(rec["log.record.uid"])
 	uid, refused := strings.CutSuffix(uid, ".refused")
 	source, digits, ok := cutLast(uid, '.')
 	number, err := strconv.ParseUint(digits, 10, 64)
-	if !ok || err != nil || strings.Contains(source, "@") {
+	if !ok || err != nil || strings.Contains(source, "@") || name == "hub.postmortem" { // whose number is a time
 		g.Foreign++
 		return
 	}
 	t := g.track(gapKey{unquoted(rec["cloud4.peer"]), unquoted(rec["service.instance.id"]), source})
 	var lost int64
-	if unquoted(rec["event_name"]) == "hub.loss" {
+	if name == "hub.loss" {
 		_ = json.Unmarshal(rec["hub.loss.count"], &lost) // 0: only bytes are known
 	}
 	t.add(number, refused, lost)

@@ -50,6 +50,26 @@ func TestGaps(t *testing.T) {
 	}
 }
 
+// TestGapsPostmortems: the places of what tells of an end are times, between which nothing is missing.
+func TestGapsPostmortems(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "web.jsonl")
+	line := func(uid, name string) string {
+		return fmt.Sprintf(`{"cloud4.peer":"web","event_name":%q,"log.record.uid":%q}`+"\n", name, uid)
+	}
+	text := line("e.1", "") + line("b0exit.1795296061970873", "hub.postmortem") + line("b0exit.1795296394858551", "hub.postmortem") + line("b0end.1", "hub.postmortem")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var g Gaps
+	if err := g.Read(path); err != nil {
+		t.Fatal(err)
+	}
+	want := []Gap{{Peer: "web", Source: "e", From: 1, To: 1, Records: 1, Complete: 1, Stretches: []string{}}}
+	if diff := cmp.Diff(want, g.All()); diff != "" || g.Foreign != 3 {
+		t.Errorf("%d lines are not numbered\n%s", g.Foreign, diff)
+	}
+}
+
 // TestGapsPacked: files that were compressed count like others.
 func TestGapsPacked(t *testing.T) {
 	w := newWorld(t, Options{FileBytes: 2000, Keep: 100, Pack: true})
