@@ -40,7 +40,11 @@ func (f file) Sync() error { return unix.Fdatasync(int(f.Fd())) }
 func openDirStore(dir string, leftovers bool) (*dirStore, error) {
 	d := &dirStore{dir: dir}
 	if leftovers {
-		if known, _, err := d.segments(); err != nil || len(known) == 0 {
+		known, _, err := d.segments()
+		switch {
+		case passes(err):
+			return nil, err
+		case err != nil || len(known) == 0:
 			return nil, nil
 		}
 		return d, nil
@@ -71,7 +75,13 @@ func (d *dirStore) segments() (known, foreign []uint64, err error) {
 		if err != nil || n > maxNumber || fmt.Sprintf("%016x", n) != name {
 			continue
 		}
-		if e.Type().IsRegular() && d.readable(n) {
+		ours := e.Type().IsRegular()
+		if ours {
+			if ours, err = d.readable(n); err != nil {
+				return nil, nil, err
+			}
+		}
+		if ours {
 			known = append(known, n)
 		} else {
 			foreign = append(foreign, n)
@@ -83,17 +93,20 @@ func (d *dirStore) segments() (known, foreign []uint64, err error) {
 }
 
 // readable says whether the file of segment n is not of another version. One
-// whose header is damaged may hold frames all the same.
-func (d *dirStore) readable(n uint64) bool {
+// whose header is damaged may hold frames all the same. The error is one that passes.
+func (d *dirStore) readable(n uint64) (bool, error) {
 	f, err := d.open(n)
-	if err != nil {
-		return false
+	switch {
+	case passes(err):
+		return false, err
+	case err != nil:
+		return false, nil
 	}
 	defer f.Close()
 	var head [headerBytes]byte
 	_, _ = f.ReadAt(head[:], 0) // what cannot be read is damage, and that is counted later
 	_, v, ok := parseHeader(head[:])
-	return !ok || v <= version
+	return !ok || v <= version, nil
 }
 
 func (d *dirStore) create(n uint64) (segment, error) {

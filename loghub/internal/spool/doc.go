@@ -71,7 +71,8 @@
 // begin in memory, and records flow through it.
 //
 // A frame that fails its checksum, or cannot be read, is skipped to the next one that
-// holds, and counted. Open never refuses because of what the log or its directory holds.
+// holds, and counted. Open never refuses because of what the log or its directory holds,
+// but does for want of descriptors or memory that does not pass within a second.
 //
 // Versions: magic, version and number of a segment stand where they do in each
 // version, and each has blocks of its own for its cursor (version n the blocks 2n-3 and

@@ -39,7 +39,9 @@ func (s *Spool) load() error {
 	f := follower{done: d.at}
 	for _, n := range s.numbers() {
 		next = max(next, n+1)
-		s.loadSegment(&f, n)
+		if err := s.loadSegment(&f, n); err != nil {
+			return err
+		}
 	}
 	if numbers := s.numbers(); len(numbers) > 0 && s.ack.before(cursor{numbers[0], headerBytes}) {
 		s.ack = cursor{numbers[0], headerBytes}
@@ -83,9 +85,11 @@ func (s *Spool) loadCursors() (d mark, ok bool, err error) {
 		s.ack = c.mark.at
 		return d, false, nil
 	}
-	if c.disk, err = s.disk.cursor(); err != nil {
+	if c.disk, err = s.disk.cursor(); passes(err) {
+		return d, false, err
+	} else if err != nil {
 		// Something stands in its way. The log is sent from its beginning.
-		s.trouble.cursorErr = err
+		c.disk, s.trouble.cursorErr = nil, err
 		s.ack = c.mark.at
 		return d, false, nil
 	}
@@ -144,7 +148,9 @@ func (s *Spool) list() error {
 	}
 	if s.disk != nil {
 		files, others, err := s.disk.segments()
-		if err != nil {
+		if passes(err) {
+			return err
+		} else if err != nil {
 			s.trouble.disk(err)
 		}
 		foreign = append(foreign, others...)
@@ -191,15 +197,18 @@ func (f *follower) freeze(at cursor) {
 }
 
 // loadSegment takes positions and counts from an old segment. What cannot be
-// read in it is counted, never an error.
-func (s *Spool) loadSegment(f *follower, n uint64) {
+// read in it is counted; the error is one that passes.
+func (s *Spool) loadSegment(f *follower, n uint64) error {
 	x := s.segs[n]
 	seg, size, err := s.openOld(n, x)
-	if err != nil {
+	switch {
+	case passes(err):
+		return fmt.Errorf("opening segment %d: %w", n, err)
+	case err != nil:
 		delete(s.segs, n)
 		s.taken[n], s.stuck = true, true
 		s.corrupt++
-		return
+		return nil
 	}
 	defer seg.Close()
 	f.names = make(map[uint64]string)
@@ -248,6 +257,7 @@ func (s *Spool) loadSegment(f *follower, n uint64) {
 		f.freeze(cursor{n, max(sc.end, headerBytes)})
 	}
 	s.account(x, &sc)
+	return nil
 }
 
 // account adds up what was found in a segment.
@@ -284,6 +294,9 @@ func (s *Spool) openOld(n uint64, x *extent) (seg segment, size int64, err error
 		if seg, err = s.disk.open(n); err == nil {
 			x.disk, err = seg.Size()
 			size = x.disk
+		}
+		if passes(err) {
+			return nil, 0, err
 		}
 	}
 	if x.mem {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"syscall"
 )
 
 // Delivery is a run of records in the order of the log, ready to follow
@@ -227,10 +226,8 @@ func (s *Spool) openRead(n uint64) (segment, error) {
 	if err == nil {
 		return seg, nil
 	}
-	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		if errors.Is(err, passing) {
-			return nil, fmt.Errorf("opening segment %d of the spool: %w", n, err)
-		}
+	if passes(err) {
+		return nil, fmt.Errorf("opening segment %d of the spool: %w", n, err)
 	}
 	if n == s.active.number {
 		if beginErr := s.begin(n + 1); beginErr != nil {

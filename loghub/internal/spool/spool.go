@@ -123,55 +123,60 @@ type Spool struct {
 	rd  reader
 }
 
-// extent is what is known of a segment.
-type extent struct {
-	size int64 // bytes committed
-	head int64 // of them header, link and source frames
-	mem  bool  // it is in memory, as a whole
-	file bool  // it has a file, of whose bytes…
-	disk int64 // …so many are committed ones, and forced down but for what handle.synced says
-}
-
-// handle is a segment that is written, or was until the last Sync.
-type handle struct {
-	seg    segment
-	number uint64
-	disk   bool
-	size   int64 // committed
-	synced int64 // of those forced down
-}
-
 // Open opens or makes a spool and starts a new segment in it. What the directory
 // holds never makes it fail, nor does a directory that cannot be used: then events
-// wait in memory, and Stats say why.
+// wait in memory, and Stats say why. Want of descriptors or memory does, when it does not
+// pass within a second: what is there must not be taken for lost.
 func Open(o Options) (*Spool, error) {
 	o = o.withDefaults()
+	mem := o.mem
+	if mem == nil {
+		m, err := newMemStore(o.Memory)
+		if err != nil {
+			return nil, fmt.Errorf("opening the spool: %w", err)
+		}
+		mem = m
+	}
+	for wait := openWait; ; wait *= 2 {
+		s, err := try(o, mem)
+		if err == nil {
+			return s, nil
+		}
+		if !passes(err) || wait > openWaitMost {
+			return nil, errors.Join(fmt.Errorf("opening the spool: %w", err), mem.close())
+		}
+		time.Sleep(wait)
+	}
+}
+
+// Between tries of Open: all in all 1.27 s.
+const openWait, openWaitMost = 10 * time.Millisecond, 640 * time.Millisecond
+
+// try is Open once. mem stays open after an error.
+func try(o Options, mem store) (*Spool, error) {
 	s := &Spool{
-		o: o, mem: o.mem, disk: o.disk,
+		o: o, mem: mem, disk: o.disk,
 		more: make(chan struct{}, 1), urgent: make(chan struct{}, 1), press: make(chan struct{}, 1),
 		restored: make(map[string]State), restoredIDs: make(map[string]uint64),
 		segs: make(map[uint64]*extent), taken: make(map[uint64]bool),
 		queue: queue{room: make(chan struct{}, 1)},
 	}
-	if s.mem == nil {
-		m, err := newMemStore(o.Memory)
-		if err != nil {
-			return nil, fmt.Errorf("opening the spool: %w", err)
-		}
-		s.mem = m
-	}
 	if s.disk == nil && o.Dir != "" {
 		d, err := openDirStore(o.Dir, o.Mode == InMemory)
-		if err != nil {
+		switch {
+		case passes(err):
+			return nil, err
+		case err != nil:
 			s.trouble.disk(err)
-		} else if d != nil {
+		case d != nil:
 			s.disk = d
 		}
 	}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the spool: %w", err), s.closeStores())
+	err := s.load()
+	if err != nil && s.cur.disk != nil {
+		err = errors.Join(err, s.cur.disk.Close())
 	}
-	return s, nil
+	return s, err
 }
 
 // Restored returns the sources found at Open that were not registered since.

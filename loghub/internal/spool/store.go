@@ -4,7 +4,9 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
+	"syscall"
 )
 
 // store is a tier: where segments and a cursor live. A directory, or a memfd.
@@ -26,6 +28,29 @@ type segment interface {
 	Truncate(size int64) error
 	Sync() error
 	Close() error
+}
+
+// extent is what is known of a segment.
+type extent struct {
+	size int64 // bytes committed
+	head int64 // of them header, link and source frames
+	mem  bool  // it is in memory, as a whole
+	file bool  // it has a file, of whose bytes…
+	disk int64 // …so many are committed ones, and forced down but for what handle.synced says
+}
+
+// handle is a segment that is written, or was until the last Sync.
+type handle struct {
+	seg    segment
+	number uint64
+	disk   bool
+	size   int64 // committed
+	synced int64 // of those forced down
+}
+
+// passes says whether an error is want of descriptors or memory. It says nothing about what was to be opened.
+func passes(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // appendHeader appends the header of segment n; parseHeader reads one. Magic,
