@@ -218,11 +218,9 @@ func (r *runner) openDeaths() (err error) {
 
 // openPipes takes the pipes that hubinit handed over, or a pipe on stdin.
 func (r *runner) openPipes() error {
-	drained := map[string]int64{}
-	if st, err := initctl.ReadState(r.hub.RunDir()); err == nil {
-		for name, p := range st.Pipes {
-			drained[name] = p.Drained + p.Lost
-		}
+	state, err := initctl.ReadState(r.hub.RunDir())
+	if err != nil { // without hubinit there is none
+		state = &initctl.State{}
 	}
 	pipes := r.hub.Pipes()
 	if len(pipes) == 0 && !r.hub.Supervised() {
@@ -240,7 +238,9 @@ func (r *runner) openPipes() error {
 		if f == nil {
 			continue
 		}
-		o := source.PipeOptions{Name: name, Pipe: f, Drained: drained[name]}
+		o := source.PipeOptions{Name: name, Pipe: f}
+		was := state.Pipes[name]
+		o.Drained, o.DrainedOpen = was.Drained+was.Lost, was.Open
 		r.describe(&o)
 		p, err := source.OpenPipe(r.shared, o)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +43,8 @@ type sceptic struct {
 	faults []string
 	most   map[string]int // stream → the highest number that came
 	files  string         // path of the file, where limits suppress lines: what they told is missing no more
+	cuts   bool           // a kill may cut lines in two
+	pieces map[string]int // stream → bytes of such lines, which say that they are pieces
 }
 
 type loss struct{ records, bytes int }
@@ -49,7 +52,7 @@ type loss struct{ records, bytes int }
 func newSceptic(t *testing.T) *sceptic {
 	s := &sceptic{
 		uids: map[string]map[int]string{"stdout": {}, "stderr": {}, "file": {}}, lines: map[string]string{}, last: map[string]int{},
-		again: map[string]int{}, told: map[string]loss{}, losses: map[string]bool{}, most: map[string]int{},
+		again: map[string]int{}, told: map[string]loss{}, losses: map[string]bool{}, most: map[string]int{}, pieces: map[string]int{},
 	}
 	s.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch mood := s.mood.Load(); mood {
@@ -105,6 +108,10 @@ func (s *sceptic) take(_ *otlp.Source, r *otlp.Record) error {
 	default:
 		return nil // what loghub says of the container is not what is counted here
 	}
+	if s.cuts && isPiece(r) {
+		s.takePiece(uid, body, r)
+		return nil
+	}
 	stream, rest, _ := strings.Cut(body, " ")
 	number, tail, _ := strings.Cut(rest, " ")
 	n, err := strconv.Atoi(number)
@@ -132,6 +139,27 @@ func (s *sceptic) take(_ *otlp.Source, r *otlp.Record) error {
 		s.fault("%s: line %d came after line %d", source, n, last)
 	}
 	return nil
+}
+
+func isPiece(r *otlp.Record) bool {
+	return attribute(r, event.AttrContinues).Bool() || attribute(r, event.AttrPiece).Int() > 0
+}
+
+// onePiece is a part of one line.
+var onePiece = regexp.MustCompile("^[a-z]*( ?[0-9]+)?( x*)?$|^x+$")
+
+// takePiece counts the bytes of a line's part, once.
+func (s *sceptic) takePiece(uid, body string, r *otlp.Record) {
+	if !onePiece.MatchString(body) {
+		s.fault("a piece of no line: %.80q (uid %s)", body, uid)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lines[uid] != "" {
+		return
+	}
+	s.lines[uid] = body
+	s.pieces[string(attribute(r, event.AttrStream).Bytes)] += len(body)
 }
 
 // takeLoss adds up what is told of a source: "lost 7 records of stdout: …".

@@ -182,7 +182,7 @@ func (s *supervisor) countPipes() {
 		return
 	}
 	for _, p := range s.pipes.all {
-		now := initctl.Pipe{Drained: p.count.drained.Load(), Lost: p.count.lost.Load()}
+		now := initctl.Pipe{Drained: p.count.drained.Load(), Lost: p.count.lost.Load(), Open: p.count.open.Load()}
 		if s.state.Pipes[p.name] != now {
 			s.state.Pipes[p.name] = now
 			s.changed()

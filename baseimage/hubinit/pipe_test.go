@@ -103,14 +103,17 @@ func TestSlowLoghub(t *testing.T) {
 func TestLoghubOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "loghub").setenv("PLAY_LOGHUB=exit:2").
-		start("sh", "-c", "sleep 0.1; echo to stdout; echo to stderr >&2; exit 5")
+		start("sh", "-c", "sleep 0.1; echo to stdout; printf 'to stderr' >&2; exit 5")
 	w.wantExit(5)
-	if w.out.String() != "to stdout\n" || !strings.Contains(w.err.String(), "to stderr\n") {
+	if w.out.String() != "to stdout\n" || !strings.Contains(w.err.String(), "to stderr") {
 		t.Errorf("stdout %q stderr %q", w.out, w.err)
 	}
 	want := initctl.Pipe{Drained: int64(len("to stdout\n"))}
 	if got := w.state().Pipes[initctl.PipeStdout]; got != want {
 		t.Errorf("stdout's count %+v, want %+v", got, want)
+	}
+	if got := w.state().Pipes[initctl.PipeStderr]; !got.Open {
+		t.Errorf("stderr's count %+v: its last line has no end", got)
 	}
 }
 

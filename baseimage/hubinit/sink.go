@@ -44,6 +44,7 @@ type chunk struct {
 // counts are one pipe's figures; see initctl.Pipe.
 type counts struct {
 	drained, lost atomic.Int64
+	open          atomic.Bool // the last byte ended no line
 }
 
 // newSink starts the writer; spawn runs it so that a panic is reported.
@@ -60,6 +61,7 @@ func (s *sink) put(data []byte) { s.queueChunk(chunk{data: data}) }
 // waits for space, up to sinkPatience or until stop is closed; then the bytes
 // are lost and counted.
 func (s *sink) offer(c chunk, stop <-chan struct{}) {
+	c.from.open.Store(c.data[len(c.data)-1] != '\n')
 	deadline := time.Now().Add(sinkPatience)
 	for !s.queueChunk(c) {
 		s.mu.Lock()

@@ -137,7 +137,7 @@ func TestState(t *testing.T) {
 		Service: ServiceState{State: ServiceRunning, PID: 9, Ready: true, StartedAt: at, Restarts: 2,
 			LastExit: &Exit{Code: 137, Signal: "KILL", OOM: true, At: at, Uptime: 1.5}},
 		Hubs:     map[string]*HubState{Loghub: {State: HubBackoff, Restarts: 3, NextStart: at}},
-		Pipes:    map[string]Pipe{PipeStdout: {Drained: 5, Lost: 6}},
+		Pipes:    map[string]Pipe{PipeStdout: {Drained: 5, Lost: 6, Open: true}},
 		Requests: []Answer{{ID: "a", From: Confighub, Verb: Restart, State: AnswerOK, At: at}},
 	}
 	if err := want.Write(dir); err != nil {

@@ -111,6 +111,8 @@ type Exit struct {
 type Pipe struct {
 	Drained int64 `json:"drained"` // copied to the container's own stdout or stderr
 	Lost    int64 `json:"lost"`    // dropped, because the container's stdout took nothing
+	// Open says that the last byte read ended no line: what loghub finds next is the rest of one.
+	Open bool `json:"open,omitempty"`
 }
 
 // Answer is what became of a request.

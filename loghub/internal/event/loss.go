@@ -3,6 +3,7 @@
 package event
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -88,6 +89,41 @@ func (l *Loss) Merge(o Loss) {
 
 // None says whether nothing was lost.
 func (l *Loss) None() bool { return l.Count == 0 && l.Bytes == 0 }
+
+// Append adds the loss to dst, so that it outlives the process: the reason with its length, then uvarints.
+func (l *Loss) Append(dst []byte) []byte {
+	dst = append(binary.AppendUvarint(dst, uint64(len(l.Reason))), l.Reason...)
+	for _, n := range []int64{l.Count, l.Bytes, l.Rest, l.First.UnixNano(), l.Last.UnixNano()} {
+		dst = binary.AppendUvarint(dst, uint64(n))
+	}
+	for _, n := range l.levels {
+		dst = binary.AppendUvarint(dst, uint64(n))
+	}
+	return dst
+}
+
+// ParseLoss reads what Append wrote at the front of b; ok is false where there is none.
+func ParseLoss(b []byte) (l Loss, ok bool) {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return Loss{}, false
+	}
+	l.Reason, b = string(b[n:n+int(size)]), b[n+int(size):]
+	var first, last int64
+	into := []*int64{&l.Count, &l.Bytes, &l.Rest, &first, &last}
+	for i := range l.levels {
+		into = append(into, &l.levels[i])
+	}
+	for _, v := range into {
+		x, n := binary.Uvarint(b)
+		if n <= 0 {
+			return Loss{}, false
+		}
+		*v, b = int64(x), b[n:]
+	}
+	l.First, l.Last = time.Unix(0, first), time.Unix(0, last)
+	return l, true
+}
 
 // Loss makes the record of a loss at place, named source. Its severity is warn,
 // or error when something as bad was lost.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"cloud4.internal/hub/loghub/internal/event"
-	"cloud4.internal/hub/loghub/internal/limit"
 	"cloud4.internal/hub/loghub/internal/parse"
 )
 
@@ -48,19 +47,19 @@ func (p *Pipe) takeCanary() bool {
 		return false
 	}
 	place := p.pos - uint64(len(p.carry))
-	if p.limits.behind {
-		p.batch.Prove(place, p.seq, p.proofAt(place, p.join.Mark().Pieces(), limit.Tally{}))
-	}
-	p.seq++
 	p.fill = p.sh.Spool.Fill()
 	if shed(p.fill+p.o.Behind, parse.Debug) {
-		p.n.lose(&p.loss, event.ReasonQuota, parse.Debug, len(*line))
-		p.commit()
+		p.seq++
+		p.lose(event.ReasonQuota, parse.Debug, len(*line))
 		if len(p.carry) == 0 {
 			p.wait()
 		}
 		return true
 	}
+	if p.behind || p.limits.behind {
+		p.prove(place, p.join.Mark().Pieces())
+	}
+	p.seq++
 	p.batch.Record(place, p.seq, p.builder.Canary(*line, p.seq))
 	p.n.records.Add(1)
 	p.pending = append(p.pending, pendingRecord{parse.Debug, len(*line)})

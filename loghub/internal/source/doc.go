@@ -15,7 +15,9 @@
 // pipe, and drops them: nothing is lost and nothing framed twice. (Where the file
 // cannot be had, a kill may frame the last 64 KiB twice.) A pipe is recognised by
 // its inode and the machine's boot id. What hubinit read from it in between is
-// taken from init.json and becomes a loss record.
+// taken from init.json and becomes a loss record. Where bytes are gone, a line that lost its end to that is taken as its
+// first piece, and what follows in the middle of a line as a later one: as far as the counting file, or hubinit, knows
+// what the last byte was.
 //
 // The copy for the container's own output is made from the same bytes, as the
 // service wrote them: it is neither masked nor parsed, since the service could
@@ -105,7 +107,9 @@
 // From 70 % of the spool's quota on files are not read further. Pipes must never
 // stall the service, so they shed: trace and debug from 80 % on, info and lines
 // without a level from 90 %, warn from 95 %, everything at the end. Each stretch
-// of loss becomes a record in its place as soon as there is room.
+// of loss becomes a record in its place as soon as there is room. Until then it stands in the spool with the place behind it
+// (proof.go), or behind the place, which stays where it is while everything is shed: then nothing at all is written. So what
+// came and what is told is what was written, whatever kills loghub, and however often.
 //
 // # Limits
 //

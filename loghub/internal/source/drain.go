@@ -158,7 +158,7 @@ func (d *drain) take(n int) error {
 		d.size += int64(m)
 	}
 	if d.taken != nil && d.size-d.punched >= punchEvery {
-		if err := unix.Fallocate(int(d.taken.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, d.size); err != nil {
+		if err := unix.Fallocate(int(d.taken.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, d.size-1); err != nil {
 			return d.stopCounting()
 		}
 		d.punched = d.size
@@ -225,6 +225,15 @@ func (d *drain) discard(n int) (int, error) {
 		return 0, fmt.Errorf("taking from the pipe: %w", err)
 	}
 	return m, nil
+}
+
+// inLine says whether the last byte taken ends no line, as far as the counting file knows it.
+func (d *drain) inLine() bool {
+	var last [1]byte
+	if _, err := d.taken.ReadAt(last[:], d.size-1); err != nil {
+		return false
+	}
+	return last[0] != '\n' && last[0] != 0 // a hole: somebody else took it
 }
 
 // advance counts n bytes that somebody else took from the pipe.

@@ -275,7 +275,7 @@ func TestLimitTorn(t *testing.T) {
 					if k, ok := parseKnown(key, st); ok {
 						left = k.untold
 					} else {
-						left = untoldOf(st)
+						left = provedOf(st).over
 					}
 				}
 				kept, suppressed, n0 := 0, 0, 0

@@ -10,7 +10,6 @@ import (
 	"cloud4.internal/hub/loghub/internal/event"
 	"cloud4.internal/hub/loghub/internal/join"
 	"cloud4.internal/hub/loghub/internal/limit"
-	"cloud4.internal/hub/loghub/internal/spool"
 )
 
 // What a limit suppresses makes no record until it is told, and yet its place is passed. So how much was suppressed and not
@@ -114,12 +113,6 @@ func (x *limited) appendUntold(proof []byte, seq uint64, told limit.Tally) []byt
 	return appendTally(appendTally(proof, before), after)
 }
 
-// appendTold is the proof of a place where all that was not told is about to be.
-func appendTold(st spool.State, told limit.Tally) []byte {
-	proof := binary.AppendUvarint(binary.AppendUvarint(nil, st.Pos), 0)
-	return appendTally(appendTally(binary.AppendUvarint(proof, st.Seq), told), limit.Tally{})
-}
-
 func appendTally(dst []byte, t limit.Tally) []byte {
 	for _, n := range []uint64{uint64(t.Count), uint64(t.Bytes), uint64(t.First), uint64(t.Last), uint64(t.Severity), t.Place} {
 		dst = binary.AppendUvarint(dst, n)
@@ -127,9 +120,12 @@ func appendTally(dst []byte, t limit.Tally) []byte {
 	return dst
 }
 
+// tallyNumbers is how many numbers appendUntold writes, if any.
+const tallyNumbers = 13
+
 // untold reads what appendUntold wrote; seq is the last record there is.
 func untold(b []byte, seq uint64) (t limit.Tally) {
-	var n [13]uint64
+	var n [tallyNumbers]uint64
 	for i := range n {
 		v, size := binary.Uvarint(b)
 		if size <= 0 {

@@ -3,7 +3,6 @@
 package source
 
 import (
-	"encoding/binary"
 	"time"
 
 	"cloud4.internal/hub/internal/otlp"
@@ -15,7 +14,7 @@ import (
 func (p *Pipe) limit(g *join.Group, rec *otlp.Record, pos uint64) *otlp.Record {
 	keep, over := p.limits.take(g, rec, p.seq+1)
 	if !over.None() {
-		p.tellLimited(over, pos-uint64(g.Bytes))
+		p.tellLimited(over, pos-uint64(g.Bytes), taken(g))
 		rec = p.builder.Group(g, p.seq+1)
 	}
 	if keep {
@@ -30,27 +29,10 @@ func (p *Pipe) limit(g *join.Group, rec *otlp.Record, pos uint64) *otlp.Record {
 	return nil
 }
 
-// markUntold marks the place pos, where a line begins, if something was suppressed before it.
-func (p *Pipe) markUntold(pos uint64) {
-	if p.limits.behind && p.batch != nil {
-		p.batch.Prove(pos, p.seq, p.proofAt(pos, 0, limit.Tally{}))
-	}
-}
-
-// proofAt is the proof of a place, behind which so many pieces of a line were taken, and what is not told there. told is about
-// to be.
-func (p *Pipe) proofAt(pos uint64, pieces int, told limit.Tally) []byte {
-	if pieces == 0 && !p.limits.on() {
-		return nil
-	}
-	proof := binary.AppendUvarint(binary.AppendUvarint(nil, pos), uint64(pieces))
-	return p.limits.appendUntold(proof, p.seq, told)
-}
-
-// tellLimited puts the record of what was suppressed before the place pos.
-func (p *Pipe) tellLimited(over limit.Tally, pos uint64) {
+// tellLimited puts the record of what was suppressed before the place pos, behind which so many pieces of a line were taken.
+func (p *Pipe) tellLimited(over limit.Tally, pos uint64, pieces int) {
 	if p.batch != nil {
-		p.batch.Prove(pos, p.seq, p.proofAt(pos, 0, over))
+		p.batch.Prove(pos, p.seq, p.proofAt(pos, pieces, over, false))
 		p.limitTold.Add(over)
 	}
 	p.seq++
@@ -74,7 +56,7 @@ func (p *Pipe) tellDue(all bool) {
 	now := time.Now()
 	over, ok := p.limits.l.Due(now, all)
 	for ; ok; over, ok = p.limits.l.Due(now, all) {
-		p.tellLimited(over, p.pos-uint64(len(p.carry)))
+		p.tellLimited(over, p.pos-uint64(len(p.carry)), p.join.Mark().Pieces())
 	}
 	p.commit()
 }

@@ -46,16 +46,16 @@ type PipeOptions struct {
 	MinSeverity uint8
 	// Behind makes the pipe shed that much of the quota earlier than others: what it says is of less worth than theirs.
 	Behind float64
-	// Drained is how many bytes hubinit has read from the pipe so far.
-	Drained int64
+	// Drained is how many bytes hubinit has read from the pipe so far; DrainedOpen says that the last of them ended no line.
+	Drained     int64
+	DrainedOpen bool
 	// Copy gets the bytes as they are; it must not block, nor keep them.
 	Copy func([]byte)
 	// Apart says that each line is a record: traces are not joined.
 	Apart bool
 	// Limit is how many lines alike are kept; the zero Rate: all.
 	Limit limit.Rate
-	// Raw says that Copy is all there is to do: no records.
-	Raw bool
+	Raw   bool // Copy is all there is to do: no records
 }
 
 // Pipe is one pipe. Run is its only goroutine.
@@ -67,6 +67,7 @@ type Pipe struct {
 	drain   *drain
 	builder *event.Builder
 	src     *spool.Source
+	aux     pipeAux
 	batch   *spool.Batch
 
 	pos   uint64 // bytes framed since the pipe was made
@@ -77,6 +78,7 @@ type Pipe struct {
 	since time.Time // when the first of it came
 	loss  event.Loss
 
+	behind    bool // something of the loss lies behind the last proof
 	limits    limited
 	limitTold limit.Tally // by records in batch
 
@@ -238,14 +240,16 @@ func (p *Pipe) records(data []byte, end join.End) {
 	if at > 0 || !held {
 		p.since = time.Now()
 	}
-	if p.batch != nil && p.limits.behind {
-		pos := p.pos - uint64(len(buf)-at)
-		p.batch.Prove(pos, p.seq, p.proofAt(pos, p.join.Mark().Pieces(), limit.Tally{}))
-	}
 	p.saved = max(p.saved-at, 0)
-	if p.carry = append(p.carry[:0], buf[at:]...); p.batch != nil && len(p.carry) > p.saved {
-		p.batch.Carry(p.pos, p.carry[p.saved:])
-		p.saved = len(p.carry)
+	if p.carry = append(p.carry[:0], buf[at:]...); p.batch != nil && p.fill+p.o.Behind < shedAll { // else the place stays where it is
+		grown := len(p.carry) > p.saved
+		if p.limits.behind || grown && p.behind {
+			p.prove(p.pos-uint64(len(p.carry)), p.join.Mark().Pieces())
+		}
+		if grown {
+			p.batch.Carry(p.pos, p.carry[p.saved:])
+			p.saved = len(p.carry)
+		}
 	}
 	if cap(p.carry) > 256<<10 && len(p.carry) == 0 {
 		p.carry = nil
@@ -291,7 +295,7 @@ func (p *Pipe) record(pos uint64) {
 	rec := event.Bounded(p.builder.Group(g, p.seq+1), g.Bytes)
 	if rec == nil || rec.Severity < p.o.MinSeverity {
 		if p.batch != nil {
-			p.markUntold(pos - uint64(g.Bytes))
+			p.markUntold(g, pos)
 			p.batch.Mark(pos, p.seq)
 		}
 		return
@@ -316,30 +320,24 @@ func (p *Pipe) record(pos uint64) {
 	}
 	if shed(p.fill+p.o.Behind, rec.Severity) {
 		p.seq++
-		p.n.lose(&p.loss, event.ReasonQuota, rec.Severity, g.Bytes)
+		p.lose(event.ReasonQuota, rec.Severity, g.Bytes)
 		return
 	}
-	p.markUntold(pos - uint64(g.Bytes))
 	if !p.loss.None() && p.told.None() && time.Since(p.toldAt) >= lossEvery {
-		p.tellLoss(pos - uint64(g.Bytes))
+		p.tellLoss(pos-uint64(g.Bytes), taken(g))
 		rec = event.Bounded(p.builder.Group(g, p.seq+1), g.Bytes)
+	} else {
+		p.markUntold(g, pos)
 	}
 	p.seq++
 	p.batch.Record(pos, p.seq, rec)
 	if g.Open {
-		p.batch.Prove(pos, p.seq, p.proofAt(pos, p.join.Mark().Pieces(), limit.Tally{}))
+		p.prove(pos, p.join.Mark().Pieces())
 	}
 	p.pending = append(p.pending, pendingRecord{rec.Severity, g.Bytes})
 	if p.batch.Len() >= 1<<20 { // lines that grew: do not outgrow a segment
 		p.commit()
 	}
-}
-
-// tellLoss puts the record of the loss in its place, before the record that begins at pos.
-func (p *Pipe) tellLoss(pos uint64) {
-	p.seq++
-	p.batch.Record(pos, p.seq, p.builder.Loss(&p.loss, p.o.Name, p.seq))
-	p.told, p.loss, p.toldAt = p.loss, event.Loss{}, time.Now()
 }
 
 // commit writes the batch. What cannot be written is shed: the pipe has to move.
@@ -362,6 +360,7 @@ func (p *Pipe) commit() {
 		for _, r := range p.pending {
 			p.n.lose(&p.loss, reason, r.severity, r.bytes)
 		}
+		p.behind = !p.loss.None()
 		p.batch.Reset()
 		p.saved = 0
 		p.limits.carry(p.limitTold)
@@ -377,6 +376,7 @@ func (p *Pipe) finish(end join.End) {
 	if p.limits.on() {
 		p.tellDue(true)
 	}
+	p.keepLoss()
 }
 
 // flush takes what is held as it stands, and tells of a loss.
@@ -391,7 +391,7 @@ func (p *Pipe) flush(end join.End) {
 	p.records(nil, end)
 	p.commit()
 	if !p.loss.None() && p.batch != nil && p.fill < shedAll {
-		p.tellLoss(p.pos)
+		p.tellLoss(p.pos, p.join.Mark().Pieces())
 		p.commit()
 	}
 	if !p.loss.None() {

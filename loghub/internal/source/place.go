@@ -4,7 +4,6 @@ package source
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,42 +43,32 @@ func (p *Pipe) open() error {
 		return err
 	}
 	key := "pipe/" + p.o.Name
-	st, known := p.sh.Spool.Restored()[key]
-	var aux pipeAux
-	if known {
-		known = json.Unmarshal([]byte(st.Aux), &aux) == nil
+	st := p.sh.Spool.Restored()[key]
+	if json.Unmarshal([]byte(st.Aux), &p.aux) != nil {
+		st, p.aux = spool.State{}, pipeAux{}
 	}
-	same := known && aux.Pipe == name
+	same := p.aux.Pipe == name
 	if p.drain, err = newDrain(p.o.Pipe, p.counter(), same); err != nil {
 		return err
 	}
-	if !same {
-		if err := p.finishOld(key, st, aux); err != nil {
-			return err
-		}
-		st, aux = spool.State{}, pipeAux{Pipe: name, Epoch: newEpoch(p.o.Name), Drained: p.o.Drained}
-	}
-	p.builder = p.newBuilder(aux.Epoch)
-	p.join.Apart = p.o.Apart
-	p.pos, p.seq, p.carry, p.saved = st.Pos, st.Seq, st.Carry, len(st.Carry)
-	p.join.Rewind(markOf(st))
-	p.limits = limited{rate: p.o.Limit}
-	p.limits.ready()
-	skip, broken := 0, false
-	if same {
-		p.limits.carry(untoldOf(st))
-		skip, broken = p.reconcile(&aux)
-	}
-	p.n.position.Store(int64(p.pos))
-	if err := p.register(key, aux); err != nil {
+	if p.src, err = p.sh.Spool.Register(key, st); err != nil {
 		return err
 	}
+	p.batch, p.fill = spool.NewBatch(p.src), p.sh.Spool.Fill()
+	p.resume(st)
+	skip := 0
+	if same {
+		skip, err = p.reconcile()
+	} else {
+		err = p.leave(name)
+	}
+	if err != nil {
+		return err
+	}
+	p.n.position.Store(int64(p.pos))
 	if p.drain.taken == nil {
 		p.sh.Log.Warn().Str("source", p.o.Name).Str("dir", p.sh.RunDir).
 			Msg("cannot count what is taken from the pipe: a kill of loghub may send its last lines twice")
-	}
-	if broken {
-		p.breakLine()
 	}
 	if p.since = time.Now(); len(p.carry) > 0 || !p.loss.None() {
 		p.quiet = p.since.Add(partialWait)
@@ -87,94 +76,96 @@ func (p *Pipe) open() error {
 	return p.skip(skip)
 }
 
-// register makes the pipe and its place known to the spool.
-func (p *Pipe) register(key string, aux pipeAux) error {
-	text, err := json.Marshal(aux)
-	if err != nil {
-		return err
-	}
-	p.src, err = p.sh.Spool.Register(key, spool.State{
-		Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry, Proof: p.proofAt(p.pos-uint64(len(p.carry)), p.join.Mark().Pieces(), limit.Tally{}),
-	})
-	if err != nil {
-		return err
-	}
-	p.batch = spool.NewBatch(p.src)
-	return nil
+// resume takes over what the spool has of the pipe, or of the one before it.
+func (p *Pipe) resume(st spool.State) {
+	v := provedOf(st)
+	p.builder = p.newBuilder(p.aux.Epoch)
+	p.pos, p.seq, p.carry, p.saved, p.loss = st.Pos, st.Seq, st.Carry, len(st.Carry), v.loss
+	p.join.Apart = p.o.Apart
+	p.join.Rewind(v.mark)
+	p.limits = limited{rate: p.o.Limit}
+	p.limits.ready()
+	p.limits.carry(v.over)
 }
 
-// reconcile compares what was framed with what was taken, and returns how many
-// framed bytes still stand in the pipe. broken says that bytes behind what was carried are gone.
-func (p *Pipe) reconcile(aux *pipeAux) (skip int, broken bool) {
-	now := time.Now()
-	if p.drain.taken == nil {
-		return 0, false
+// leave sends what was held of a pipe that is no more, under its own epoch, and begins with the one called name. What finds no
+// room is told later.
+func (p *Pipe) leave(name string) error {
+	p.flush(join.Over)
+	if p.limits.on() {
+		p.tellDue(true)
 	}
-	drained := max(p.o.Drained-aux.Drained, 0)
-	aux.Drained = p.o.Drained
-	behind := int64(p.pos) - p.drain.size
+	p.aux = pipeAux{Pipe: name, Epoch: newEpoch(p.o.Name), Drained: p.o.Drained}
+	p.builder = p.newBuilder(p.aux.Epoch)
+	p.pos, p.seq, p.saved = 0, 0, 0
+	p.join.Rewind(join.Mark{})
+	return p.save()
+}
+
+// save writes down the place as it is, in one frame.
+func (p *Pipe) save() error {
+	text, err := json.Marshal(p.aux)
+	if err != nil {
+		return err
+	}
+	p.saved = len(p.carry)
+	return p.sh.Spool.Update(p.src, spool.State{
+		Aux: string(text), Pos: p.pos, Seq: p.seq, Carry: p.carry,
+		Proof: p.proofAt(p.pos-uint64(len(p.carry)), p.join.Mark().Pieces(), limit.Tally{}, false),
+	})
+}
+
+// reconcile compares what was framed with what was taken, and returns how many framed bytes still stand in the pipe. Where bytes
+// behind the place are gone, it is moved behind them, together with the loss that they are.
+func (p *Pipe) reconcile() (skip int, err error) {
+	behind := int64(0)
+	if p.drain.taken != nil {
+		behind = int64(p.pos) - p.drain.size
+	}
 	// Nobody could count before us, or somebody removed the file: more than a pipe holds is behind, if much was read.
-	if p.drain.fresh || behind > int64(p.drain.limit) {
+	if p.drain.taken != nil && (p.drain.fresh || behind > int64(p.drain.limit)) {
 		if err := p.drain.count(int64(p.pos)); err != nil {
 			p.sh.Log.Warn().Err(err).Str("source", p.o.Name).Msg("cannot count what is taken from the pipe")
 		}
 		behind = 0
 	}
-	if behind < 0 && p.drain.size > 0 { // taken without a frame: it was shed
-		broken = true
-		p.addLoss(event.ReasonRestart, -behind, now)
-		p.pos = uint64(p.drain.size)
-		behind = 0
+	shed := max(-behind, 0) // taken without a frame
+	behind += shed
+	drained := max(p.o.Drained-p.aux.Drained, 0)
+	framed := min(behind, drained)
+	if err := p.drain.advance(framed); err != nil {
+		p.sh.Log.Warn().Err(err).Str("source", p.o.Name).Msg("cannot count what hubinit took from the pipe")
 	}
-	if drained > 0 {
-		framed := min(behind, drained)
-		if err := p.drain.advance(framed); err != nil {
-			p.sh.Log.Warn().Err(err).Str("source", p.o.Name).Msg("cannot count what hubinit took from the pipe")
+	lost := drained - framed
+	if shed+lost > 0 {
+		p.breakLine()
+		p.addLoss(event.ReasonRestart, shed)
+		p.addLoss(event.ReasonDrained, lost)
+		p.pos += uint64(shed)
+		mark := join.Mark{}
+		if lost > 0 && p.o.DrainedOpen || lost == 0 && p.drain.inLine() { // what comes is the rest of a line
+			mark = join.InLine(1)
 		}
-		behind -= framed
-		if lost := drained - framed; lost > 0 {
-			broken = true
-			p.addLoss(event.ReasonDrained, lost, now)
-		}
+		p.join.Rewind(mark)
 	}
-	return int(behind), broken
+	if shed+lost > 0 || p.o.Drained != p.aux.Drained {
+		p.aux.Drained = p.o.Drained
+		err = p.save()
+	}
+	return int(behind - framed), err
 }
 
 // breakLine takes what was carried as it stands: what came behind it is lost, which is told after it.
 func (p *Pipe) breakLine() {
-	loss := p.loss
-	p.loss = event.Loss{}
-	p.records(nil, join.Over)
+	p.records(nil, join.Quiet)
 	p.commit()
-	loss.Merge(p.loss)
-	p.loss = loss
 }
 
-// markOf tells from the proof whether the carry goes on with a line whose beginning was taken.
-func markOf(st spool.State) join.Mark {
-	pos, n := binary.Uvarint(st.Proof)
-	if n <= 0 || pos != st.Pos-uint64(len(st.Carry)) {
-		return join.Mark{}
+func (p *Pipe) addLoss(reason string, bytes int64) {
+	if bytes == 0 {
+		return
 	}
-	pieces, m := binary.Uvarint(st.Proof[n:])
-	if m <= 0 || pieces > 1<<30 {
-		return join.Mark{}
-	}
-	return join.InLine(int(pieces))
-}
-
-// untoldOf is what the proof holds besides.
-func untoldOf(st spool.State) limit.Tally {
-	_, n := binary.Uvarint(st.Proof)
-	_, m := binary.Uvarint(st.Proof[max(n, 0):])
-	if n <= 0 || m <= 0 {
-		return limit.Tally{}
-	}
-	return untold(st.Proof[n+m:], st.Seq)
-}
-
-func (p *Pipe) addLoss(reason string, bytes int64, at time.Time) {
-	p.loss.AddBytes(reason, bytes, at)
+	p.loss.AddBytes(reason, bytes, time.Now())
 	p.n.lostBytes.Add(bytes)
 }
 
@@ -196,35 +187,6 @@ func (p *Pipe) skip(n int) error {
 		n -= len(data)
 	}
 	return nil
-}
-
-// finishOld sends what was held of a pipe that is no more, under its own epoch.
-func (p *Pipe) finishOld(key string, st spool.State, aux pipeAux) error {
-	over := untoldOf(st)
-	if len(st.Carry) == 0 && over.None() {
-		return nil
-	}
-	src, err := p.sh.Spool.Register(key, st)
-	if err != nil {
-		return err
-	}
-	b, builder := spool.NewBatch(src), p.newBuilder(aux.Epoch)
-	j := join.Joiner{Apart: p.o.Apart}
-	j.Rewind(markOf(st))
-	for data := st.Carry; j.Take(data, join.Over); data = data[j.Group.Bytes:] {
-		if rec := event.Bounded(builder.Group(&j.Group, st.Seq+1), j.Group.Bytes); rec != nil && rec.Severity >= p.o.MinSeverity {
-			st.Seq++
-			b.Record(st.Pos-uint64(len(data)-j.Group.Bytes), st.Seq, rec)
-		}
-	}
-	if !over.None() {
-		b.Prove(st.Pos, st.Seq, appendTold(st, over))
-		b.Record(st.Pos, st.Seq+1, builder.Limited(over, p.o.Limit, p.o.Name, st.Seq+1))
-	}
-	if err := p.sh.Spool.Commit(b); err != nil && !errors.Is(err, spool.ErrFull) {
-		return err
-	}
-	return p.sh.Spool.Forget(src)
 }
 
 func (p *Pipe) counter() string {

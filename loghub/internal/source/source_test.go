@@ -24,12 +24,13 @@ import (
 
 // bench is a spool on disk that is opened again and again, as kills would have it.
 type bench struct {
-	t   *testing.T
-	dir string
-	sp  *spool.Spool
-	sh  *Shared
-	log strings.Builder
-	mu  sync.Mutex
+	t     *testing.T
+	dir   string
+	quota int64 // of the spool; 0: its default
+	sp    *spool.Spool
+	sh    *Shared
+	log   strings.Builder
+	mu    sync.Mutex
 }
 
 func (b *bench) Write(p []byte) (int, error) {
@@ -54,7 +55,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) reopen() {
 	b.t.Helper()
 	var err error
-	if b.sp, err = spool.Open(spool.Options{Dir: filepath.Join(b.dir, "log")}); err != nil {
+	if b.sp, err = spool.Open(spool.Options{Dir: filepath.Join(b.dir, "log"), Quota: b.quota}); err != nil {
 		b.t.Fatal(err)
 	}
 	b.sh = &Shared{Spool: b.sp, RunDir: b.dir, Log: zerolog.New(b)}
