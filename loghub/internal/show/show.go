@@ -90,14 +90,14 @@ func (p *Pretty) time(dst []byte, nanos uint64) []byte {
 	return append(at.AppendFormat(dst, clock), ' ')
 }
 
-// where is the service and the stream or file; what is not known is left out.
+// where is the service and the stream, the file, or the program that wrote to the syslog socket; what is not known is left out.
 func where(r *otlp.Record) []byte {
 	var out []byte
 	for i := range r.Attributes {
 		switch kv := &r.Attributes[i]; kv.Key {
 		case attrService:
 			out = append(append([]byte{}, kv.Value.Bytes...), out...)
-		case event.AttrStream, event.AttrPipe:
+		case event.AttrStream, event.AttrPipe, attrApp:
 			out = append(append(out, ' '), kv.Value.Bytes...)
 		case event.AttrPath:
 			out = append(append(out, ' '), path.Base(string(kv.Value.Bytes))...)
@@ -106,12 +106,15 @@ func where(r *otlp.Record) []byte {
 	return bytes.TrimSpace(out)
 }
 
-const attrService = "service.name"
+const (
+	attrService = "service.name"
+	attrApp     = "syslog.appname"
+)
 
 // common says whether nearly every event has an attribute that says little about it, or a column of its own.
 func common(key string) bool {
 	switch key {
-	case event.AttrUID, event.AttrStream, event.AttrPath, event.AttrFiles, event.AttrPipe, event.AttrLines, attrService,
+	case event.AttrUID, event.AttrStream, event.AttrPath, event.AttrFiles, event.AttrPipe, event.AttrLines, attrService, attrApp,
 		"service.namespace", "service.instance.id", "host.name", "container.id", "cloud4.peer", "severity_text", "observed_time":
 		return true
 	}

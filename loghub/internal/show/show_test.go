@@ -57,6 +57,15 @@ var examples = []struct {
 		"time=2026-11-21T12:00:00Z level=info message=\"192.0.2.1 \\\"GET /a HTTP/1.1\\\" 200 17\" client.address=192.0.2.1 url.path=/a other=ET status=200 n=7\n",
 	},
 	{
+		"by syslog(3)", otlp.Record{
+			Time: uint64(noon.UnixNano()), Observed: uint64(noon.UnixNano()), Severity: 9, Body: otlp.String("disk is nearly full"),
+			Attributes: attrs("service.name", "web", "syslog.facility", "daemon", "syslog.appname", "backup"),
+		},
+		"12:00:00.000 info  web backup  disk is nearly full  syslog.facility=daemon\n",
+		"12:00:00.000 info  web backup  disk is nearly full  service.name=web syslog.facility=daemon syslog.appname=backup\n",
+		"time=2026-11-21T12:00:00Z level=info message=\"disk is nearly full\" service.name=web syslog.facility=daemon syslog.appname=backup\n",
+	},
+	{
 		"without anything", otlp.Record{}, "-            -     \n", "-            -     \n", "message=\"\"\n",
 	},
 	{
