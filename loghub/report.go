@@ -200,30 +200,7 @@ func (p *report) node(s section) health.Node {
 	if s.Sender != nil {
 		n.Text = fmt.Sprintf("%s sent, %d wait", counted(s.Sender.Sent, "event"), s.Spool.Backlog)
 	}
-	switch {
-	case s.Sender != nil && s.Sender.Held:
-		n.State, n.Text = health.Warn, "the receiver refuses logs: "+s.Sender.Error
-		n.Action = "look at log.otlp, engine, otlp_path and headers, and at what the receiver says; nothing is lost until the spool is full"
-	case s.Sender != nil && !s.Sender.OK && now.Sub(s.Sender.Since) >= troubleWait:
-		n.State, n.Text = health.Warn, fmt.Sprintf("logs wait in the spool since %s (%s): %s",
-			s.Sender.Since.UTC().Format(time.RFC3339), counted(s.Spool.Backlog, "event"), s.Sender.Error)
-		n.Action = "see that the receiver (log.otlp) runs and is reachable from here; the logs are sent when it is back, and none is lost until the spool is full"
-	case !p.lostT.IsZero() && now.Sub(p.lostT) < lossShown:
-		n.State, n.Text = health.Warn, "log lines were lost in the last minutes; the events say which"
-		n.Action = "see that the receiver keeps up; log.quota gives them more room to wait in, and the service may write less"
-	case s.Spool != nil && s.Spool.Trouble != "":
-		n.State, n.Text = health.Warn, s.Spool.Trouble
-		n.Action = "see that there is room and that it can be written in " + p.r.where + "; until then the end of the container takes what waits in memory"
-		if s.Spool.Spent {
-			n.Action = "see that the receiver takes what waits, or let log.disk_per_day be more; until then the end of the container may take what waits"
-		}
-	case s.Spool != nil && s.Spool.Spent && s.Spool.Mode == spool.OnDisk:
-		n.State, n.Text = health.Warn, fmt.Sprintf("%d MB were written to the disk in 24 hours, more than log.disk_per_day", s.Spool.WrittenToday/1e6)
-		n.Action = "let the service write less, let log.spool be memory-first, or log.disk_per_day be more"
-	case s.Spool != nil && s.Spool.Bytes > s.Spool.Quota*8/10:
-		n.State, n.Text = health.Warn, fmt.Sprintf("the spool is nearly full: %d of %d bytes", s.Spool.Bytes, s.Spool.Quota)
-		n.Action = "the receiver is too slow for what is written, or away"
-	}
+	p.judge(&n, s, now)
 	if n.State != p.last {
 		p.last, p.since = n.State, now
 	}

@@ -34,7 +34,7 @@ func someStatus(now time.Time) *status {
 		node: health.Node{State: health.Warn, Text: "logs wait", Action: "see that it runs"},
 		section: section{
 			Receiver: "https://genesis.internal:4318/v1/logs", Stdout: "raw", Dropped: 2048, Durable: "a kill takes nothing", Where: "/var/lib/hub/0/log",
-			Spool:      &spool.Stats{Bytes: 3 << 20, Quota: 64 << 20, Backlog: 17, Corrupt: 1, Skipped: 100, AtRisk: 1024, WrittenToday: 5 << 20, DiskPerDay: 10 << 20},
+			Spool:      &spool.Stats{Bytes: 3 << 20, Quota: 64 << 20, Backlog: 17, Corrupt: 1, Skipped: 100, Foreign: 1, AtRisk: 1024, WrittenToday: 5 << 20, DiskPerDay: 10 << 20},
 			Sender:     &sink.State{Error: "connection refused", Since: now.Add(-90 * time.Second), LastAck: now.Add(-100 * time.Second), Sent: 5, Requests: 2, Bytes: 700, Dead: 2},
 			Severities: &source.Severities{Warn: 3, Error: 2},
 			Masked:     &mask.Found{Hidden: []string{"DB_PASSWORD", "API_TOKEN"}, LeftOut: []mask.Left{{Name: "KEY", Why: "too short"}}},
@@ -52,7 +52,7 @@ func TestStatusText(t *testing.T) {
 	want := `state     ! warn  logs wait
           → see that it runs
 receiver  https://genesis.internal:4318/v1/logs  has taken none for 90 s: connection refused  (5 events in 2 requests, 700 B; 2 dead letters)
-spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB, 1.0 KiB of it in memory alone)  5.0 MiB written to the disk in 24 h, at most 10.0 MiB  1 damaged place, 100 B skipped
+spool     /var/lib/hub/0/log  17 events wait  (3.0 MiB of 64.0 MiB, 1.0 KiB of it in memory alone)  5.0 MiB written to the disk in 24 h, at most 10.0 MiB  1 left alone there, of a later version or no plain file  1 damaged place, 100 B skipped
 copy      raw  2.0 KiB missing: the container's own output took no more
 durable   a kill takes nothing
 not read  /var/log/a: a link

@@ -106,7 +106,7 @@ func (s *status) spool() string {
 		words += ", at most " + terminal.Bytes(float64(sp.DiskPerDay))
 	}
 	if sp.Foreign > 0 {
-		words += fmt.Sprintf("  %d segments of a later version are kept", sp.Foreign)
+		words += fmt.Sprintf("  %d left alone there, of a later version or no plain file", sp.Foreign)
 	}
 	if sp.Corrupt > 0 {
 		words += fmt.Sprintf("  %s, %s skipped", counted(sp.Corrupt, "damaged place"), terminal.Bytes(float64(sp.Skipped)))
