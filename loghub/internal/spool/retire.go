@@ -45,6 +45,7 @@ func (s *Spool) retireHeld() error {
 	}
 	ack := s.ack
 	s.mu.Unlock()
+	s.leaveMemoryTo(files)
 	s.remove(rest)
 	if len(files) == 0 {
 		return nil
@@ -71,6 +72,31 @@ func (s *Spool) retireHeld() error {
 		return kept
 	}
 	return s.removeAll(files)
+}
+
+// leaveMemoryTo drops what of files is in memory too: a disk may not let go of them for long.
+func (s *Spool) leaveMemoryTo(files []uint64) {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range files {
+		if x := s.segs[n]; x != nil && x.mem {
+			s.dropMemory(n)
+		}
+	}
+}
+
+// held is how many bytes the segments have that are not acknowledged. The others mostly go at once; what a failing disk does not
+// let go takes no room from what comes: it is bounded, since nothing is added to such a disk. mu is held.
+func (s *Spool) held() int64 {
+	if at := [3]uint64{s.ack.segment, s.active.number, uint64(len(s.segs))}; at != s.doneAt {
+		s.doneAt, s.doneBytes = at, 0
+		for _, n := range s.done() {
+			s.doneBytes += s.segs[n].size
+		}
+	}
+	return s.used - s.doneBytes
 }
 
 // removeAll removes files where none may stay that holds places. The newest that does goes when those before it cannot come

@@ -103,6 +103,8 @@ type Spool struct {
 	taken       map[uint64]bool // numbers of segments that are not ours to touch
 	active      handle
 	used        int64 // bytes of all segments
+	doneBytes   int64 // of those in front of the cursor, see held
+	doneAt      [3]uint64
 	inMem       int64 // of those in memory
 	full        []handle
 	created     bool // a file was created that the directory does not know for sure

@@ -196,6 +196,7 @@ func (s *Spool) force() error {
 	s.full = append(failed, s.full...)
 	if err != nil {
 		s.created = s.created || created
+		err = errors.Join(err, s.leaveDisk(err))
 	} else if s.active.number == active.number {
 		s.active.synced = active.size
 	}
@@ -214,6 +215,16 @@ func (s *Spool) force() error {
 	}
 	fault("sync-done")
 	return nil
+}
+
+// leaveDisk goes on in memory: what is written to a disk that cannot be forced down may never arrive there, and nothing that
+// was acknowledged could go. mu is held.
+func (s *Spool) leaveDisk(err error) error {
+	s.diskFailed(err)
+	if !s.active.disk {
+		return nil
+	}
+	return s.begin(s.active.number + 1)
 }
 
 // distrust says of a segment that nobody may rely on the places in its file.
