@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"cloud4.internal/hub/internal/identity"
 	"cloud4.internal/hub/internal/otlp"
@@ -159,16 +161,21 @@ func judge(resp *http.Response, answer []byte) verdict {
 	return v
 }
 
-// says quotes the receiver: a protobuf Status, which Loki sends without saying so, or the first line of a text.
+// says quotes the receiver: a protobuf Status, which Loki sends without saying so, or the first line of a text, also of one that is
+// not said to be one.
 func says(resp *http.Response, answer []byte) string {
+	media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	first, _, _ := strings.Cut(strings.TrimSpace(strings.ToValidUTF8(string(answer), "?")), "\n")
 	text := ""
-	switch media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); media {
-	case otlp.ContentType, "application/octet-stream":
+	switch {
+	case media == otlp.ContentType || media == "application/octet-stream":
 		if st, err := otlp.DecodeStatus(answer); err == nil {
 			text = st.Message
 		}
-	case "text/plain", "application/json":
-		text, _, _ = strings.Cut(strings.TrimSpace(strings.ToValidUTF8(string(answer), "?")), "\n")
+	case media == "text/plain" || media == "application/json" || strings.HasSuffix(media, "+json"):
+		text = first
+	case media == "" && utf8.Valid(answer) && strings.IndexFunc(first, unicode.IsControl) < 0 && !strings.HasPrefix(first, "<"):
+		text = first
 	}
 	if text == "" {
 		return ""

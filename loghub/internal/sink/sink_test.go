@@ -181,6 +181,30 @@ func first(f func(int, string, http.ResponseWriter) bool) func(int, string, http
 	return func(n int, body string, w http.ResponseWriter) bool { return n == 1 && f(n, body, w) }
 }
 
+// TestSays: what a receiver says of a refusal is quoted, if it is for people.
+func TestSays(t *testing.T) {
+	proto := string(otlp.AppendStatus(nil, otlp.Status{Code: 3, Message: "it is bad"}))
+	for _, tt := range []struct{ media, answer, want string }{
+		{"text/plain; charset=utf-8", "field user is a number\nmore\n", ": field user is a number"},
+		{"application/problem+json", `{"title":"too large"}`, `: {"title":"too large"}`},
+		{"", "field user is a number\r\n", ": field user is a number"},
+		{"", "<html>no</html>", ""},
+		{"", "\x00\xff", ""},
+		{"", proto, ""},
+		{"", "", ""},
+		{"text/html", "<html>no</html>", ""},
+		{otlp.ContentType, proto, ": it is bad"},
+	} {
+		resp := &http.Response{Header: http.Header{}}
+		if tt.media != "" {
+			resp.Header.Set("Content-Type", tt.media)
+		}
+		if got := says(resp, []byte(tt.answer)); got != tt.want {
+			t.Errorf("%s %q: %q, want %q", tt.media, tt.answer, got, tt.want)
+		}
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	tests := []struct {
 		name     string
