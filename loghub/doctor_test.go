@@ -372,17 +372,17 @@ func TestDoctorKilled(t *testing.T) {
 
 // On a terminal states have colours, elsewhere there are none.
 func TestDoctorText(t *testing.T) {
-	half, long := 0.5, 12.0
+	half, short, long := 0.5, 0.0266, 12.0
 	d := &diagnosis{Receiver: "https://genesis.internal:4318/v1/logs", Ways: []*way{
 		{Name: "stdout", State: health.Pass, Read: &half, Acked: &long, UIDs: []string{"a.1"}},
 		{Name: "/dev/log", State: health.Unknown, Text: "log.syslog is off"},
-		{Name: "file", State: health.Fail, Text: "not \x1b[2Jread", Action: "do"},
+		{Name: "file", State: health.Fail, Read: &short, Text: "not \x1b[2Jread", Action: "do"},
 	}, Findings: []finding{{"clock", health.Warn, "late", "NTP"}}}
-	want := `WAY       STATE   READ    ACKNOWLEDGED
-stdout    ✓ pass  500 ms  12 s          a.1
-/dev/log  - none  -       -             log.syslog is off
-file      ✕ fail  -       -             not read
-                                        → do
+	want := `WAY       STATE   READ     ACKNOWLEDGED
+stdout    ✓ pass  500 ms   12 s          a.1
+/dev/log  - none  -        -             log.syslog is off
+file      ✕ fail  26.6 ms  -             not read
+                                         → do
 
 BESIDES   STATE
 clock     ! warn  late

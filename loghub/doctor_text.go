@@ -13,18 +13,19 @@ import (
 
 // text is what people read of a diagnosis: the ways, then what was looked at besides, each with what to do.
 func (d *diagnosis) text(term terminal.Terminal) string {
-	names := []string{"WAY"}
+	names, reads, acks := []string{"WAY"}, []string{"READ  "}, []string{"ACKNOWLEDGED"}
 	for _, w := range d.Ways {
-		names = append(names, w.Name)
+		names, reads, acks = append(names, w.Name), append(reads, took(w.Read)), append(acks, took(w.Acked))
 	}
+	read, acked := longest(reads), longest(acks)
 	for _, f := range d.Findings {
 		names = append(names, f.What)
 	}
 	p := &page{term: term, first: longest(names)}
 	p.width, _ = term.Size()
-	p.b.WriteString(p.pad("WAY", p.first) + "STATE   READ    ACKNOWLEDGED\n")
+	p.b.WriteString(p.pad("WAY", p.first) + "STATE   " + p.pad("READ", read) + "ACKNOWLEDGED\n")
 	for _, w := range d.Ways {
-		p.row(w.Name, w.State, p.pad(took(w.Read), 8)+p.pad(took(w.Acked), 14), w.words(), w.Action)
+		p.row(w.Name, w.State, p.pad(took(w.Read), read)+p.pad(took(w.Acked), acked), w.words(), w.Action)
 	}
 	p.b.WriteString("\n" + p.pad("BESIDES", p.first) + "STATE\n")
 	for _, f := range d.Findings {

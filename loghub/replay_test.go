@@ -69,6 +69,10 @@ func TestReplay(t *testing.T) {
 	h := c.start()
 	fmt.Fprint(c.pipes["stdout"].w, "poison 1\nfine\nERROR poison 2\npoison \x1b[1m3\npoison 4\n")
 	waitFor(t, 60*time.Second, "dead letters", func() bool { n, err := sink.CountLetters(filepath.Join(c.state, "log")); return n == 4 && err == nil })
+	waitFor(t, 60*time.Second, "health that tells of them", func() bool {
+		node, _ := c.logState()
+		return strings.Contains(node.Text, ", 4 dead letters (loghub replay --list says why)")
+	})
 	was := deadLetters(t, c)
 	if l := was["ERROR poison 2"]; len(was) != 4 || l.UID == "" || l.Level != "error" || time.Since(l.Refused) > time.Minute || !strings.Contains(l.Why, "answers 400 Bad Request: no") {
 		t.Fatalf("%+v", was)

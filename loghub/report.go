@@ -199,6 +199,9 @@ func (p *report) node(s section) health.Node {
 	}
 	if s.Sender != nil {
 		n.Text = fmt.Sprintf("%s sent, %d wait", counted(s.Sender.Sent, "event"), s.Spool.Backlog)
+		if s.Sender.Dead > 0 {
+			n.Text += fmt.Sprintf(", %s (loghub replay --list says why)", counted(s.Sender.Dead, "dead letter"))
+		}
 	}
 	p.judge(&n, s, now)
 	if n.State != p.last {

@@ -67,6 +67,11 @@ stdout                     json             5.0 MiB    -  12.3/s    12345       
 	if diff := cmp.Diff(want, someStatus(now).text(terminal.Terminal{}, now)); diff != "" {
 		t.Error(diff)
 	}
+	for ago, want := range map[time.Duration]string{0: "a moment", 1600 * time.Millisecond: "2 s", 9900 * time.Millisecond: "10 s", 200 * time.Second: "3 min"} {
+		if got := age(now, now.Add(-ago)); got != want {
+			t.Errorf("%s ago is %q, want %q", ago, got, want)
+		}
+	}
 	late := someStatus(now)
 	late.written = now.Add(-20 * time.Second)
 	if text := late.text(terminal.Terminal{}, now); !strings.Contains(text, "\n          this was so 20 s ago") {

@@ -251,10 +251,14 @@ func (s *status) sources(term terminal.Terminal, width int) string {
 
 // age is how long ago something was, as people say it.
 func age(now, then time.Time) string {
-	if now.Sub(then) < time.Second {
+	switch ago := now.Sub(then).Round(time.Second); {
+	case now.Sub(then) < time.Second:
 		return "a moment"
+	case ago < 10*time.Second: // no digit behind the point, where there is nothing to be said
+		return fmt.Sprintf("%d s", int(ago.Seconds()))
+	default:
+		return terminal.Seconds(ago.Seconds())
 	}
-	return terminal.Seconds(now.Sub(then).Round(time.Second).Seconds())
 }
 
 // drawStatus draws a status over the one before.

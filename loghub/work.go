@@ -110,6 +110,8 @@ func (r *runner) flush(hard context.Context, secured func()) {
 	err := r.spool.Secure()
 	st, stats := r.sender.State(), r.spool.Stats()
 	switch {
+	case left == 0 && st.Dead > 0:
+		r.log.Info().Int64("sent", st.Sent).Int64("dead_letters", st.Dead).Msg("every event was acknowledged, or refused for good")
 	case left == 0:
 		r.log.Info().Int64("sent", st.Sent).Msg("every event was acknowledged")
 	case r.spoolDir() == "":
