@@ -32,7 +32,7 @@ func Read(pid int) (s Stat, ok bool) {
 	if open < 0 || end < open {
 		return s, false
 	}
-	const state, start = 3 - 3, 22 - 3 // behind the name stands field 3
+	const state, start = 0, 22 - 3 // behind the name stands field 3, the state
 	fields := strings.Fields(string(text[end+1:]))
 	if len(fields) <= start {
 		return s, false

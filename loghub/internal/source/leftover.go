@@ -355,10 +355,5 @@ func (l *leftover) giveUp(f *Files, why string) error {
 func (f *Files) loseRest(aux fileAux, path string, at uint64, why string) {
 	now := time.Now()
 	f.sh.Log.Warn().Str("path", path).Uint64("read", at).Msg("what is left of a log file that was compressed is lost: " + why)
-	if f.sh.Spool != nil {
-		f.losses.add(
-			owed{UID: aux.ID + "." + aux.Generation + "@", At: at, Path: path, Set: aux.Set,
-				Loss: event.Loss{Reason: why, First: now, Last: now}},
-			owed{UID: newEpoch("files") + "@", Path: f.pattern(aux.Set), Set: aux.Set})
-	}
+	f.owe(aux.owed(path, at, event.Loss{Reason: why, First: now, Last: now}))
 }

@@ -84,9 +84,7 @@ func (t *tail) oweLimited() {
 }
 
 func (f *Files) oweLimited(aux fileAux, path string, over limit.Tally) {
-	f.losses.add(
-		owed{UID: aux.ID + "." + aux.Generation + "@", At: over.Place, Path: path, Set: aux.Set, Loss: event.LossOf(over)},
-		owed{UID: newEpoch("files") + "@", Path: f.pattern(aux.Set), Set: aux.Set})
+	f.owe(aux.owed(path, over.Place, event.LossOf(over)))
 }
 
 // rate says how many lines alike a set's files may have.

@@ -119,22 +119,29 @@ func (l *losses) save() (ok bool) {
 	return true
 }
 
-// lose owes what stood between the place and size.
-func (t *tail) lose(size int64) { t.losing(size)() }
+// owed is a loss of the file at a place.
+func (a fileAux) owed(path string, at uint64, loss event.Loss) owed {
+	return owed{UID: a.ID + "." + a.Generation + "@", At: at, Path: path, Set: a.Set, Loss: loss}
+}
 
-// losing does it later, with what is known of it now.
+// owe owes a loss of a file, or where too many are owed of all those of its set.
+func (f *Files) owe(o owed) {
+	if f.sh.Spool != nil {
+		f.losses.add(o, owed{UID: newEpoch("files") + "@", Path: f.pattern(o.Set), Set: o.Set})
+	}
+}
+
+// losing owes what stands between the place and size now, when it is called.
 func (t *tail) losing(size int64) func() {
 	loss := t.unread(size, time.Now())
-	mine := owed{UID: t.aux.ID + "." + t.aux.Generation + "@", At: uint64(t.offset), Path: t.path, Set: t.set, Loss: loss}
+	mine := t.aux.owed(t.path, uint64(t.offset), loss)
 	return func() {
 		if loss.None() {
 			return
 		}
 		t.n.lost.Add(loss.Count)
 		t.n.lostBytes.Add(loss.Bytes)
-		if t.sh.Spool != nil {
-			t.files.losses.add(mine, owed{UID: newEpoch("files") + "@", Path: t.files.pattern(mine.Set), Set: mine.Set})
-		}
+		t.files.owe(mine)
 	}
 }
 

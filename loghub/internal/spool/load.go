@@ -355,7 +355,9 @@ func (s *Spool) restore(names map[uint64]string, f frame) {
 		proof, _, _ := blob(rest) // early spools have none
 		if ok && ok1 && ok2 && ok3 {
 			names[p.source] = string(key)
-			s.restored[string(key)] = State{Aux: string(aux), Pos: p.pos, Seq: p.seq, Carry: append([]byte(nil), carry...), Proof: append([]byte(nil), proof...)}
+			s.restored[string(key)] = State{
+				Aux: string(aux), Pos: p.pos, Seq: p.seq, Carry: append([]byte(nil), carry...), Proof: append([]byte(nil), proof...),
+			}
 		}
 		return
 	}

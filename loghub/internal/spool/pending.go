@@ -63,7 +63,10 @@ func (s *Spool) takes(b *Batch) bool {
 // hold takes the frames of a batch. mu is held.
 func (s *Spool) hold(b *Batch) {
 	q := &s.queue
-	c := &chunk{src: b.src, buf: b.buf, frames: b.buf, records: b.records, pos: b.pos, seq: b.seq, proof: slices.Clone(b.proof), since: s.o.now()}
+	c := &chunk{
+		src: b.src, buf: b.buf, frames: b.buf, records: b.records, pos: b.pos, seq: b.seq, proof: slices.Clone(b.proof),
+		since: s.o.now(),
+	}
 	q.chunks = append(q.chunks, c)
 	q.bytes += len(c.frames)
 	q.records += c.records
@@ -74,8 +77,8 @@ func (s *Spool) hold(b *Batch) {
 	}
 }
 
-// offer commits a batch that may wait outside the log. It waits for room there as long as the receiver keeps up. Not done is a batch
-// that has to go to the log; then nothing of its source waits outside any more.
+// offer commits a batch that may wait outside the log. It waits for room there as long as the receiver keeps up. Not done is a
+// batch that has to go to the log; then nothing of its source waits outside any more.
 func (s *Spool) offer(b *Batch) (done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
