@@ -76,6 +76,7 @@ type Files struct {
 	began     time.Time     // first look
 	first     bool          // it is under way
 	stop      time.Time     // until when files are read on at the end
+	turned    int           // of hot had their turn in the round before, which was too long for the others
 	leftovers []*leftover   // of files that were compressed
 	away      []*known      // files that an earlier life read and nobody found yet
 
@@ -179,23 +180,7 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 		f.trouble(t, t.look(now))
 	}
 	f.losses.tell()
-	for _, t := range slices.Clone(f.hot) {
-		if !full {
-			again, err := t.read(now, last)
-			f.trouble(t, err)
-			more = more || again
-			f.trouble(t, t.tellDue(now, last && !again))
-			if len(f.tails) > fewCold && t.settled() {
-				t.rest()
-			}
-		}
-		if t.over(now, len(t.names) > 0) {
-			f.forgetTail(t)
-		}
-		if ctx.Err() != nil && (!last || time.Now().After(f.stop)) {
-			break
-		}
-	}
+	more = f.turns(ctx, now, full, last)
 	if !full {
 		more = f.readLeft() || more
 	}
