@@ -71,6 +71,10 @@
 // begin in memory, and records flow through it, as they do where a disk cannot be forced down. Files
 // that such a one does not let go of take no room from what comes.
 //
+// Places do not add up while nothing is acknowledged. Without records there is room for an eighth more than the quota
+// (Commit), and a start, which writes all of them anew, removes what starts before it have left: segments without
+// records, at the end of the log. In memory alone each segment without records goes when the next one was begun.
+//
 // A frame that fails its checksum, or cannot be read, is skipped to the next one that
 // holds, and counted. Open never refuses because of what the log or its directory holds,
 // but does for want of descriptors or memory that does not pass within a second.

@@ -68,6 +68,7 @@ func (s *Spool) load() error {
 		return nil
 	}
 	_ = s.retireHeld() // it is tried again
+	s.removeStarts()
 	return nil
 }
 
@@ -240,6 +241,7 @@ func (s *Spool) loadSegment(f *follower, n uint64) error {
 		}
 		if fr.kind == kindRecord && !(cursor{n, at}).before(s.ack) {
 			s.backlog++
+			x.records = true
 		}
 		if f.frozen {
 			continue
@@ -264,6 +266,7 @@ func (s *Spool) loadSegment(f *follower, n uint64) error {
 func (s *Spool) account(x *extent, sc *scanner) {
 	s.corrupt += sc.holes
 	s.skipped += sc.skipped
+	x.records = x.records || sc.holes > 0 || sc.torn // what nobody could read may be some
 	x.size = max(sc.end, headerBytes)
 	if x.file {
 		x.disk = min(max(x.disk, 0), x.size)

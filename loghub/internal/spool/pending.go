@@ -142,8 +142,7 @@ func (s *Spool) logPending() error {
 		if s.backlog == 0 {
 			s.ack = c.logged
 		}
-		s.backlog += int64(c.records)
-		s.total += int64(c.records)
+		s.came(c.records)
 		c.apply()
 		q.leave(c)
 	}

@@ -8,11 +8,12 @@ import (
 	"slices"
 )
 
-// done are the segments in front of the cursor, ascending. mu is held.
+// done are the segments that nobody needs, ascending: in front of the cursor, or in memory alone and without records, whose places
+// the head of the next one holds. mu is held.
 func (s *Spool) done() []uint64 {
 	var out []uint64
-	for n := range s.segs {
-		if n < s.ack.segment && n != s.active.number {
+	for n, x := range s.segs {
+		if n != s.active.number && (n < s.ack.segment || !x.file && !x.records) {
 			out = append(out, n)
 		}
 	}
@@ -97,6 +98,27 @@ func (s *Spool) held() int64 {
 		}
 	}
 	return s.used - s.doneBytes
+}
+
+// removeStarts removes the files that starts have left which brought no records. The first segment of a start follows on nothing,
+// and its head was forced to the disk just now: whichever of them come back, their places do not matter.
+func (s *Spool) removeStarts() {
+	s.mu.Lock()
+	var files []uint64
+	if s.active.disk {
+		for _, n := range slices.Backward(s.numbers()) {
+			x := s.segs[n]
+			if n != s.active.number && (x.records || !x.file) {
+				break
+			}
+			if n != s.active.number {
+				files = append(files, n)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.cur.add(int64(len(files))*journalBytes, s.o.now())
+	s.remove(files)
 }
 
 // removeAll removes files where none may stay that holds places. The newest that does goes when those before it cannot come

@@ -300,8 +300,7 @@ func (s *Spool) Commit(b *Batch) error {
 	err := s.write(b.buf)
 	if err == nil {
 		b.apply()
-		s.backlog += int64(b.records)
-		s.total += int64(b.records)
+		s.came(b.records)
 	}
 	pressed := s.pressed()
 	s.mu.Unlock()
@@ -319,6 +318,15 @@ func (s *Spool) Commit(b *Batch) error {
 	}
 	b.Reset()
 	return nil
+}
+
+// came counts records that were written to the log. mu is held.
+func (s *Spool) came(records int) {
+	s.backlog += int64(records)
+	s.total += int64(records)
+	if records > 0 {
+		s.segs[s.active.number].records = true
+	}
 }
 
 // signal leaves a token, unless there is one.

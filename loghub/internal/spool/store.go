@@ -37,6 +37,8 @@ type extent struct {
 	mem  bool  // it is in memory, as a whole
 	file bool  // it has a file, of whose bytes…
 	disk int64 // …so many are committed ones, and forced down but for what handle.synced says
+
+	records bool // there may be some in it that are not acknowledged
 }
 
 // handle is a segment that is written, or was until the last Sync.
