@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"cloud4.internal/hub/internal/daemon"
+	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/loghub/internal/receive"
 	"github.com/urfave/cli/v2"
 )
@@ -51,9 +53,9 @@ func gapsCommand() *cli.Command {
 
 func writeGaps(w io.Writer, all []receive.Gap) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PEER\tINSTANCE\tSOURCE\tFROM\tTO\tRECORDS\tDUPLICATES\tCOMPLETE TO\tMISSING\tTOLD\tWHICH")
+	fmt.Fprintln(t, "PEER\tINSTANCE\tSOURCE\tOF\tFROM\tTO\tRECORDS\tDUPLICATES\tCOMPLETE TO\tMISSING\tTOLD\tWHICH")
 	for _, g := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", strings.TrimPrefix(g.Peer, "spiffe://"), g.Instance, g.Source,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", strings.TrimPrefix(g.Peer, "spiffe://"), g.Instance, g.Source, cmp.Or(health.CleanText(g.Of), "-"),
 			g.From, g.To, g.Records, g.Duplicates, g.Complete, g.Missing, g.Told, strings.Join(g.Stretches, " "))
 	}
 	return t.Flush()

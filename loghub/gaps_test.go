@@ -20,14 +20,14 @@ func TestGapsCommand(t *testing.T) {
 			if uid == "e.5" {
 				more = `,"event_name":"hub.loss","hub.loss.count":2`
 			}
-			fmt.Fprintf(&text, `{"message":"x","cloud4.peer":"spiffe://cloud4.internal/host/vm1","service.instance.id":"0","log.record.uid":%q%s}`+"\n", uid, more)
+			fmt.Fprintf(&text, `{"message":"x","log.iostream":"stdout","cloud4.peer":"spiffe://cloud4.internal/host/vm1","service.instance.id":"0","log.record.uid":%q%s}`+"\n", uid, more)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "host.vm1.jsonl"), []byte(text.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write("e.1", "e.2", "e.5", "e.6")
-	if out, log, code := command(t, "", nil, "gaps", dir); code != 0 || !strings.Contains(out, "cloud4.internal/host/vm1") || !strings.Contains(out, "3-4") {
+	if out, log, code := command(t, "", nil, "gaps", dir); code != 0 || !strings.Contains(out, "cloud4.internal/host/vm1") || !strings.Contains(out, "3-4") || !strings.Contains(out, "  e       stdout  1 ") {
 		t.Errorf("told: exit %d\n%s%s", code, out, log)
 	}
 	write("e.1", "e.2", "e.6")

@@ -39,6 +39,7 @@ type gapKey struct{ peer, instance, source string }
 
 // track is what is known of one source in one epoch.
 type track struct {
+	of         string    // stdout, stderr, hubs or a socket; "": not said
 	seen       []stretch // apart, in order
 	records    int64
 	duplicates int64
@@ -52,8 +53,9 @@ type stretch struct{ from, to uint64 }
 type Gap struct {
 	Peer       string   `json:"peer"`
 	Instance   string   `json:"instance"`
-	Source     string   `json:"source"` // what the uids begin with
-	From       uint64   `json:"from"`   // first number there is; more than 1: earlier ones are in files that are gone, or lost
+	Source     string   `json:"source"`       // what the uids begin with
+	Of         string   `json:"of,omitempty"` // stdout, stderr, hubs, or the path of a socket
+	From       uint64   `json:"from"`         // first number there is; more than 1: earlier ones are in files that are gone, or lost
 	To         uint64   `json:"to"`
 	Records    int64    `json:"records"`
 	Duplicates int64    `json:"duplicates"`
@@ -157,6 +159,7 @@ func (g *Gaps) line(line []byte) {
 	if name == "hub.loss" {
 		_ = json.Unmarshal(rec["hub.loss.count"], &lost) // 0: only bytes are known
 	}
+	t.of = cmp.Or(t.of, unquoted(rec["log.iostream"]), unquoted(rec["hub.pipe"]), unquoted(rec["hub.socket"]))
 	t.add(number, refused, lost)
 }
 
@@ -240,7 +243,7 @@ func (g *Gaps) All() []Gap {
 func (t *track) gap(k gapKey) Gap {
 	last := t.seen[len(t.seen)-1]
 	g := Gap{
-		Peer: k.peer, Instance: k.instance, Source: k.source, From: t.seen[0].from, To: last.to, Complete: t.seen[0].to,
+		Peer: k.peer, Instance: k.instance, Source: k.source, Of: t.of, From: t.seen[0].from, To: last.to, Complete: t.seen[0].to,
 		Records: t.records, Duplicates: t.duplicates, Told: t.told, Stretches: []string{},
 	}
 	for i := range len(t.seen) - 1 {

@@ -24,7 +24,7 @@ func TestGaps(t *testing.T) {
 	files := map[string]string{
 		"a.jsonl.1": line("host/a", "e1.1") + line("host/a", "e1.2") + line("host/a", "e1.2") + line("host/a", "e1.7", loss(4)),
 		"a.jsonl":   line("host/a", "e1.8") + line("host/a", "e1.7", loss(4)) + line("host/a", "e1.11") + line("host/a", "e1.9.refused", loss(1)) + line("host/a", "e2.5"),
-		"b.jsonl":   line("host/b", "f9.0@123") + line("host/b", "") + "no JSON\n" + line("host/b", "e1.1"),
+		"b.jsonl":   line("host/b", "f9.0@123") + line("host/b", "") + "no JSON\n" + line("host/b", "e1.1", `,"log.iostream":"stderr"`),
 		"other.txt": line("host/c", "e1.1"),
 	}
 	for name, text := range files {
@@ -40,7 +40,7 @@ func TestGaps(t *testing.T) {
 	want := []Gap{
 		{Peer: a, Instance: "0", Source: "e1", From: 1, To: 11, Records: 7, Duplicates: 2, Complete: 2, Missing: 6, Told: 5, Stretches: []string{"3-6", "9-10"}},
 		{Peer: a, Instance: "0", Source: "e2", From: 5, To: 5, Records: 1, Complete: 5, Stretches: []string{}},
-		{Peer: b, Instance: "0", Source: "e1", From: 1, To: 1, Records: 1, Complete: 1, Stretches: []string{}},
+		{Peer: b, Instance: "0", Source: "e1", Of: "stderr", From: 1, To: 1, Records: 1, Complete: 1, Stretches: []string{}},
 	}
 	if diff := cmp.Diff(want, g.All()); diff != "" || g.Foreign != 3 || want[0].Unexplained() != 1 {
 		t.Errorf("%d lines are none of ours\n%s", g.Foreign, diff)
