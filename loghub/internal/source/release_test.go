@@ -152,3 +152,25 @@ func TestDeletedWhenItStops(t *testing.T) {
 		b.f.close()
 	}
 }
+
+// TestDeletedKilled: what was read of a deleted file is in the log: a kill lets go of the file.
+func TestDeletedKilled(t *testing.T) {
+	b := newBench(t)
+	path := filepath.Join(t.TempDir(), "a.log")
+	write(t, path, "first\n")
+	f := b.files(path)
+	f.lookNow(false)
+	write(t, path, strings.Repeat(strings.Repeat("x", 999)+"\n", 2*turnBytes/1000))
+	do(t, os.Remove(path))
+	f.round(t.Context(), false)
+	tl := f.hot[0]
+	if !tl.deleted || tl.offset == tl.size {
+		t.Fatalf("deleted %v, read %d of %d bytes", tl.deleted, tl.offset, tl.size)
+	}
+	read := tl.n.records.Load()
+	f.close()
+	b.reopen()
+	if got := int64(len(b.bodies())); got != read {
+		t.Errorf("%d of %d records are there", got, read)
+	}
+}

@@ -241,8 +241,8 @@ func (t *tail) chunk(now time.Time, last bool) (n int64, err error) {
 	if t.batch != nil {
 		// Where more is to be read than this, the file may keep this too until it is acknowledged: it is no worse off than what
 		// stands behind it. The first piece is what tells the file from others, so it has to be in the log; and what is limited
-		// is judged once, since what was told cannot be taken back.
-		t.batch.Again = t.offset > 0 && t.offset+int64(got) < t.size && !t.limits.on()
+		// is judged once, since what was told cannot be taken back. A deleted file goes with this process.
+		t.batch.Again = t.offset > 0 && t.offset+int64(got) < t.size && !t.limits.on() && !t.deleted
 	}
 	if got > 0 && data[0] == 0 {
 		n, again, err := t.passNULs(data)
