@@ -11,6 +11,7 @@ import (
 	"cloud4.internal/hub/internal/terminal"
 	"cloud4.internal/hub/loghub/internal/medium"
 	"cloud4.internal/hub/loghub/internal/sink"
+	"cloud4.internal/hub/loghub/internal/source"
 	"cloud4.internal/hub/loghub/internal/spool"
 )
 
@@ -69,11 +70,11 @@ func spoolFinding(sp *spool.Stats) finding {
 	}
 	out := finding{"spool", health.Pass, fmt.Sprintf("%s %s, %s of %s", counted(sp.Backlog, "event"), wait,
 		terminal.Bytes(float64(sp.Bytes)), terminal.Bytes(float64(sp.Quota))), ""}
-	switch full := float64(sp.Bytes) / float64(max(sp.Quota, 1)); {
+	switch full := fillOf(sp); {
 	case sp.Trouble != "":
 		out.State, out.Text = health.Warn, health.CleanText(sp.Trouble)
 		out.Action = "see that its directory has room and can be written, or raise log.disk_per_day if that is spent"
-	case full >= fillDebug:
+	case full >= source.ShedDebug:
 		out.State = health.Fail
 		out.Action = "it sheds what is least important: see what is said of the receiver; log.quota gives more room"
 	case full >= 0.5:

@@ -9,12 +9,8 @@ import (
 
 	"cloud4.internal/hub/internal/health"
 	"cloud4.internal/hub/loghub/internal/sink"
-)
-
-// From which part of its quota on a spool no longer takes what a canary is, see package source.
-const (
-	fillFiles = 0.70
-	fillDebug = 0.80
+	"cloud4.internal/hub/loghub/internal/source"
+	"cloud4.internal/hub/loghub/internal/spool"
 )
 
 // judge says how a way fared, when nothing more is waited for.
@@ -72,23 +68,25 @@ func (w *way) brokenAction(refused bool, f facts) string {
 	return "see that there is room in the run directory, and run this as loghub's user or root"
 }
 
+// fillOf is how much of its quota a spool has used, 0 to 1 and a little above; 0 where all that is there may go. nil: there is none.
+func fillOf(sp *spool.Stats) float64 {
+	if sp == nil || sp.Backlog == 0 {
+		return 0
+	}
+	return max(float64(sp.Bytes)/float64(max(sp.Quota, 1)), float64(sp.InMemory)/float64(max(sp.MemoryQuota, 1)))
+}
+
 // unread tells of a canary that became no event.
 func (w *way) unread(reads int, f facts, limit time.Duration) (text, action string) {
-	fill := 0.0
-	if sp := f.Log.Spool; sp != nil && sp.Quota > 0 {
-		fill = float64(sp.Bytes) / float64(sp.Quota)
-		if sp.MemoryQuota > 0 && sp.InMemory > 0 {
-			fill = max(fill, float64(sp.InMemory)/float64(sp.MemoryQuota))
-		}
-	}
+	fill := fillOf(f.Log.Spool)
 	const room = "see what is said of the receiver: there is room when it takes what waits; log.quota gives more"
 	file := w.kind == wayFile || w.kind == wayNew
 	switch {
-	case file && fill >= fillFiles:
-		return fmt.Sprintf("not read: the spool is %.0f %% full, and files wait from %.0f %% on", 100*fill, 100*fillFiles), room
-	case !file && fill >= fillDebug:
+	case file && fill >= source.FilesStop:
+		return fmt.Sprintf("not read: the spool is %.0f %% full, and files wait from %.0f %% on", 100*fill, 100*source.FilesStop), room
+	case !file && fill >= source.ShedDebug:
 		return fmt.Sprintf("let go: the spool is %.0f %% full, and what is as unimportant as a canary (debug) is shed from %.0f %% on",
-			100*fill, 100*fillDebug), room
+			100*fill, 100*source.ShedDebug), room
 	case w.kind == wayNew && reads == 1:
 		return fmt.Sprintf("of the renamed file and the new one, one was not read within %s", limit),
 			"docker logs of loghub say more; this is a defect, please report it"

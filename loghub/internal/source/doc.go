@@ -155,8 +155,8 @@ type Shared struct {
 
 // Marks of the spool's fill.
 const (
-	filesStop = 0.70 // below where a spool goes from memory to the disk
-	shedDebug = 0.80
+	FilesStop = 0.70 // files are not read from here on; it is below where a spool goes from memory to the disk
+	ShedDebug = 0.80 // and what is less than information is let go of
 	shedInfo  = 0.90
 	shedWarn  = 0.95
 	shedAll   = 0.99
@@ -174,7 +174,7 @@ func shed(fill float64, severity uint8) bool {
 		return severity < 17
 	case fill >= shedInfo:
 		return severity < 13
-	case fill >= shedDebug:
+	case fill >= ShedDebug:
 		return severity < 9
 	}
 	return false

@@ -175,7 +175,7 @@ func (f *Files) round(ctx context.Context, last bool) (more bool) {
 		f.expand()
 	}
 	f.rotations()
-	full := f.sh.Spool != nil && f.sh.Spool.Fill() >= filesStop
+	full := f.sh.Spool != nil && f.sh.Spool.Fill() >= FilesStop
 	for _, t := range slices.Clone(f.hot) { // all of them before the first is read: one may be the copy of another
 		f.trouble(t, t.look(now))
 	}

@@ -57,7 +57,7 @@ func (b *brim) more(lines int) {
 // fill writes until files wait.
 func (b *brim) fill() {
 	b.t.Helper()
-	for b.sp.Fill() < filesStop {
+	for b.sp.Fill() < FilesStop {
 		b.more(1000)
 		b.f.lookNow(false)
 	}
