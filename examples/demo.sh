@@ -400,7 +400,7 @@ show_stop() {
     last=$(docker logs --tail 50 "$id" 2>&1 | grep -F '[notice]' | tail -n 1)
     work "its last line is with the genesis machine" within 10 event_arrived "$last"
     printf '%s\n' "$last" | quote
-    last_events 1 web | quote
+    last_events 1 web | sed -n 1p | quote # of what is said of its end, the headline
     work "started again, with the identity it has" docker start "$id"
     work "page served" within 30 page_says "$(value greeting)"
     tick "nginx began $(start_time web) after the container"
@@ -422,10 +422,13 @@ last_events() {
 }
 
 summary() {
+    local log
+    log=$(docker inspect --format '{{.Name}}' "$(container "$genesis" log)")
     section "It runs"
     note "page       $page"
     note "vm1        http://127.0.0.1:$CLOUD4_HOST_PORT/"
     note "fleet      http://127.0.0.1:$CLOUD4_FLEET_PORT/"
+    note "events     docker exec ${log#/} sh -c 'loghub tail --last 20 /events/*.jsonl'"
     note "tree       $tree (change something)"
     note "away       make demo-down"
 }
