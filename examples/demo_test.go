@@ -43,7 +43,7 @@ func TestDemo(t *testing.T) {
 	for _, command := range session[:len(session)-1] {
 		t.Logf("$ %s\n%s", command, run(t, command))
 	}
-	t.Logf("%s", run(t, strings.Join(commands(t, "docker exec"), "\n")))
+	t.Logf("%s", run(t, strings.Join(commands(t, "$ docker exec"), "\n")))
 
 	proofs := []struct {
 		name string
